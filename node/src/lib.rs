@@ -1,0 +1,3 @@
+//! The dht server as a library: a pure [`core`] and the [`shell`] around it that waits.
+
+pub mod core;

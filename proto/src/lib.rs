@@ -1,0 +1,14 @@
+//! What crosses a wire: the command table, replies and their errors, RESP and MessagePack frames, slots.
+//!
+//! Nothing here performs I/O, reads a clock or knows what a command does.
+
+pub mod commands;
+pub mod limits;
+pub mod reply;
+pub mod slot;
+pub mod spec;
+pub mod syntax;
+pub mod topology;
+
+pub use reply::{Reply, ReplyError};
+pub use spec::Spec;

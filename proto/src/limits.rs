@@ -1,0 +1,33 @@
+//! Every bound a client or a peer can meet, with its unit. docs/protocol.md repeats them for readers.
+
+use std::time::Duration;
+
+/// Longest key, in bytes.
+pub const KEY_BYTES: usize = 64 * 1024;
+/// Longest field name of a hash, in bytes.
+pub const FIELD_BYTES: usize = 64 * 1024;
+/// Longest value of a string or of a field, in bytes.
+pub const VALUE_BYTES: usize = 64 * 1024 * 1024;
+/// Most arguments in one command, its name included.
+pub const ARGUMENTS: usize = 1024 * 1024;
+/// Longest inline command, in bytes, as in Redis.
+pub const INLINE_BYTES: usize = 64 * 1024;
+/// Longest request that may be buffered while it is incomplete, in bytes. A value of the greatest
+/// size and its command fit.
+pub const QUERY_BYTES: usize = VALUE_BYTES + 1024 * 1024;
+/// Longest native frame, in bytes, its length prefix not counted.
+pub const FRAME_BYTES: usize = VALUE_BYTES + 1024 * 1024;
+/// Deepest nesting of a native reply.
+pub const NESTING: usize = 32;
+/// Most requests of one connection that may wait for an answer from another node.
+pub const IN_FLIGHT: usize = 10_000;
+/// Replies a connection may hold before it is closed, in bytes.
+pub const OUTPUT_BYTES: usize = 256 * 1024 * 1024;
+/// Replies a connection gathers before it executes no further request until some were written.
+pub const OUTPUT_SOFT_BYTES: usize = 256 * 1024;
+/// Client connections of one node.
+pub const CONNECTIONS: usize = 10_000;
+/// Time for a new connection's first complete request.
+pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
+/// Time for a forwarded command, or a client's call that names no deadline of its own.
+pub const DEADLINE: Duration = Duration::from_secs(5);
