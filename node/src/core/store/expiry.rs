@@ -1,5 +1,5 @@
-//! Finding keys that are due before anybody asks for them. Removing them is a separate step that depends on
-//! nothing but keys and a stamp, so that it can be a command in a log.
+//! Finding keys that are due before anybody asks for them. Removing them is a separate step that
+//! depends on nothing but keys and a stamp, so that it can be a command in a log.
 
 use bytes::Bytes;
 
@@ -21,8 +21,8 @@ pub struct Due {
 }
 
 impl Store {
-    /// Looks for keys that are due at `stamp`, from `from` on, at about `budget` keys of slots that have keys
-    /// with an expiry. Changes nothing.
+    /// Looks for keys that are due at `stamp`, from `from` on, at about `budget` keys of slots that
+    /// have keys with an expiry. Changes nothing.
     #[must_use]
     pub fn due(&self, slots: &SlotSet, from: Cursor, stamp: UnixMs, budget: usize) -> Due {
         let mut due = Due {

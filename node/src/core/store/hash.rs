@@ -50,7 +50,8 @@ impl<'a> HashRef<'a> {
         }
     }
 
-    /// Every field with its value: a small hash in the order of insertion, a large one in no particular order.
+    /// Every field with its value: a small hash in the order of insertion, a large one in no
+    /// particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&'a [u8], StringRef<'a>)> {
         let (small, large) = match self.0 {
             Form::Packed(body) => (Some(packed::Pairs::new(body)), None),
@@ -62,8 +63,9 @@ impl<'a> HashRef<'a> {
         small.chain(large.filter_map(|record| Some((record.key(), StringRef::of(record)?))))
     }
 
-    /// Visits about `count` fields from `cursor` on; gives the cursor to go on from, 0 at the end. What is in the
-    /// hash from the first call to the last is visited at least once. A small hash is visited whole.
+    /// Visits about `count` fields from `cursor` on; gives the cursor to go on from, 0 at the end.
+    /// What is in the hash from the first call to the last is visited at least once. A small hash
+    /// is visited whole.
     pub fn scan(
         &self,
         cursor: u64,

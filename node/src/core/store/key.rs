@@ -1,8 +1,8 @@
 //! Keys as the store looks them up: bytes and their hash, which carries the slot.
 //!
-//! A hash has three parts that do not meet: DashMap takes a key's shard from bits 43..56, where the slot is put;
-//! hashbrown takes its 7-bit tag from the top, and the index in a table from the low bits. It is the same on
-//! every node and in every version, since scan cursors depend on it.
+//! A hash has three parts that do not meet: DashMap takes a key's shard from bits 43..56, where the
+//! slot is put; hashbrown takes its 7-bit tag from the top, and the index in a table from the low
+//! bits. It is the same on every node and in every version, since scan cursors depend on it.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -14,7 +14,8 @@ use xxhash_rust::xxh3::xxh3_64;
 const SLOT_SHIFT: u32 = 43;
 const SLOT_MASK: u64 = (SLOTS as u64 - 1) << SLOT_SHIFT;
 
-/// The hash by which a table finds a key or a field: without the slot, whose bits no table looks at.
+/// The hash by which a table finds a key or a field: without the slot, whose bits no table looks
+/// at.
 pub(super) fn table_hash(bytes: &[u8]) -> u64 {
     xxh3_64(bytes)
 }

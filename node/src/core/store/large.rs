@@ -1,7 +1,8 @@
-//! A hash of many fields: a directory of chunks, each a small table with a range of the fields' positions.
+//! A hash of many fields: a directory of chunks, each a small table with a range of the fields'
+//! positions.
 //!
-//! No change touches more than two chunks, so that a hash of ten million fields grows, is scanned and is freed in
-//! steps of at most [`CHUNK_FIELDS`] fields.
+//! No change touches more than two chunks, so that a hash of ten million fields grows, is scanned
+//! and is freed in steps of at most [`CHUNK_FIELDS`] fields.
 
 use std::collections::BTreeMap;
 
@@ -17,8 +18,8 @@ const CHUNK_FIELDS: usize = 448;
 const SPARSE_FIELDS: usize = 64;
 /// Most fields of two chunks that are joined.
 const JOINED_FIELDS: usize = CHUNK_FIELDS / 2;
-/// A field's position: its hash without the tag of its table. The top ones of these bits tell the chunk, the low
-/// ones are the index inside the chunk.
+/// A field's position: its hash without the tag of its table. The top ones of these bits tell the
+/// chunk, the low ones are the index inside the chunk.
 const POSITION_MASK: u64 = (1 << 57) - 1;
 
 const fn position_of_hash(hash: u64) -> u64 {
@@ -98,7 +99,8 @@ impl LargeHash {
         Some(old)
     }
 
-    /// Moves the upper half of a chunk's fields to a new one. Does nothing where all have one position.
+    /// Moves the upper half of a chunk's fields to a new one. Does nothing where all have one
+    /// position.
     fn split(&mut self, start: u64) {
         let (_, chunk) = self.chunk_mut(start);
         let mut positions: Vec<u64> = table::records(chunk)
@@ -126,7 +128,8 @@ impl LargeHash {
         self.chunks.insert(middle, upper);
     }
 
-    /// Joins a sparse chunk with its right or else its left neighbour, where the two are small enough.
+    /// Joins a sparse chunk with its right or else its left neighbour, where the two are small
+    /// enough.
     fn join(&mut self, start: u64) {
         let right = self
             .chunks
@@ -165,7 +168,8 @@ impl LargeHash {
         true
     }
 
-    /// Visits about `count` fields from position `from` on; gives the position to go on from, 0 at the end.
+    /// Visits about `count` fields from position `from` on; gives the position to go on from, 0 at
+    /// the end.
     pub(super) fn scan<'h>(
         &'h self,
         mut from: u64,

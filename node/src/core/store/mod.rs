@@ -1,8 +1,8 @@
-//! The sharded map and its locks. The only module that knows the map; no guard leaves it but inside a
-//! [`Read`] or [`Write`], which live for one command.
+//! The sharded map and its locks. The only module that knows the map; no guard leaves it but inside
+//! a [`Read`] or [`Write`], which live for one command.
 //!
-//! DashMap's shards are aligned with hash slots, one a slot. A command locks the slots of its keys, in
-//! ascending order, and is atomic by that.
+//! DashMap's shards are aligned with hash slots, one a slot. A command locks the slots of its keys,
+//! in ascending order, and is atomic by that.
 
 mod expiry;
 mod graveyard;
@@ -134,8 +134,8 @@ impl Store {
         execute(&mut Write::new((stamp, seed), self, keys.first(), locked))
     }
 
-    /// The keys of these slots, for a command about the whole keyspace. With `hop`, a scan skips what lies
-    /// between them; without, it stops there.
+    /// The keys of these slots, for a command about the whole keyspace. With `hop`, a scan skips
+    /// what lies between them; without, it stops there.
     #[must_use]
     pub const fn whole<'a>(&'a self, slots: &'a SlotSet, stamp: UnixMs, hop: bool) -> Whole<'a> {
         Whole::new(self, slots, stamp, hop)
@@ -168,7 +168,8 @@ impl Store {
         self.shard(slot).read()
     }
 
-    /// Visits about `count` records of the cursor's slot; gives where to go on, in this slot or at the next.
+    /// Visits about `count` records of the cursor's slot; gives where to go on, in this slot or at
+    /// the next.
     fn scan_slot(&self, cursor: Cursor, count: usize, visit: &mut dyn FnMut(&Record)) -> Cursor {
         let after = Cursor::at_slot(cursor.slot + 1);
         if self.keys_in_slot(cursor.slot) == 0 {

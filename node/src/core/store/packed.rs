@@ -1,6 +1,8 @@
-//! Small hashes as bytes: a count, then the length and bytes of each field and value in order of insertion.
+//! Small hashes as bytes: a count, then the length and bytes of each field and value in order of
+//! insertion.
 //!
-//! Works on byte slices, and on the buffer of a record that is being edited; knows nothing of records.
+//! Works on byte slices, and on the buffer of a record that is being edited; knows nothing of
+//! records.
 
 use std::ops::Range;
 
@@ -11,8 +13,8 @@ pub(super) const MAX_FIELDS: usize = 64;
 /// Most bytes of a packed hash.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
 
-/// Bytes of a number's variable-length form: seven bits a byte, the lowest first, the top bit set on all
-/// but the last.
+/// Bytes of a number's variable-length form: seven bits a byte, the lowest first, the top bit set
+/// on all but the last.
 pub(super) const fn varint_len(n: usize) -> usize {
     let bits = usize::BITS - (n | 1).leading_zeros();
     bits.div_ceil(7) as usize

@@ -1,14 +1,15 @@
 //! Warming the processor's caches for a batch of keys.
 //!
-//! A lookup waits for memory three times: for the slot's lock and table, for the bucket, for the record. In a
-//! batch the waits of all keys overlap when each step is done for all of them before the next.
+//! A lookup waits for memory three times: for the slot's lock and table, for the bucket, for the
+//! record. In a batch the waits of all keys overlap when each step is done for all of them before
+//! the next.
 
 use super::table;
 use super::{Key, Store};
 
 impl Store {
-    /// Asks the processor to fetch what commands on these keys will touch. Changes nothing else; of use for
-    /// some eight to sixty-four keys.
+    /// Asks the processor to fetch what commands on these keys will touch. Changes nothing else; of
+    /// use for some eight to sixty-four keys.
     pub fn prefetch(&self, keys: &[Key<'_>]) {
         for key in keys {
             fetch(self.shard(key.slot()));

@@ -22,7 +22,8 @@ pub enum ValueKind {
     Hash,
 }
 
-/// Whether a record has ceased to exist: as in Redis, when its time has passed, not when it is reached.
+/// Whether a record has ceased to exist: as in Redis, when its time has passed, not when it is
+/// reached.
 pub(super) fn is_due(record: &Record, stamp: UnixMs) -> bool {
     record.expiry().is_some_and(|expiry| stamp > expiry)
 }

@@ -1,13 +1,14 @@
 //! A key or a field with its value: one thin pointer to one allocation.
 //!
 //! ```text
-//! header  4 bytes   length of the allocation (27 bits), form of the body (2 bits), whether there is an expiry
+//! header  4 bytes   length of the allocation (27 bits), form of the body (2), expiry or none (1)
 //! key     varint length, then the bytes
 //! expiry  8 bytes, only where there is one
 //! body    the string, the packed hash, or an owning pointer to a value that is kept outside
 //! ```
 //!
-//! Knows how a value is laid out, not what a table or a command is. All pointers of the store are handled here.
+//! Knows how a value is laid out, not what a table or a command is. All pointers of the store are
+//! handled here.
 
 use std::hash::{Hash, Hasher};
 use std::mem::ManuallyDrop;
@@ -21,7 +22,8 @@ use super::large::LargeHash;
 use super::packed;
 use crate::core::time::UnixMs;
 
-/// Longest string that lies in the record itself, in bytes; a longer one is shared with the replies.
+/// Longest string that lies in the record itself, in bytes; a longer one is shared with the
+/// replies.
 pub(super) const INLINE_BYTES: usize = 4 * 1024;
 
 const HEADER_BYTES: usize = size_of::<u32>();
@@ -68,7 +70,8 @@ pub(super) enum ValueMut<'r> {
 /// A key or field with its value and perhaps an expiry.
 pub(super) struct Record(NonNull<u8>);
 
-// SAFETY: a record owns its allocation and whatever that points to, all of which may be sent and shared.
+// SAFETY: a record owns its allocation and whatever that points to, all of which may be sent and
+// shared.
 unsafe impl Send for Record {}
 // SAFETY: as above; nothing in it changes through a shared reference.
 unsafe impl Sync for Record {}
@@ -89,8 +92,8 @@ impl Record {
         Self::boxed(Form::Shared, key, expiry, value)
     }
 
-    /// A small hash without expiry, filled by `fill`, which is given the draft, with room for `room` bytes of
-    /// fields, and where its body starts.
+    /// A small hash without expiry, filled by `fill`, which is given the draft, with room for
+    /// `room` bytes of fields, and where its body starts.
     pub(super) fn packed<R>(
         key: &[u8],
         room: usize,
@@ -232,7 +235,8 @@ impl Record {
         match self.form() {
             Form::Inline => ValueMut::Inline(&mut self.bytes_mut()[body..]),
             Form::Packed => ValueMut::Packed,
-            // SAFETY: the form tells the type; the value is owned by the record, which is borrowed exclusively.
+            // SAFETY: the form tells the type; the value is owned by the record, which is borrowed
+            // exclusively.
             Form::Shared => ValueMut::Shared(unsafe { &mut *self.pointer() }),
             // SAFETY: as above.
             Form::Large => ValueMut::Large(unsafe { &mut *self.pointer() }),
@@ -247,8 +251,8 @@ impl Record {
 
     /// The whole record as a buffer that may grow and shrink, sealed again when dropped.
     pub(super) fn edit(&mut self) -> Edit<'_> {
-        // SAFETY: the allocation was a box. The record does not use it until the edit gives it a new one, which
-        // it also does in a panic.
+        // SAFETY: the allocation was a box. The record does not use it until the edit gives it a
+        // new one, which it also does in a panic.
         let whole = unsafe { Box::from_raw(self.allocation()) };
         Edit {
             record: self,
@@ -256,7 +260,8 @@ impl Record {
         }
     }
 
-    /// About how many small steps it takes to free the record: allocations, and pages of long strings.
+    /// About how many small steps it takes to free the record: allocations, and pages of long
+    /// strings.
     pub(super) fn weight(&self) -> usize {
         const PAGE_BYTES: usize = 4096;
         match self.value() {

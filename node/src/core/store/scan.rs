@@ -1,9 +1,10 @@
 //! The order in which SCAN visits keys: slot by slot, and inside a slot by position.
 //!
-//! A key's position is its hash with the low bits reversed, so that the keys that share a home bucket of a table
-//! are neighbours whatever the size of the table: in one of 2^k buckets, bucket `b` holds the positions whose top
-//! k bits are `b` reversed. A cursor therefore keeps its meaning when a table grows or shrinks, and on another
-//! node. It is the idea of Redis's reverse binary cursor, kept as a position instead of a bucket number.
+//! A key's position is its hash with the low bits reversed, so that the keys that share a home
+//! bucket of a table are neighbours whatever the size of the table: in one of 2^k buckets, bucket
+//! `b` holds the positions whose top k bits are `b` reversed. A cursor therefore keeps its meaning
+//! when a table grows or shrinks, and on another node. It is the idea of Redis's reverse binary
+//! cursor, kept as a position instead of a bucket number.
 
 use super::record::Record;
 use super::table::{self, Table};
@@ -60,8 +61,9 @@ const fn position_of_hash(hash: u64) -> u64 {
     (hash << (u64::BITS - POSITION_BITS)).reverse_bits()
 }
 
-/// Visits the records of a slot's table from position `from` on until about `count` were visited; gives the
-/// position to go on from, nothing at the end. Its work is bounded by `count`, not by the table.
+/// Visits the records of a slot's table from position `from` on until about `count` were visited;
+/// gives the position to go on from, nothing at the end. Its work is bounded by `count`, not by the
+/// table.
 pub(super) fn step<'t>(
     table: &'t Table,
     from: u64,
@@ -76,8 +78,8 @@ pub(super) fn step<'t>(
     }
 }
 
-/// Looks at every record and visits the `count` first ones from position `from` on, and those at the same
-/// position as the last.
+/// Looks at every record and visits the `count` first ones from position `from` on, and those at
+/// the same position as the last.
 pub(super) fn sweep<'t>(
     table: &'t Table,
     from: u64,

@@ -1,4 +1,5 @@
-//! Strings, short in their record and long outside of it: read through a [`StringRef`], changed in place.
+//! Strings, short in their record and long outside of it: read through a [`StringRef`], changed in
+//! place.
 
 use bytes::{Bytes, BytesMut};
 

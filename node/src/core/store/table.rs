@@ -1,7 +1,7 @@
 //! A hash table of records: one slot of the store, or one chunk of a large hash.
 //!
-//! The tables are hashbrown's raw ones, since those are what DashMap is made of; everything unsafe about them is
-//! here, behind [`find`], [`Spot`], [`records`] and [`residents`].
+//! The tables are hashbrown's raw ones, since those are what DashMap is made of; everything unsafe
+//! about them is here, behind [`find`], [`Spot`], [`records`] and [`residents`].
 
 use std::marker::PhantomData;
 
@@ -140,8 +140,8 @@ impl<'t> Iterator for Records<'t> {
     }
 }
 
-/// The records whose search begins at bucket `home`, with their hashes. The table must have more buckets than
-/// hashbrown looks at in one step (16).
+/// The records whose search begins at bucket `home`, with their hashes. The table must have more
+/// buckets than hashbrown looks at in one step (16).
 pub(super) fn residents(table: &Table, home: usize) -> impl Iterator<Item = (u64, &Record)> {
     let mask = table.buckets() as u64 - 1;
     (0..TAGS)
@@ -156,7 +156,8 @@ pub(super) fn candidates(table: &Table, hash: u64) -> impl Iterator<Item = &Reco
     unsafe { table.iter_hash(hash).map(|bucket| &bucket.as_ref().0) }
 }
 
-/// Where a search for a hash begins: the control bytes and the bucket, as addresses to be fetched, never read.
+/// Where a search for a hash begins: the control bytes and the bucket, as addresses to be fetched,
+/// never read.
 pub(super) fn home(table: &Table, hash: u64) -> (*const u8, *const Entry) {
     let index = hash as usize & (table.buckets() - 1);
     // The control bytes follow the buckets, which are numbered from the end.

@@ -61,9 +61,10 @@ impl<'a> Whole<'a> {
         }
     }
 
-    /// Visits about `count` keys from `cursor` on; gives the cursor to go on from, 0 at the end. A key that is there
-    /// from the first call to the last is visited at least once, on whichever nodes the calls run. Without `hop`
-    /// the cursor has to be in the set; the one that is given may be outside.
+    /// Visits about `count` keys from `cursor` on; gives the cursor to go on from, 0 at the end. A
+    /// key that is there from the first call to the last is visited at least once, on whichever
+    /// nodes the calls run. Without `hop` the cursor has to be in the set; the one that is given
+    /// may be outside.
     pub fn scan(&self, cursor: u64, count: usize, visit: &mut dyn FnMut(&[u8], ValueKind)) -> u64 {
         let mut cursor = Cursor::from_number(cursor);
         let mut left = count.max(1);

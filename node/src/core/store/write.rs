@@ -149,7 +149,8 @@ impl<'a> Write<'a> {
         Ok(len)
     }
 
-    /// Sets fields of a hash, made when absent; gives how many are new. Nothing changes on an error.
+    /// Sets fields of a hash, made when absent; gives how many are new. Nothing changes on an
+    /// error.
     ///
     /// # Errors
     /// Another type; a key, field or value longer than its limit.
