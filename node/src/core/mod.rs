@@ -10,6 +10,8 @@ pub mod execute;
 pub mod keyspace;
 pub mod local;
 pub mod node;
+pub mod placement;
+pub mod ring;
 pub mod session;
 pub mod store;
 pub mod time;
