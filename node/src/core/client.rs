@@ -35,7 +35,8 @@ impl Protocol {
 pub enum Door {
     /// The client port: it is forwarded.
     Forward,
-    /// The redirecting port: the client is told where to go; whole-keyspace commands cover this node only.
+    /// The redirecting port: the client is told where to go; whole-keyspace commands cover this
+    /// node only.
     Redirect,
     /// An authenticated link from another node: it is refused as not done, never sent on.
     Peer,
@@ -91,7 +92,8 @@ impl Facts {
         self.labels.store(Arc::new(labels));
     }
 
-    /// The line of `CLIENT LIST`, without its end. What has no meaning here is as in a Redis without it.
+    /// The line of `CLIENT LIST`, without its end. What has no meaning here is as in a Redis
+    /// without it.
     #[must_use]
     pub fn line(&self, now: Now) -> String {
         let Self {
@@ -108,8 +110,8 @@ impl Facts {
         } = &**self.labels.load();
         let command = self.command();
         format!(
-            "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N db=0 \
-             sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default redir=-1 resp={resp} \
+            "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N \
+             db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default redir=-1 resp={resp} \
              lib-name={lib_name} lib-ver={lib_ver}"
         )
     }

@@ -1,12 +1,14 @@
-//! How a cluster with a fixed `--join` list comes to know itself: from what nodes say of themselves to one
-//! topology, the same on every node. It knows nothing of links; the shell tells it what was said over which.
+//! How a cluster with a fixed `--join` list comes to know itself: from what nodes say of themselves
+//! to one topology, the same on every node. It knows nothing of links; the shell tells it what was
+//! said over which.
 //!
-//! Every seat (an address of the list) has to be taken by a node that was started with the same list; then
-//! the topology of epoch 1 follows from the list alone. A node that restarts with a new identity takes its old
-//! seat, which is a new epoch. What a live link says of a seat is believed before any hearsay; of hearsay the later
-//! epoch is believed, and between equal epochs the one with the greater identities, seat by seat. So two nodes
-//! that have links to the same nodes agree, and a topology changes no more once all links are up. This is
-//! enough while each shard has one copy in memory; changes that must not be confused need a vote.
+//! Every seat (an address of the list) has to be taken by a node that was started with the same
+//! list; then the topology of epoch 1 follows from the list alone. A node that restarts with a new
+//! identity takes its old seat, which is a new epoch. What a live link says of a seat is believed
+//! before any hearsay; of hearsay the later epoch is believed, and between equal epochs the one
+//! with the greater identities, seat by seat. So two nodes that have links to the same nodes agree,
+//! and a topology changes no more once all links are up. This is enough while each shard has one
+//! copy in memory; changes that must not be confused need a vote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -63,8 +65,8 @@ pub struct Hello<'a> {
 }
 
 impl Formation {
-    /// A node that has just started with this `--join` list. If its client address is in the list, that is its
-    /// seat; else it learns the seat when it hears itself.
+    /// A node that has just started with this `--join` list. If its client address is in the list,
+    /// that is its seat; else it learns the seat when it hears itself.
     #[must_use]
     pub fn new(me: Member, join: &[String], shards: u32) -> Self {
         let mut formation = Self {
@@ -93,8 +95,9 @@ impl Formation {
         &self.seats
     }
 
-    /// Takes a hello over a link that is now up. `dialled` is the seat at which this node found the other; over
-    /// a link that the other has opened, the seat is what it says. Says whether the topology has changed.
+    /// Takes a hello over a link that is now up. `dialled` is the seat at which this node found the
+    /// other; over a link that the other has opened, the seat is what it says. Says whether the
+    /// topology has changed.
     ///
     /// # Errors
     /// The two cannot be in one cluster: the link is of no use.
@@ -169,7 +172,8 @@ impl Formation {
         }
     }
 
-    /// Forms the topology, or brings it up to date with what was heard; says whether it has changed.
+    /// Forms the topology, or brings it up to date with what was heard; says whether it has
+    /// changed.
     fn advance(&mut self, hearsay: Option<&Topology>) -> bool {
         let hearsay = hearsay.filter(|topology| self.fits(topology));
         let base = self

@@ -26,7 +26,8 @@ impl Local<'_> {
         self.node.view.load_full()
     }
 
-    /// The topology of a view; while the cluster forms, one in which this node is alone and leads nothing.
+    /// The topology of a view; while the cluster forms, one in which this node is alone and leads
+    /// nothing.
     #[must_use]
     pub fn topology<'v>(&self, view: &'v View) -> Cow<'v, Topology> {
         view.topology.as_ref().map_or_else(

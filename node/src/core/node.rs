@@ -57,8 +57,8 @@ impl Node {
         }
     }
 
-    /// Puts a topology, or the reason why there is none, in force. A member stays marked as down unless it is a
-    /// new one.
+    /// Puts a topology, or the reason why there is none, in force. A member stays marked as down
+    /// unless it is a new one.
     pub fn publish(&self, topology: Result<Topology, String>) {
         let mut next = View::new(self.id, topology);
         let before = self.view.load();
@@ -150,8 +150,8 @@ impl Settings {
         }
     }
 
-    /// Whether this is the password; anything is where none is needed. Takes a time that depends on the length
-    /// of `given` alone.
+    /// Whether this is the password; anything is where none is needed. Takes a time that depends on
+    /// the length of `given` alone.
     #[must_use]
     pub fn opens(&self, given: &[u8]) -> bool {
         let Some(password) = self.password.as_deref().map(str::as_bytes) else {
@@ -167,7 +167,8 @@ impl Settings {
     }
 }
 
-/// Counters that only grow, bumped once a batch of requests, and the last sample of what the process uses.
+/// Counters that only grow, bumped once a batch of requests, and the last sample of what the
+/// process uses.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Connections accepted.

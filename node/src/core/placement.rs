@@ -1,16 +1,17 @@
-//! Which members hold and lead each shard: the ring's order, bounded loads, and as little movement as a change
-//! of membership allows. It knows nothing of addresses, links or data.
+//! Which members hold and lead each shard: the ring's order, bounded loads, and as little movement
+//! as a change of membership allows. It knows nothing of addresses, links or data.
 //!
-//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam: *Consistent Hashing with Bounded
-//! Loads*, 2016): a shard goes to the first candidates that have room. To that come a lower bound, which makes a
-//! newcomer take its share, and a preference for who has a shard already.
+//! Consistent hashing with bounded loads (Mirrokni, Thorup, Zadimoghaddam: *Consistent Hashing with
+//! Bounded Loads*, 2016): a shard goes to the first candidates that have room. To that come a lower
+//! bound, which makes a newcomer take its share, and a preference for who has a shard already.
 //!
-//! A full placement always exists. Leaders: every member has room for the mean, so while a shard has none,
-//! somebody has room. Replicas, given any leaders: let n members have room for B ≥ S·R/n copies each (S shards, R
-//! copies), and take any k of the members. A shard finds at most n − k of its copies outside of them, so they have
-//! to take (R − n + k)·S copies at most, leaders included, and have room for k·B ≥ k·S·R/n; this is enough since
-//! k·R ≥ n·(R − n + k) whenever R ≤ n and k ≤ n. By the max-flow min-cut theorem the placement exists, and by
-//! Ford and Fulkerson an augmenting path leads to it from wherever the greedy choice got stuck.
+//! A full placement always exists. Leaders: every member has room for the mean, so while a shard
+//! has none, somebody has room. Replicas, given any leaders: let n members have room for B ≥ S·R/n
+//! copies each (S shards, R copies), and take any k of the members. A shard finds at most n − k of
+//! its copies outside of them, so they have to take (R − n + k)·S copies at most, leaders included,
+//! and have room for k·B ≥ k·S·R/n; this is enough, since k·R ≥ n·(R − n + k) whenever both R
+//! and k are at most n. By the max-flow min-cut theorem the placement exists, and by Ford and
+//! Fulkerson an augmenting path leads to it from wherever the greedy choice got stuck.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -18,10 +19,10 @@ use dht_proto::topology::{Placement, Topology};
 
 use super::ring::Ring;
 
-/// Places `shards` shards in `copies` copies (or one on every member, if there are fewer) on the members in
-/// these seats, of which there is at least one, starting from `previous`, if there is one of as many shards.
-/// The indices in the result are those of the sorted seats. The same arguments give the same result on every
-/// node.
+/// Places `shards` shards in `copies` copies (or one on every member, if there are fewer) on the
+/// members in these seats, of which there is at least one, starting from `previous`, if there is
+/// one of as many shards. The indices in the result are those of the sorted seats. The same
+/// arguments give the same result on every node.
 #[must_use]
 pub fn place(
     seats: &BTreeSet<String>,
@@ -130,7 +131,8 @@ impl Past {
         }
     }
 
-    /// How much a member is wanted as a shard's leader, least number first; the ring decides among equals.
+    /// How much a member is wanted as a shard's leader, least number first; the ring decides among
+    /// equals.
     fn leader_class(&self, shard: usize, member: usize) -> u8 {
         if self.leaders[shard] == Some(member) {
             0
@@ -203,7 +205,8 @@ impl Assignment {
         self.held
     }
 
-    /// Gives a shard one more member: the most wanted one that has room, else by way of other shards.
+    /// Gives a shard one more member: the most wanted one that has room, else by way of other
+    /// shards.
     fn give_one(&mut self, shard: usize) {
         let held = &self.held[shard];
         let with_room = (self.wanted[shard].iter().copied())
@@ -217,8 +220,9 @@ impl Assignment {
         }
     }
 
-    /// Gives a shard one more member although all that it could have are full: finds the shortest chain of
-    /// shards of which each hands a full member on and takes another, up to a member with room.
+    /// Gives a shard one more member although all that it could have are full: finds the shortest
+    /// chain of shards of which each hands a full member on and takes another, up to a member with
+    /// room.
     fn augment(&mut self, shard: usize) {
         /// How a member would be taken: by which shard, and which member that shard would hand on.
         #[derive(Clone, Copy)]
@@ -339,8 +343,8 @@ mod tests {
         }
     }
 
-    /// Panics unless every shard has its copies on different members, the leader among them, and no member
-    /// has more than its bound.
+    /// Panics unless every shard has its copies on different members, the leader among them, and no
+    /// member has more than its bound.
     fn check_bounds(seats: &BTreeSet<String>, copies: usize, shards: &[Placement]) {
         let members = seats.len();
         let copies = copies.min(members);
@@ -381,7 +385,8 @@ mod tests {
         (copies, leaders)
     }
 
-    /// Runs `check` on every size of cluster in scope; the first number names one of several member sets.
+    /// Runs `check` on every size of cluster in scope; the first number names one of several member
+    /// sets.
     fn for_every_cluster(mut check: impl FnMut(usize, usize, usize, usize)) {
         for (cluster, shards) in [(0, 64), (1, 64), (2, 64), (3, 128), (4, 256), (5, 1024)] {
             for members in 3..=10 {

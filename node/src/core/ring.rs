@@ -1,5 +1,5 @@
-//! The consistent hash ring: in which order a shard prefers the members. It knows seats and numbers of
-//! shards, nothing of loads.
+//! The consistent hash ring: in which order a shard prefers the members. It knows seats and numbers
+//! of shards, nothing of loads.
 
 use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -41,8 +41,8 @@ struct Seat {
     index: usize,
 }
 
-// Written out, here and for `Shard`: what a derived `Hash` feeds is no stable format, and every node has to
-// hash the same bytes whatever its compiler and platform.
+// Written out, here and for `Shard`: what a derived `Hash` feeds is no stable format, and every
+// node has to hash the same bytes whatever its compiler and platform.
 impl Hash for Seat {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write(self.address.as_bytes());

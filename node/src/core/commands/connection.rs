@@ -313,8 +313,9 @@ mod tests {
 
     #[test]
     fn client_list_has_a_line_a_connection() {
-        const ME: &str = "id=5 addr=127.0.0.1:50000 laddr=127.0.0.1:7401 fd=-1 name=me age=3 idle=1 flags=N db=0 \
-             sub=0 psub=0 ssub=0 multi=-1 events=r cmd=auth user=default redir=-1 resp=2 lib-name= lib-ver=\n";
+        const ME: &str = "id=5 addr=127.0.0.1:50000 laddr=127.0.0.1:7401 fd=-1 name=me age=3 \
+             idle=1 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd=auth user=default \
+             redir=-1 resp=2 lib-name= lib-ver=\n";
         check(&[
             ("CLIENT SETNAME me", "OK"),
             ("CLIENT INFO", ME),
@@ -374,8 +375,8 @@ mod tests {
 
     #[test]
     fn passwords() {
-        const NO_HELLO: &str = "-NOAUTH HELLO must be called with the client already authenticated, \
-             otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
+        const NO_HELLO: &str = "-NOAUTH HELLO must be called with the client already \
+             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
              and select the RESP protocol version at the same time";
         const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
         let mut desk = Desk::with_password("sesame");

@@ -1,10 +1,12 @@
 //! Redis's glob patterns: `*`, `?`, `[a-z]`, `[^a-z]` and `\` before a character meant literally.
 
-/// Whether the whole text matches the pattern. Takes at most |pattern| × |text| steps, whatever the pattern.
+/// Whether the whole text matches the pattern. Takes at most |pattern| × |text| steps, whatever the
+/// pattern.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
-    // Where to go on when what follows the last star does not match: the star, and the text it has not eaten.
+    // Where to go on when what follows the last star does not match: the star, and the text it has
+    // not eaten.
     let mut retry: Option<(usize, usize)> = None;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
@@ -37,8 +39,8 @@ fn one(pattern: &[u8], byte: u8) -> Option<usize> {
     }
 }
 
-/// Whether the byte is in the class whose `[` has been read, and the length of the class with its `]`. Without
-/// a `]` the class goes up to the end.
+/// Whether the byte is in the class whose `[` has been read, and the length of the class with its
+/// `]`. Without a `]` the class goes up to the end.
 fn in_class(class: &[u8], byte: u8) -> (bool, usize) {
     let negated = class.first() == Some(&b'^');
     let mut at = usize::from(negated);

@@ -9,9 +9,10 @@ use super::server::REDIS_VERSION;
 use crate::core::local::Local;
 
 type Facts = Vec<(&'static str, String)>;
+type Section = (&'static str, fn(&Local<'_>) -> Facts);
 
 /// Every section, in Redis's order.
-const SECTIONS: [(&str, fn(&Local<'_>) -> Facts); 9] = [
+const SECTIONS: [Section; 9] = [
     ("Server", server),
     ("Clients", clients),
     ("Memory", memory),
@@ -220,7 +221,8 @@ mod tests {
         }
         assert_eq!(
             desk.run("INFO cluster cpu"),
-            "# CPU\r\nused_cpu_sys:0.000000\r\nused_cpu_user:0.000000\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n"
+            "# CPU\r\nused_cpu_sys:0.000000\r\nused_cpu_user:0.000000\r\n\r\n\
+             # Cluster\r\ncluster_enabled:0\r\n"
         );
     }
 

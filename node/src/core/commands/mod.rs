@@ -1,4 +1,5 @@
-//! The handlers, a file a family. Each is a function from its arguments to a reply; none touches a socket.
+//! The handlers, a file a family. Each is a function from its arguments to a reply; none touches a
+//! socket.
 
 pub mod cluster;
 mod config;

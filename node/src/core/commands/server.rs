@@ -244,8 +244,8 @@ mod tests {
                 "{\"echo\": {\"summary\": \"Returns the given string.\", \"since\": \"1.0.0\", \
                  \"group\": \"connection\", \"complexity\": \"O(1)\"}, \
                  \"config\": {\"summary\": \"A container for subcommands.\", \"subcommands\": \
-                 {\"config|get\": {\"summary\": \"Returns the values of settings.\", \"since\": \"2.0.0\", \
-                 \"group\": \"server\", \"complexity\": \"O(N) where N is the number of parameters.\"}}}}",
+                 {\"config|get\": {\"summary\": \"Returns the values of settings.\", \
+                 \"since\": \"2.0.0\", \"group\": \"server\", \"complexity\": \"O(N) where N is the number of parameters.\"}}}}",
             ),
             (
                 "COMMAND GETKEYS nothing x",
