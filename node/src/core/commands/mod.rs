@@ -5,6 +5,7 @@ pub mod cluster;
 mod config;
 pub mod connection;
 mod describe;
+mod docs;
 pub mod generic;
 pub mod glob;
 pub mod hash;

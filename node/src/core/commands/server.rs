@@ -4,6 +4,7 @@ use dht_proto::spec::{self, CommandId};
 use dht_proto::{Reply, ReplyError};
 
 use super::describe::{self, Command};
+use super::docs::docs;
 use super::{config, glob, info};
 use crate::core::args::Args;
 use crate::core::execute::Outcome;
@@ -34,7 +35,7 @@ pub fn command_docs(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
             .filter_map(|name| Command::named(name))
             .collect(),
     };
-    let entry = |command: &Command| (Reply::bulk(command.full_name()), command.docs());
+    let entry = |command: &Command| (Reply::bulk(command.full_name()), docs(command));
     Ok(Reply::Map(commands.iter().map(entry).collect()))
 }
 
@@ -47,7 +48,10 @@ pub fn command_getkeys(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
             _ => "Invalid command specified",
         })
     })?;
-    let keys: Vec<Reply> = describe::key_positions(id, words.len())
+    let positions = id.schema().keys.map(|keys| keys.positions(words.len()));
+    let keys: Vec<Reply> = positions
+        .into_iter()
+        .flatten()
         .map(|position| Reply::bulk(words[position]))
         .collect();
     if keys.is_empty() {
@@ -240,12 +244,27 @@ mod tests {
         check(&[
             ("COMMAND INFO nothing client|nothing", "[nil, nil]"),
             (
-                "COMMAND DOCS Echo nothing CONFIG",
-                "{\"echo\": {\"summary\": \"Returns the given string.\", \"since\": \"1.0.0\", \
-                 \"group\": \"connection\", \"complexity\": \"O(1)\"}, \
-                 \"config\": {\"summary\": \"A container for subcommands.\", \"subcommands\": \
-                 {\"config|get\": {\"summary\": \"Returns the values of settings.\", \
-                 \"since\": \"2.0.0\", \"group\": \"server\", \"complexity\": \"O(N) where N is the number of parameters.\"}}}}",
+                "COMMAND GETKEYS GET",
+                "-ERR Invalid number of arguments specified for command",
+            ),
+            (
+                "COMMAND GETKEYS PING",
+                "-ERR The command has no key arguments",
+            ),
+            ("COMMAND GETKEYS mset a b c d", "[\"a\", \"c\"]"),
+            ("COMMAND GETKEYS hset a b c", "[\"a\"]"),
+            (
+                "COMMAND INFO mset",
+                "[[\"mset\", -3, ~[write], 1, -1, 2, ~[@write, @string, @slow], \
+                 [\"request_policy:multi_shard\"], [{\"flags\": ~[RW, update], \
+                 \"begin_search\": {\"type\": \"index\", \"spec\": {\"index\": 1}}, \
+                 \"find_keys\": {\"type\": \"range\", \"spec\": {\"lastkey\": -1, \
+                 \"keystep\": 2, \"limit\": 0}}}], []]]",
+            ),
+            (
+                "COMMAND INFO config",
+                "[[\"config\", -2, ~[], 0, 0, 0, ~[@slow], [], [], [[\"config|get\", -3, \
+                 ~[loading, stale], 0, 0, 0, ~[@slow], [], [], []]]]]",
             ),
             (
                 "COMMAND GETKEYS nothing x",
