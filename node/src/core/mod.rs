@@ -7,6 +7,7 @@ pub mod args;
 pub mod client;
 pub mod commands;
 pub mod execute;
+pub mod glob;
 pub mod keyspace;
 pub mod local;
 pub mod node;
