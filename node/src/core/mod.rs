@@ -10,6 +10,8 @@ pub mod execute;
 pub mod glob;
 pub mod keyspace;
 pub mod local;
+pub mod long_double;
+pub mod natural;
 pub mod node;
 pub mod session;
 pub mod store;
