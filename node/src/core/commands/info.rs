@@ -7,6 +7,7 @@ use dht_proto::limits;
 use super::cluster::host_and_port;
 use super::server::REDIS_VERSION;
 use crate::core::local::Local;
+use crate::core::store::SlotSet;
 
 type Facts = Vec<(&'static str, String)>;
 type Section = (&'static str, fn(&Local<'_>) -> Facts);
@@ -181,8 +182,9 @@ fn cluster(ctx: &Local<'_>) -> Facts {
 
 /// Of this node, not of the cluster. Without keys the database is not mentioned.
 fn keyspace(ctx: &Local<'_>) -> Facts {
-    let keys = ctx.node.store.len();
-    let expires = ctx.node.store.volatile();
+    let all = SlotSet::all();
+    let keys = ctx.node.store.whole(&all, ctx.now.unix_ms(), false).len();
+    let expires = ctx.node.store.volatile(&all);
     let line = format!("keys={keys},expires={expires},avg_ttl=0");
     Vec::from_iter((keys > 0).then_some(("db0", line)))
 }

@@ -5,9 +5,10 @@ use dht_proto::{Reply, ReplyError};
 
 use super::describe::{self, Command};
 use super::docs::docs;
-use super::{config, glob, info};
+use super::{config, info};
 use crate::core::args::Args;
 use crate::core::execute::Outcome;
+use crate::core::glob;
 use crate::core::keyspace::Whole;
 use crate::core::local::Local;
 
