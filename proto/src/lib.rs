@@ -5,8 +5,10 @@
 pub mod commands;
 pub mod frame;
 pub mod limits;
+mod msgpack;
 pub mod reply;
 pub mod resp;
+pub mod rpc;
 pub mod slot;
 pub mod spec;
 pub mod syntax;

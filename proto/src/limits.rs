@@ -15,8 +15,9 @@ pub const INLINE_BYTES: usize = 64 * 1024;
 /// Longest request that may be buffered while it is incomplete, in bytes. A value of the greatest
 /// size and its command fit.
 pub const QUERY_BYTES: usize = VALUE_BYTES + 1024 * 1024;
-/// Longest native frame, in bytes, its length prefix not counted.
-pub const FRAME_BYTES: usize = VALUE_BYTES + 1024 * 1024;
+/// Longest native frame, in bytes, its length prefix not counted. Every request that fits into
+/// [`QUERY_BYTES`] as RESP fits, with what a frame says besides.
+pub const FRAME_BYTES: usize = QUERY_BYTES + 1024;
 /// Deepest nesting of a native reply.
 pub const NESTING: usize = 32;
 /// Most requests of one connection that may wait for an answer from another node.
