@@ -5,7 +5,9 @@
 pub mod commands;
 pub mod frame;
 pub mod limits;
+pub mod link;
 mod msgpack;
+pub mod peer;
 pub mod reply;
 pub mod resp;
 pub mod rpc;

@@ -32,3 +32,5 @@ pub const CONNECTIONS: usize = 10_000;
 pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
 /// Time for a forwarded command, or a client's call that names no deadline of its own.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest frame of a handshake between nodes, in bytes; a topology of many shards fits.
+pub const HANDSHAKE_BYTES: usize = 1024 * 1024;
