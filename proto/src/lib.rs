@@ -3,6 +3,7 @@
 //! Nothing here performs I/O, reads a clock or knows what a command does.
 
 pub mod commands;
+pub mod docs;
 pub mod frame;
 pub mod limits;
 pub mod link;
