@@ -15,11 +15,22 @@ pub enum Version {
     Resp3,
 }
 
+impl Version {
+    const fn number(self) -> &'static str {
+        match self {
+            Self::Resp2 => "2",
+            Self::Resp3 => "3",
+        }
+    }
+}
+
 /// A way to reach a keyspace.
 pub struct Door {
     /// As scripts name it.
     pub name: &'static str,
     version: Version,
+    /// Whether maps come as arrays at present.
+    pub is_flat: bool,
     addresses: Vec<String>,
     connections: Vec<RespClient>,
     turn: usize,
@@ -32,16 +43,11 @@ impl Door {
         Self {
             name,
             version,
+            is_flat: true,
             addresses,
             connections: Vec::new(),
             turn: 0,
         }
-    }
-
-    /// Whether maps come as arrays.
-    #[must_use]
-    pub fn is_flat(&self) -> bool {
-        self.version == Version::Resp2
     }
 
     /// Starts again: new connections, an empty keyspace. A `steady` one stays at one server, as commands about
@@ -53,11 +59,10 @@ impl Door {
         self.connections.clear();
         let servers = if steady { 1 } else { self.addresses.len() };
         for address in &self.addresses[..servers] {
-            let mut connection = RespClient::connect(address).await?;
-            if self.version == Version::Resp3 {
-                connection.call(&["HELLO", "3"]).await?;
-            }
-            self.connections.push(connection);
+            self.connections.push(RespClient::connect(address).await?);
+        }
+        for _ in 0..servers {
+            self.call(&["HELLO", self.version.number()]).await?;
         }
         self.call(&["FLUSHALL"]).await.map(drop)
     }
@@ -68,6 +73,10 @@ impl Door {
     /// The connection breaks.
     pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
         self.turn = (self.turn + 1) % self.connections.len();
-        self.connections[self.turn].call(argv).await
+        let reply = self.connections[self.turn].call(argv).await?;
+        if argv[0].as_ref() == b"HELLO" && !matches!(reply, Reply::Error(_)) {
+            self.is_flat = matches!(reply, Reply::Array(_));
+        }
+        Ok(reply)
     }
 }

@@ -1,6 +1,6 @@
 //! A real redis-server of its own for a test, in a temporary directory, without persistence.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -55,12 +55,29 @@ impl RealRedis {
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let address = format!("127.0.0.1:{port}");
-        wait::until("redis-server", START, || TcpStream::connect(&address).ok());
-        Ok(Self {
+        let server = Self {
             child,
             address,
             _home: home,
-        })
+        };
+        wait::until("redis-server", START, || server.ask("PING").ok());
+        if mode == Mode::Cluster {
+            server.ask("CLUSTER ADDSLOTSRANGE 0 16383")?;
+            let is_up = |info: &String| info.contains("cluster_state:ok");
+            wait::until("the slots", START, || {
+                server.ask("CLUSTER INFO").ok().filter(is_up)
+            });
+        }
+        Ok(server)
+    }
+
+    /// Sends a command on a connection of its own; gives the start of what is answered.
+    fn ask(&self, command: &str) -> io::Result<String> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        stream.write_all(format!("{command}\r\n").as_bytes())?;
+        let mut answer = [0; 1024];
+        let length = stream.read(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 }
 
