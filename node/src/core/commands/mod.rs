@@ -1,13 +1,20 @@
-//! The handlers, a file a family. Each is a function from its arguments to a reply; none touches a socket.
+//! The handlers, a file a family. Each is a function from its arguments to a reply; none touches a
+//! socket.
 
 pub mod cluster;
+mod config;
 pub mod connection;
+mod describe;
+mod docs;
 mod expiry;
 pub mod generic;
 pub mod hash;
+mod info;
 mod scan;
 pub mod server;
 pub mod string;
+#[cfg(test)]
+pub mod testing;
 
 use dht_proto::{Reply, ReplyError};
 
