@@ -1,3 +1,9 @@
 //! The harness of the integration tests: clusters to test against, and how to wait for them.
+#![expect(
+    clippy::expect_used,
+    reason = "a harness fails as a test does, by panicking"
+)]
 
+pub mod process;
+pub mod python;
 pub mod wait;
