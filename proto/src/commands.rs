@@ -135,7 +135,7 @@ macro_rules! for_each_command {
                     "Sets several keys; atomic within a slot.";
                 "SET" string::set WRITE
                     "key value [NX | XX] [GET] [EX seconds | PX milliseconds | \
-             EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
+EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "1.0.0" "O(1)" "Sets the string value of a key.";
                 "STRLEN" string::strlen READ "key"
                     "2.2.0" "O(1)" "Returns the length of a string.";

@@ -1,7 +1,7 @@
 //! What a row of the command table says, and how a command is found by the words a client sent.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::ReplyError;
@@ -46,10 +46,6 @@ pub enum Family {
 
 /// How a command runs: where its data is, and whether it changes it.
 #[expect(non_camel_case_types, reason = "the words of the table's third column")]
-#[expect(
-    clippy::upper_case_acronyms,
-    reason = "the words of the table's third column"
-)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// Reads keys of one slot.
@@ -130,32 +126,80 @@ impl Spec {
 }
 
 struct Index {
-    by_name: HashMap<&'static [u8], u16>,
+    /// By the one word of a name.
+    commands: Names<u16>,
     /// First words that have subcommands.
-    containers: HashMap<&'static [u8], &'static str>,
+    containers: Names<Container>,
     schemas: Vec<Schema>,
 }
 
+struct Container {
+    name: &'static str,
+    /// By the second word of a name.
+    subcommands: Names<u16>,
+}
+
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut containers = HashMap::new();
-    for spec in TABLE {
-        if let Some((container, _)) = spec.name.split_once(' ') {
-            containers.insert(container.as_bytes(), container);
+    let mut commands = Vec::new();
+    let mut containers: BTreeMap<&'static str, Vec<(&'static str, u16)>> = BTreeMap::new();
+    for (index, spec) in (0u16..).zip(TABLE) {
+        match spec.name.split_once(' ') {
+            Some((name, sub)) => containers.entry(name).or_default().push((sub, index)),
+            None => commands.push((spec.name, index)),
         }
     }
-    let by_name = (0u16..)
-        .zip(TABLE)
-        .map(|(index, spec)| (spec.name.as_bytes(), index))
-        .collect();
+    let container = |(name, subcommands)| {
+        let subcommands = Names::new(subcommands);
+        (name, Container { name, subcommands })
+    };
     Index {
-        by_name,
-        containers,
+        commands: Names::new(commands),
+        containers: Names::new(containers.into_iter().map(container).collect()),
         schemas: TABLE.iter().map(syntax::schema).collect(),
     }
 });
 
-/// Longest name in the table, the subcommand included, in bytes.
-const NAME_BYTES: usize = 40;
+/// Values by names in any case: a hash table with open addressing, never more than half full.
+struct Names<T> {
+    places: Vec<Option<(&'static str, T)>>,
+}
+
+impl<T> Names<T> {
+    fn new(entries: Vec<(&'static str, T)>) -> Self {
+        let size = (entries.len() * 2).next_power_of_two();
+        let mut places: Vec<Option<(&'static str, T)>> = Vec::new();
+        places.resize_with(size, || None);
+        for (name, value) in entries {
+            let mut at = hash(name.as_bytes());
+            while places[at & (size - 1)].is_some() {
+                at += 1;
+            }
+            places[at & (size - 1)] = Some((name, value));
+        }
+        Self { places }
+    }
+
+    fn get(&self, word: &[u8]) -> Option<&T> {
+        let mut at = hash(word);
+        loop {
+            let (name, value) = self.places[at & (self.places.len() - 1)].as_ref()?;
+            if word.eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(value);
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+}
+
+/// Length, beginning and end of a word tell command names apart well; upper and lower case give the same.
+fn hash(word: &[u8]) -> usize {
+    let byte = |at: usize| word.get(at).map_or(0, |byte| u64::from(byte & 0xDF));
+    let end = word.len().wrapping_sub(1);
+    let ends = byte(0) | byte(1) << 8 | byte(2) << 16 | byte(end.wrapping_sub(1)) << 24;
+    let mixed =
+        (ends | byte(end) << 32 | (word.len() as u64) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 40) as usize
+}
 
 /// Finds the command that a request names and checks its arity.
 ///
@@ -163,19 +207,17 @@ const NAME_BYTES: usize = 40;
 /// Unknown command, unknown subcommand, or wrong number of arguments, in Redis's words.
 pub fn find(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
     let first = argv.first().copied().unwrap_or_default();
-    let mut name = [0; NAME_BYTES];
-    let Some(length) = upper_case(&mut name, 0, first) else {
-        return Err(unknown(argv));
-    };
-    let found = match INDEX.containers.get(&name[..length]) {
-        Some(container) if argv.len() > 1 => Some(find_sub(container, &mut name, length, argv[1])?),
-        Some(container) => match INDEX.by_name.get(&name[..length]) {
-            Some(index) => Some(*index),
-            None => return Err(ReplyError::Arity(container.to_ascii_lowercase().into())),
+    let found = match argv.get(1) {
+        Some(sub) => match INDEX.containers.get(first) {
+            Some(container) => Some(find_sub(container, sub)?),
+            None => INDEX.commands.get(first).copied(),
         },
-        None => INDEX.by_name.get(&name[..length]).copied(),
+        None => INDEX.commands.get(first).copied(),
     };
-    let id = CommandId(found.ok_or_else(|| unknown(argv))?);
+    let Some(index) = found else {
+        return Err(missing(argv));
+    };
+    let id = CommandId(index);
     if id.schema().accepts(argv.len()) {
         Ok(id)
     } else {
@@ -183,29 +225,24 @@ pub fn find(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
     }
 }
 
-fn find_sub(
-    container: &'static str,
-    name: &mut [u8; NAME_BYTES],
-    length: usize,
-    sub: &[u8],
-) -> Result<u16, ReplyError> {
-    name[length] = b' ';
-    upper_case(name, length + 1, sub)
-        .and_then(|end| INDEX.by_name.get(&name[..end]).copied())
-        .ok_or_else(|| ReplyError::UnknownSubcommand {
-            sub: shown(sub, 128),
-            command: container,
-        })
+fn find_sub(container: &Container, sub: &[u8]) -> Result<u16, ReplyError> {
+    let found = container.subcommands.get(sub).copied();
+    found.ok_or_else(|| ReplyError::UnknownSubcommand {
+        sub: shown(sub, 128),
+        command: container.name,
+    })
 }
 
-/// Writes `word` in upper case at `start`; gives the end, or nothing when no command is that long.
-fn upper_case(name: &mut [u8; NAME_BYTES], start: usize, word: &[u8]) -> Option<usize> {
-    let end = start + word.len();
-    // One byte is kept for the blank before a subcommand.
-    let place = name[..NAME_BYTES - 1].get_mut(start..end)?;
-    place.copy_from_slice(word);
-    place.make_ascii_uppercase();
-    Some(end)
+/// What to say of a name that is no command: a container alone lacks its subcommand.
+#[cold]
+fn missing(argv: &[&[u8]]) -> ReplyError {
+    match argv {
+        [first] => match INDEX.containers.get(first) {
+            Some(container) => ReplyError::Arity(container.name.to_ascii_lowercase().into()),
+            None => unknown(argv),
+        },
+        _ => unknown(argv),
+    }
 }
 
 /// Redis shows at most 128 bytes of the name and, together, of the arguments.
@@ -226,4 +263,75 @@ fn unknown(argv: &[&[u8]]) -> ReplyError {
 fn shown(bytes: &[u8], limit: usize) -> String {
     let cut = &bytes[..bytes.len().min(limit)];
     String::from_utf8_lossy(cut).replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &str, expect: Result<&str, &str>) {
+        let argv: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let found = find(&argv).map(|id| id.spec().name);
+        let found = found.map_err(|error| error.to_string());
+        assert_eq!(found, expect.map_err(str::to_owned), "{line}");
+    }
+
+    #[test]
+    fn every_command_is_found_in_any_case() {
+        for id in CommandId::all() {
+            let min = id.schema().min;
+            for name in [
+                id.spec().name.to_owned(),
+                id.spec().name.to_ascii_lowercase(),
+            ] {
+                let mut argv: Vec<&[u8]> = name.split(' ').map(str::as_bytes).collect();
+                argv.resize(min, b"x");
+                assert_eq!(find(&argv), Ok(id), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_are_in_the_words_of_redis() {
+        check("get k", Ok("GET"));
+        check(
+            "get",
+            Err("ERR wrong number of arguments for 'get' command"),
+        );
+        check(
+            "get k k",
+            Err("ERR wrong number of arguments for 'get' command"),
+        );
+        check(
+            "client",
+            Err("ERR wrong number of arguments for 'client' command"),
+        );
+        check("command", Ok("COMMAND"));
+        check("Command Count", Ok("COMMAND COUNT"));
+        check(
+            "client setname",
+            Err("ERR wrong number of arguments for 'client|setname' command"),
+        );
+        check(
+            "config fly high",
+            Err("ERR unknown subcommand 'fly'. Try CONFIG HELP."),
+        );
+        check(
+            "nope a bc",
+            Err("ERR unknown command 'nope', with args beginning with: 'a' 'bc' "),
+        );
+        check(
+            "",
+            Err("ERR unknown command '', with args beginning with: "),
+        );
+    }
+
+    #[test]
+    fn a_name_of_two_words_is_not_found_in_one() {
+        let error = find(&[b"CLIENT ID"]).unwrap_err();
+        assert!(
+            matches!(error, ReplyError::UnknownCommand { .. }),
+            "{error}"
+        );
+    }
 }

@@ -1,6 +1,13 @@
-//! The syntax line of a command, which is its schema.
+//! The syntax line of a command, which is its schema: arity, keys, and the tree of its arguments.
+//!
+//! In a line, a word in upper case is sent as it is and any other word names a value; `[…]` may be left out,
+//! `<a | b>` and `[a | b]` are choices, and `[x y ...]` after `x y` says that the pair may be repeated. An
+//! argument whose name ends in `key` is a key. Knows nothing of what the commands do.
 
-use crate::spec::Spec;
+use std::fmt;
+
+use crate::commands::TABLE;
+use crate::spec::{Kind, Spec};
 
 /// What a syntax line says.
 #[derive(Debug)]
@@ -13,6 +20,8 @@ pub struct Schema {
     pub max: Option<usize>,
     /// Where the keys are.
     pub keys: Option<KeySpec>,
+    /// What follows the name.
+    pub arguments: Vec<Argument>,
 }
 
 /// Where keys are in a request, counted from the first word of the name.
@@ -20,8 +29,32 @@ pub struct Schema {
 pub struct KeySpec {
     /// Position of the first key.
     pub first: usize,
-    /// Distance from a key to the next; 0 when there is one key only.
+    /// Distance from a key to the next, up to the end of the request; 0 when there is one key only.
     pub step: usize,
+}
+
+/// A part of a syntax line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argument {
+    /// What it is.
+    pub shape: Shape,
+    /// Whether it may be left out.
+    pub optional: bool,
+    /// Whether it may be given more than once.
+    pub repeated: bool,
+}
+
+/// What an argument is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A value, by its name.
+    Value(&'static str),
+    /// A word that is sent as it is, in upper case here, in any case by clients.
+    Token(&'static str),
+    /// One of these.
+    Choice(Vec<Argument>),
+    /// All of these, in order.
+    Block(Vec<Argument>),
 }
 
 impl Schema {
@@ -31,16 +64,438 @@ impl Schema {
     pub fn accepts(&self, words: usize) -> bool {
         words >= self.min && self.max.is_none_or(|max| words <= max)
     }
+
+    /// The arity that Redis publishes: the exact number of words, or the least, negated.
+    #[must_use]
+    pub fn arity(&self) -> i64 {
+        let min = i64::try_from(self.min).unwrap_or(i64::MAX);
+        if self.max.is_some() { min } else { -min }
+    }
+
+    /// Every token of the line, in its order.
+    #[must_use]
+    pub fn tokens(&self) -> Vec<&'static str> {
+        let mut tokens = Vec::new();
+        self.arguments
+            .iter()
+            .for_each(|argument| argument.collect_tokens(&mut tokens));
+        tokens
+    }
 }
 
-/// Reads the syntax line of a row.
+impl KeySpec {
+    /// The positions of all keys of a request of so many words.
+    pub fn positions(self, words: usize) -> impl Iterator<Item = usize> {
+        let end = if self.step == 0 {
+            words.min(self.first + 1)
+        } else {
+            words
+        };
+        (self.first..end).step_by(self.step.max(1))
+    }
+
+    /// Redis's last key: the position, or -1 for the end of the request.
+    #[must_use]
+    pub fn last(self) -> i64 {
+        if self.step == 0 {
+            i64::try_from(self.first).unwrap_or(i64::MAX)
+        } else {
+            -1
+        }
+    }
+}
+
+impl Argument {
+    const fn required(shape: Shape) -> Self {
+        Self {
+            shape,
+            optional: false,
+            repeated: false,
+        }
+    }
+
+    fn block(mut parts: Vec<Self>) -> Self {
+        match parts.pop() {
+            Some(only) if parts.is_empty() => only,
+            last => {
+                parts.extend(last);
+                Self::required(Shape::Block(parts))
+            }
+        }
+    }
+
+    /// Fewest words that it takes.
+    fn min(&self) -> usize {
+        if self.optional {
+            return 0;
+        }
+        match &self.shape {
+            Shape::Value(_) | Shape::Token(_) => 1,
+            Shape::Choice(choices) => choices.iter().map(Self::min).min().unwrap_or(0),
+            Shape::Block(parts) => parts.iter().map(Self::min).sum(),
+        }
+    }
+
+    /// Whether it always takes the same number of words.
+    fn is_fixed(&self) -> bool {
+        !self.optional
+            && !self.repeated
+            && match &self.shape {
+                Shape::Value(_) | Shape::Token(_) => true,
+                Shape::Choice(choices) => choices
+                    .iter()
+                    .all(|choice| choice.is_fixed() && choice.min() == self.min()),
+                Shape::Block(parts) => parts.iter().all(Self::is_fixed),
+            }
+    }
+
+    fn collect_tokens(&self, tokens: &mut Vec<&'static str>) {
+        match &self.shape {
+            Shape::Token(token) => tokens.push(token),
+            Shape::Value(_) => {}
+            Shape::Choice(inner) | Shape::Block(inner) => inner
+                .iter()
+                .for_each(|argument| argument.collect_tokens(tokens)),
+        }
+    }
+}
+
+impl fmt::Display for Argument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let open = if self.optional { "[" } else { "" };
+        let close = if self.optional { "]" } else { "" };
+        match (&self.shape, self.repeated) {
+            (Shape::Choice(_), false) if !self.optional => write!(f, "<{}>", self.shape),
+            (shape, false) => write!(f, "{open}{shape}{close}"),
+            (shape, true) => write!(f, "{open}{shape} [{shape} ...]{close}"),
+        }
+    }
+}
+
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Value(word) | Self::Token(word) => f.write_str(word),
+            Self::Choice(choices) => write_joined(f, choices, " | "),
+            Self::Block(parts) => write_joined(f, parts, " "),
+        }
+    }
+}
+
+fn write_joined(f: &mut fmt::Formatter<'_>, items: &[Argument], between: &str) -> fmt::Result {
+    for (index, item) in items.iter().enumerate() {
+        if index > 0 {
+            f.write_str(between)?;
+        }
+        write!(f, "{item}")?;
+    }
+    Ok(())
+}
+
+/// Reads the syntax line of a row. A malformed line counts as empty; a test over the whole table finds it.
 #[must_use]
 pub fn schema(spec: &Spec) -> Schema {
-    let _ = spec;
+    let arguments = parse(spec.syntax).unwrap_or_default();
+    let words = spec.name.split(' ').count();
+    let min = words + arguments.iter().map(Argument::min).sum::<usize>();
+    let exact = arguments.iter().all(Argument::is_fixed) && !has_subcommands(spec);
+    let keys = match spec.kind {
+        Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
+            find_keys(&arguments, words)
+        }
+        // An argument of theirs that is called a key, as that of CLUSTER KEYSLOT, leads to no data.
+        Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => None,
+    };
     Schema {
-        words: 1,
-        min: 1,
-        max: None,
-        keys: None,
+        words,
+        min,
+        max: exact.then_some(min),
+        keys,
+        arguments,
+    }
+}
+
+/// Whether other rows begin with this one's name; Redis counts a subcommand as an optional argument.
+fn has_subcommands(spec: &Spec) -> bool {
+    TABLE.iter().any(|row| {
+        row.name
+            .split_once(' ')
+            .is_some_and(|(container, _)| container == spec.name)
+    })
+}
+
+/// The first argument that is a key and stands at a fixed place.
+fn find_keys(arguments: &[Argument], mut at: usize) -> Option<KeySpec> {
+    for argument in arguments {
+        let found = match &argument.shape {
+            Shape::Value(name) if name.ends_with("key") => Some(at),
+            Shape::Block(parts) => find_keys(parts, at).map(|inner| inner.first),
+            _ => None,
+        };
+        if let Some(first) = found {
+            let step = if argument.repeated { argument.min() } else { 0 };
+            return Some(KeySpec { first, step });
+        }
+        if !argument.is_fixed() {
+            return None;
+        }
+        at += argument.min();
+    }
+    None
+}
+
+/// Reads a syntax line.
+///
+/// # Errors
+/// What is wrong with it.
+fn parse(line: &'static str) -> Result<Vec<Argument>, String> {
+    let mut parser = Parser { rest: line };
+    let arguments = parser.sequence()?;
+    match parser.peek() {
+        "" => Ok(arguments),
+        extra => Err(format!("'{extra}' has no place in '{line}'")),
+    }
+}
+
+struct Parser {
+    rest: &'static str,
+}
+
+impl Parser {
+    /// The next word or sign, left in place; empty at the end.
+    fn peek(&self) -> &'static str {
+        const SIGNS: [char; 5] = ['[', ']', '<', '>', '|'];
+        let text = self.rest.trim_start();
+        let length = if text.starts_with(SIGNS) {
+            1
+        } else {
+            text.find(|c: char| c == ' ' || SIGNS.contains(&c))
+                .unwrap_or(text.len())
+        };
+        &text[..length]
+    }
+
+    fn take(&mut self) -> &'static str {
+        let word = self.peek();
+        self.rest = &self.rest.trim_start()[word.len()..];
+        word
+    }
+
+    fn expect(&mut self, sign: &str) -> Result<(), String> {
+        match self.take() {
+            found if found == sign => Ok(()),
+            found => Err(format!("'{sign}' expected, not '{found}'")),
+        }
+    }
+
+    fn sequence(&mut self) -> Result<Vec<Argument>, String> {
+        let mut items = Vec::new();
+        loop {
+            match self.peek() {
+                "" | "]" | ">" | "|" | "..." => return Ok(items),
+                "[" => self.bracket(&mut items)?,
+                "<" => {
+                    self.take();
+                    items.push(self.choice()?);
+                    self.expect(">")?;
+                }
+                word if word.contains(char::is_uppercase) => {
+                    items.push(Argument::required(Shape::Token(self.take())));
+                }
+                _ => items.push(Argument::required(Shape::Value(self.take()))),
+            }
+        }
+    }
+
+    /// Something optional, or the sign that the items just read may be repeated.
+    fn bracket(&mut self, items: &mut Vec<Argument>) -> Result<(), String> {
+        self.expect("[")?;
+        let mut inner = self.choice()?;
+        if self.peek() == "..." {
+            self.take();
+            let count = match &inner.shape {
+                Shape::Block(parts) => parts.len(),
+                _ => 1,
+            };
+            let start = items.len().saturating_sub(count);
+            if Argument::block(items.split_off(start)) != inner {
+                return Err(format!("'{inner} ...' does not repeat what precedes it"));
+            }
+            inner.repeated = true;
+        } else if inner.optional {
+            return Err(format!("'{inner}' is optional twice"));
+        } else {
+            inner.optional = true;
+        }
+        items.push(inner);
+        self.expect("]")
+    }
+
+    fn choice(&mut self) -> Result<Argument, String> {
+        let mut choices = Vec::new();
+        loop {
+            match self.sequence()? {
+                parts if parts.is_empty() => return Err("something is missing".to_owned()),
+                parts => choices.push(Argument::block(parts)),
+            }
+            if self.peek() != "|" {
+                break;
+            }
+            self.take();
+        }
+        match choices.pop() {
+            Some(only) if choices.is_empty() => Ok(only),
+            last => {
+                choices.extend(last);
+                Ok(Argument::required(Shape::Choice(choices)))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{CommandId, Family};
+
+    const PUBLISHED: &str = include_str!("published.txt");
+
+    #[test]
+    fn every_line_is_well_formed_and_can_be_written_back() {
+        for spec in TABLE {
+            let arguments = parse(spec.syntax).unwrap_or_else(|why| panic!("{}: {why}", spec.name));
+            let written: Vec<String> = arguments.iter().map(Argument::to_string).collect();
+            assert_eq!(written.join(" "), spec.syntax, "{}", spec.name);
+        }
+    }
+
+    #[test]
+    fn malformed_lines_are_refused() {
+        for line in [
+            "[a",
+            "a]",
+            "<a",
+            "a >",
+            "a | b",
+            "[]",
+            "<a |>",
+            "...",
+            "a ...",
+            "[a ...]",
+            "b [a ...]",
+            "a b [b a ...]",
+            "[[a]]",
+            "[a [b ...]]",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_line_becomes_a_tree() {
+        let arguments = parse("key value [NX | XX] [EX seconds] [a b [a b ...]]").unwrap();
+        let value = |name| Argument::required(Shape::Value(name));
+        let token = |name| Argument::required(Shape::Token(name));
+        let optional = |shape| Argument {
+            optional: true,
+            ..Argument::required(shape)
+        };
+        assert_eq!(
+            arguments,
+            [
+                value("key"),
+                value("value"),
+                optional(Shape::Choice(vec![token("NX"), token("XX")])),
+                optional(Shape::Block(vec![token("EX"), value("seconds")])),
+                Argument {
+                    repeated: true,
+                    ..optional(Shape::Block(vec![value("a"), value("b")]))
+                },
+            ]
+        );
+    }
+
+    #[test]
+    fn arity_and_keys_are_those_of_redis() {
+        let mut published = PUBLISHED.lines().skip(1);
+        for id in CommandId::all() {
+            let (name, schema) = (id.spec().name, id.schema());
+            let (first, step) = schema
+                .keys
+                .map_or((0, 0), |keys| (keys.first, keys.step.max(1)));
+            let last = schema.keys.map_or(0, KeySpec::last);
+            let row = format!("{name}: {} {first} {last} {step}", schema.arity());
+            assert_eq!(published.next(), Some(row.as_str()));
+        }
+        assert_eq!(published.next(), None);
+    }
+
+    #[test]
+    fn rows_are_unique_sorted_and_documented() {
+        let mut places: Vec<(Family, &str)> = Vec::new();
+        for spec in TABLE {
+            let place = (spec.family, spec.name);
+            assert!(
+                places.last().is_none_or(|last| *last < place),
+                "{} is out of order",
+                spec.name
+            );
+            places.push(place);
+            assert_eq!(spec.name, spec.name.to_ascii_uppercase());
+            assert!(
+                spec.summary.ends_with('.'),
+                "{}: {}",
+                spec.name,
+                spec.summary
+            );
+            assert!(spec.complexity.starts_with("O("), "{}", spec.name);
+        }
+        let mut names: Vec<&str> = TABLE.iter().map(|spec| spec.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), TABLE.len());
+    }
+
+    #[test]
+    fn commands_about_keys_have_keys_and_no_others() {
+        for id in CommandId::all() {
+            let about_keys = matches!(
+                id.spec().kind,
+                Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH
+            );
+            let keys = id.schema().keys;
+            assert_eq!(keys.is_some(), about_keys, "{}", id.spec().name);
+            let many = matches!(id.spec().kind, Kind::READ_EACH | Kind::WRITE_EACH);
+            assert_eq!(
+                keys.is_some_and(|keys| keys.step > 0),
+                many,
+                "{}",
+                id.spec().name
+            );
+        }
+    }
+
+    #[test]
+    fn positions_of_keys() {
+        let check = |name: &str, words: usize, expect: &[usize]| {
+            let id = CommandId::all().find(|id| id.spec().name == name).unwrap();
+            let keys: Vec<usize> = id.schema().keys.unwrap().positions(words).collect();
+            assert_eq!(keys, expect, "{name}");
+        };
+        check("GET", 2, &[1]);
+        check("HSET", 6, &[1]);
+        check("DEL", 4, &[1, 2, 3]);
+        check("MSET", 7, &[1, 3, 5]);
+        check("MSET", 1, &[]);
+    }
+
+    #[test]
+    fn tokens_in_order() {
+        let id = CommandId::all().find(|id| id.spec().name == "SET").unwrap();
+        let tokens = id.schema().tokens();
+        assert_eq!(
+            tokens,
+            ["NX", "XX", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL"]
+        );
     }
 }

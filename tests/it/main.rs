@@ -1,6 +1,12 @@
 //! The integration tests: one binary, a module a subject.
-#![expect(clippy::expect_used, reason = "the helpers of tests fail as tests do")]
+//!
+//! `#[cfg(test)]` is said for clippy, which lets helpers unwrap where it sees that they are tests.
 
+#[cfg(test)]
 mod article;
+#[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod store;
+#[cfg(test)]
 mod style;
