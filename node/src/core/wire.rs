@@ -38,7 +38,7 @@ impl Wire {
     ) -> Result<Next<'a>, ReplyError> {
         Ok(match self.0.read(input, authenticated)? {
             Decoded::Incomplete => Next::Incomplete,
-            Decoded::Blank(length) => Next::Blank(length),
+            Decoded::Nothing(length) => Next::Blank(length),
             Decoded::Request(length) => Next::Request(self.0.words(input).collect(), length),
         })
     }
@@ -55,8 +55,8 @@ impl Origin {
     #[must_use]
     pub const fn new(protocol: Protocol) -> Self {
         let version = match protocol {
-            Protocol::Resp2 => Version::Resp2,
-            Protocol::Resp3 | Protocol::Native => Version::Resp3,
+            Protocol::Resp2 => Version::V2,
+            Protocol::Resp3 | Protocol::Native => Version::V3,
         };
         Self { version }
     }
