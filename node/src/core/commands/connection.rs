@@ -375,8 +375,8 @@ mod tests {
     #[test]
     fn passwords() {
         const NO_HELLO: &str = "-NOAUTH HELLO must be called with the client already \
-             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
-             and select the RESP protocol version at the same time";
+             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to \
+             authenticate the client and select the RESP protocol version at the same time";
         const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
         let mut desk = Desk::with_password("sesame");
         for (line, reply, authenticated) in [
