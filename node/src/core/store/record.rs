@@ -7,7 +7,7 @@
 //! body    the string, the packed hash, or an owning pointer to a value that is kept outside
 //! ```
 //!
-//! Knows how a value is laid out, not what a table or a command is. All pointers of the store are
+//! Knows how a value is laid out, not what a table or a command is. Every owning pointer is
 //! handled here.
 
 use std::hash::{Hash, Hasher};
