@@ -1,4 +1,5 @@
-//! What crosses a wire: the command table, replies and their errors, RESP and MessagePack frames, slots.
+//! What crosses a wire: the command table, replies and their errors, RESP and MessagePack frames,
+//! slots.
 //!
 //! Nothing here performs I/O, reads a clock or knows what a command does.
 

@@ -1,4 +1,5 @@
-//! Every bound a client or a peer can meet, with its unit. docs/protocol.md repeats them for readers.
+//! Every bound a client or a peer can meet, with its unit. docs/protocol.md repeats them for
+//! readers.
 
 use std::time::Duration;
 

@@ -36,6 +36,7 @@ use super::time::UnixMs;
 pub use self::expiry::Due;
 pub use self::hash::HashRef;
 pub use self::key::{Key, Keys};
+pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
 pub use self::read::{Read, ValueKind};
 pub use self::scan::Cursor;
 pub use self::slots::SlotSet;
@@ -72,11 +73,9 @@ impl Counts {
     fn update(&self, keys: usize, was_volatile: bool, is_volatile: bool) {
         // Plain stores: nobody else writes while the slot is locked.
         self.keys.store(keys as u32, Ordering::Relaxed);
-        if was_volatile != is_volatile {
-            let volatile = self.volatile.load(Ordering::Relaxed);
-            let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
-            self.volatile.store(volatile, Ordering::Relaxed);
-        }
+        let volatile = self.volatile.load(Ordering::Relaxed);
+        let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
+        self.volatile.store(volatile, Ordering::Relaxed);
     }
 
     fn clear(&self) {
