@@ -4,6 +4,13 @@
     reason = "a harness fails as a test does, by panicking"
 )]
 
+
+pub mod door;
+pub mod expect;
 pub mod process;
 pub mod python;
+pub mod quoting;
+pub mod real_redis;
+pub mod resp_client;
+pub mod script;
 pub mod wait;

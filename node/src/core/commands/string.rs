@@ -1,6 +1,5 @@
 //! Commands of family string.
 
-use dht_proto::limits::{KEY_BYTES, VALUE_BYTES};
 use dht_proto::{Reply, ReplyError};
 
 use super::expiry::ExpiryOption;
@@ -63,21 +62,12 @@ pub fn mget(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
 pub fn mset(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let pairs = args.pairs("mset")?;
     for (key, value) in &pairs {
-        check_length("key", key, KEY_BYTES)?;
-        check_length("value", value, VALUE_BYTES)?;
+        Write::check_string(key, value)?;
     }
     for (key, value) in pairs {
         ctx.set_string(key, value, Expiry::Never)?;
     }
     Ok(Reply::Ok)
-}
-
-fn check_length(what: &'static str, bytes: &[u8], limit: usize) -> Result<(), ReplyError> {
-    if bytes.len() > limit {
-        Err(ReplyError::TooLong { what, limit })
-    } else {
-        Ok(())
-    }
 }
 
 /// Whether the key has to be there before SET.

@@ -101,6 +101,15 @@ impl<'a> Write<'a> {
         self.live(key).map(read::hash).transpose()
     }
 
+    /// Whether [`Self::set_string`] would be an error: for commands that set several or none.
+    ///
+    /// # Errors
+    /// The key or the value is longer than its limit.
+    pub fn check_string(key: &[u8], value: &[u8]) -> Result<(), ReplyError> {
+        check_key(key)?;
+        check_value(value)
+    }
+
     /// Sets a string, whatever the key held.
     ///
     /// # Errors
@@ -111,8 +120,7 @@ impl<'a> Write<'a> {
         value: &[u8],
         expiry: Expiry,
     ) -> Result<(), ReplyError> {
-        check_key(key)?;
-        check_value(value)?;
+        Self::check_string(key, value)?;
         self.change(key, |spot, store| {
             let old = spot.record().and_then(Record::expiry);
             let expiry = match expiry {
