@@ -11,18 +11,29 @@ fn a_cluster_goes_up_loses_a_node_and_leaves_nothing_behind() {
     let script = Script::on_free_ports();
     let up = script.run("up", true);
     assert!(up.contains("The cluster is ready"), "{up}");
-    assert!(up.contains("2) \"Alice\""), "the example was not answered: {up}");
+    assert!(
+        up.contains("2) \"Alice\""),
+        "the example was not answered: {up}"
+    );
     assert!(script.run("up", true).contains("already up"));
 
     assert!(script.run("kill 1", true).contains("was killed"));
-    assert!(script.run("status", true).contains("not running (scripts/cluster start 1)"));
+    assert!(
+        script
+            .run("status", true)
+            .contains("not running (scripts/cluster start 1)")
+    );
     assert!(script.run("kill 1", false).contains("is not running"));
     assert!(script.run("start 1", true).contains("is ready"));
     assert!(script.run("start 1", false).contains("already running"));
     assert!(script.run("kill 3", false).contains("there is no node 3"));
 
     assert!(script.run("down", true).contains("is down"));
-    assert!(!script.state().exists(), "{} was left", script.state().display());
+    assert!(
+        !script.state().exists(),
+        "{} was left",
+        script.state().display()
+    );
     assert!(script.ports().all(is_free), "a node still listens");
     assert!(script.run("status", false).contains("no cluster"));
     assert!(script.run("sideways", false).starts_with("usage: "));

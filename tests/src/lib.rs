@@ -4,7 +4,6 @@
     reason = "a harness fails as a test does, by panicking"
 )]
 
-
 pub mod door;
 pub mod expect;
 pub mod process;

@@ -199,7 +199,10 @@ pub fn target() -> PathBuf {
 
 fn above_this_test(levels: usize) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    test.ancestors().nth(levels).map(Path::to_owned).unwrap_or_default()
+    test.ancestors()
+        .nth(levels)
+        .map(Path::to_owned)
+        .unwrap_or_default()
 }
 
 /// Addresses on loopback on which nobody listens; held until all are found, so that they differ.
