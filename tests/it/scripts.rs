@@ -14,7 +14,8 @@ fn scripts() -> io::Result<Vec<Script>> {
     Script::load_all(&folder)
 }
 
-/// Runs every script; with `REWRITE` set and where `rewrites`, what differs becomes what is expected.
+/// Runs every script; with `REWRITE` set and where `rewrites`, what differs becomes what is
+/// expected.
 async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool) -> io::Result<()> {
     let mut report = String::new();
     for script in scripts()? {

@@ -18,7 +18,8 @@ pub fn quote(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads a quoted string from the start of `text`; gives its bytes and what follows the closing quote.
+/// Reads a quoted string from the start of `text`; gives its bytes and what follows the closing
+/// quote.
 #[must_use]
 pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut rest = text.strip_prefix('"')?.as_bytes();
@@ -39,7 +40,8 @@ pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     }
 }
 
-/// Splits a command line into words at blanks; a word that starts with a double quote is a quoted string.
+/// Splits a command line into words at blanks; a word that starts with a double quote is a quoted
+/// string.
 #[must_use]
 pub fn split(line: &str) -> Option<Vec<Vec<u8>>> {
     let mut words = Vec::new();

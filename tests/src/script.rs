@@ -17,11 +17,12 @@
 //! @redis -ERR another reply at these doors: why
 //! ```
 //!
-//! `>` is a command in [`crate::quoting`]'s form, and the line below it what it should answer, in the form of
-//! [`crate::expect`], in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until the iteration ends; the answer
-//! is everything found, sorted, once each. `@doors …: why` below an expectation replaces it at these doors.
-//! `@skip doors: why` and `@cluster` (at real Redis: the server is in cluster mode) stand below a block's head.
-//! Doors are named `store`, `resp`, `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
+//! `>` is a command in [`crate::quoting`]'s form, and the line below it what it should answer, in
+//! the form of [`crate::expect`], in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor
+//! until the iteration ends; the answer is everything found, sorted, once each. `@doors …: why`
+//! below an expectation replaces it at these doors. `@skip doors: why` and `@cluster` (at real
+//! Redis: the server is in cluster mode) stand below a block's head. Doors are named `store`,
+//! `resp`, `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
 
 use std::collections::BTreeMap;
 use std::io;

@@ -1,6 +1,6 @@
 //! From a row of the command table to its handler.
 
-use dht_proto::spec::{CommandId};
+use dht_proto::spec::CommandId;
 use dht_proto::{Reply, ReplyError, for_each_command};
 
 use super::args::Args;
@@ -68,6 +68,12 @@ macro_rules! handlers {
 
 for_each_command!(handlers);
 
+/// The function of a command.
+#[must_use]
+pub fn handler(id: CommandId) -> Handler {
+    HANDLERS[id.index()]
+}
+
 /// A request whose command has been found in the table.
 pub struct Command<'a> {
     /// The row.
@@ -81,7 +87,11 @@ impl<'a> Command<'a> {
     /// A request with these keys.
     #[must_use]
     pub fn new(id: CommandId, argv: &'a [&'a [u8]], keys: &[Key<'a>]) -> Self {
-        Self { id, argv, keys: Keys::of(keys) }
+        Self {
+            id,
+            argv,
+            keys: Keys::of(keys),
+        }
     }
 }
 
@@ -107,7 +117,7 @@ impl Here<'_> {
     pub fn run(&self, client: &mut Client, command: &Command<'_>) -> Outcome {
         let store = &self.node.store;
         let mut args = Args::new(command.argv, command.id.words());
-        match (HANDLERS[command.id.index()], &command.keys) {
+        match (handler(command.id), &command.keys) {
             (Handler::Read(read), Some(keys)) => {
                 store.read(keys, self.stamp, |slots| read(slots, &mut args))
             }
@@ -118,9 +128,14 @@ impl Here<'_> {
                 let hop = self.node.settings.standalone || client.door == Door::Redirect;
                 whole(&store.whole(&self.slots(), self.stamp, hop), &mut args)
             }
-            (Handler::Local(local), _) => {
-                local(&mut Local { client, node: self.node, now: self.now }, &mut args)
-            }
+            (Handler::Local(local), _) => local(
+                &mut Local {
+                    client,
+                    node: self.node,
+                    now: self.now,
+                },
+                &mut args,
+            ),
             (Handler::Read(_) | Handler::Write(_), None) => {
                 unreachable!("the table gives every command on slots a key")
             }
@@ -129,7 +144,11 @@ impl Here<'_> {
 
     /// The slots that this node leads.
     fn slots(&self) -> SlotSet {
-        let led = self.view.topology.as_ref().map(|topology| topology.led_by(self.view.me));
+        let led = self
+            .view
+            .topology
+            .as_ref()
+            .map(|topology| topology.led_by(self.view.me));
         SlotSet::new(led.unwrap_or_default())
     }
 }

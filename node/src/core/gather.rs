@@ -7,15 +7,16 @@ use dht_proto::{Reply, ReplyError};
 pub struct Part {
     /// The member that executes it, by index in the topology.
     pub member: u16,
-    /// Which of the command's keys it has, counted from 0; empty for a command on the whole keyspace.
+    /// Which of the command's keys it has, counted from 0; empty for a command on the whole
+    /// keyspace.
     pub keys: Vec<usize>,
 }
 
 /// The answers to a command's parts, joined as they come.
 ///
-/// Integers are added up; arrays are put together, by key where the parts have keys; `OK` stays `OK`. An error of
-/// any part is the command's error. When a change was made by some parts only, that is said as [`ReplyError::Unknown`]:
-/// the command is neither done nor undone.
+/// Integers are added up; arrays are put together, by key where the parts have keys; `OK` stays
+/// `OK`. An error of any part is the command's error. When a change was made by some parts only,
+/// that is said as [`ReplyError::Unknown`]: the command is neither done nor undone.
 #[derive(Debug)]
 pub struct Gather {
     parts: Vec<Part>,
@@ -30,13 +31,27 @@ impl Gather {
     /// A command that goes to one node whole.
     #[must_use]
     pub const fn whole(writes: bool) -> Self {
-        Self { parts: Vec::new(), writes, left: 1, done: 0, joined: None, error: None }
+        Self {
+            parts: Vec::new(),
+            writes,
+            left: 1,
+            done: 0,
+            joined: None,
+            error: None,
+        }
     }
 
     /// A command that goes out in parts, at least one.
     #[must_use]
     pub fn split(parts: Vec<Part>, writes: bool) -> Self {
-        Self { left: parts.len(), parts, writes, done: 0, joined: None, error: None }
+        Self {
+            left: parts.len(),
+            parts,
+            writes,
+            done: 0,
+            joined: None,
+            error: None,
+        }
     }
 
     /// Whether the command changes data.
@@ -81,7 +96,11 @@ impl Gather {
     }
 
     fn join(&mut self, part: usize, reply: Reply) {
-        let keys = self.parts.get(part).map(|part| part.keys.as_slice()).unwrap_or_default();
+        let keys = self
+            .parts
+            .get(part)
+            .map(|part| part.keys.as_slice())
+            .unwrap_or_default();
         self.joined = Some(match (self.joined.take(), reply) {
             (None, Reply::Array(items)) if !keys.is_empty() => {
                 let width = self.parts.iter().map(|part| part.keys.len()).sum();
@@ -114,14 +133,17 @@ fn place(mut all: Vec<Reply>, keys: &[usize], items: Vec<Reply>) -> Reply {
 mod tests {
     use super::*;
 
-    fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: Reply) {
-        let parts = (0..).zip(parts).map(|(member, keys)| Part { member, keys: keys.to_vec() });
+    fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: &Reply) {
+        let parts = (0..).zip(parts).map(|(member, keys)| Part {
+            member,
+            keys: keys.to_vec(),
+        });
         let mut gather = Gather::split(parts.collect(), writes);
         let last = replies.len() - 1;
         for (part, reply) in replies.into_iter().enumerate() {
             assert_eq!(gather.settle(part, reply), part == last);
         }
-        assert_eq!(gather.reply(), expect);
+        assert_eq!(&gather.reply(), expect);
     }
 
     fn array(items: &[i64]) -> Reply {
@@ -130,23 +152,38 @@ mod tests {
 
     #[test]
     fn integers_are_added() {
-        check(&[&[0], &[1, 2]], true, vec![Reply::Int(1), Reply::Int(2)], Reply::Int(3));
+        check(
+            &[&[0], &[1, 2]],
+            true,
+            vec![Reply::Int(1), Reply::Int(2)],
+            Reply::Int(3),
+        );
     }
 
     #[test]
     fn arrays_are_placed_by_key() {
-        check(&[&[1, 3], &[0, 2]], false, vec![array(&[1, 3]), array(&[0, 2])], array(&[0, 1, 2, 3]));
+        check(
+            &[&[1, 3], &[0, 2]],
+            false,
+            vec![array(&[1, 3]), array(&[0, 2])],
+            array(&[0, 1, 2, 3]),
+        );
     }
 
     #[test]
     fn arrays_without_keys_are_put_end_to_end() {
-        check(&[&[], &[]], false, vec![array(&[1]), array(&[2, 3])], array(&[1, 2, 3]));
+        check(
+            &[&[], &[]],
+            false,
+            vec![array(&[1]), array(&[2, 3])],
+            array(&[1, 2, 3]),
+        );
     }
 
     #[test]
     fn a_write_that_every_part_refused_is_not_done() {
         let down = || Reply::Error(ReplyError::ClusterDown("x".into()));
-        check(&[&[0], &[1]], true, vec![down(), down()], down());
+        check(&[&[0], &[1]], true, vec![down(), down()], &down());
     }
 
     #[test]
@@ -154,14 +191,14 @@ mod tests {
         let down = Reply::Error(ReplyError::ClusterDown("x".into()));
         let why = "a part of the keys was changed, the rest was not: CLUSTERDOWN x";
         let unknown = Reply::Error(ReplyError::Unknown(why.into()));
-        check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], unknown);
-        check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], down);
+        check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], &unknown);
+        check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], &down);
     }
 
     #[test]
     fn an_open_outcome_outweighs_a_definite_error() {
         let down = Reply::Error(ReplyError::ClusterDown("x".into()));
         let open = Reply::Error(ReplyError::Unknown("y".into()));
-        check(&[&[0], &[1]], true, vec![down, open.clone()], open);
+        check(&[&[0], &[1]], true, vec![down, open.clone()], &open);
     }
 }

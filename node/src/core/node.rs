@@ -115,7 +115,10 @@ impl View {
     /// Whether a member, by index, cannot be reached at present.
     #[must_use]
     pub fn is_down(&self, member: u16) -> bool {
-        self.down.get(usize::from(member)).copied().unwrap_or_default()
+        self.down
+            .get(usize::from(member))
+            .copied()
+            .unwrap_or_default()
     }
 
     fn new(me: NodeId, topology: Result<Topology, String>) -> Self {

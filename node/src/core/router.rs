@@ -1,10 +1,10 @@
 //! Which node executes a command: from its keys to their slots, from the slots to their leaders.
 
-use dht_proto::spec::{CommandId, Kind};
+use dht_proto::reply::CrossSlot;
 use dht_proto::slot::SLOTS;
+use dht_proto::spec::{CommandId, Kind};
 use dht_proto::topology::Topology;
 use dht_proto::{ReplyError, limits};
-use dht_proto::reply::CrossSlot;
 use smallvec::SmallVec;
 
 use super::client::Door;
@@ -35,9 +35,10 @@ pub fn keys<'a>(id: CommandId, argv: &[&'a [u8]]) -> Result<Keys<'a>, ReplyError
     spec.into_iter()
         .flat_map(|spec| spec.positions(argv.len()))
         .map(|position| match argv[position] {
-            key if key.len() > limits::KEY_BYTES => {
-                Err(ReplyError::TooLong { what: "key", limit: limits::KEY_BYTES })
-            }
+            key if key.len() > limits::KEY_BYTES => Err(ReplyError::TooLong {
+                what: "key",
+                limit: limits::KEY_BYTES,
+            }),
             key => Ok(Key::new(key)),
         })
         .collect()
@@ -71,7 +72,9 @@ impl Router<'_> {
         }
         match id.spec().kind {
             Kind::READ | Kind::WRITE => self.one_slot(keys),
-            Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => self.one_slot(keys),
+            Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => {
+                self.one_slot(keys)
+            }
             Kind::READ_EACH | Kind::WRITE_EACH => self.each(keys),
             Kind::READ_ALL | Kind::WRITE_ALL => self.all(),
             Kind::CURSOR => self.cursor(argv.get(id.words()).copied().unwrap_or_default()),
@@ -80,10 +83,15 @@ impl Router<'_> {
     }
 
     fn one_slot(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
-        let Some((first, rest)) = keys.split_first() else { return Ok(Route::Here) };
+        let Some((first, rest)) = keys.split_first() else {
+            return Ok(Route::Here);
+        };
         if let Some(other) = rest.iter().find(|key| key.slot() != first.slot()) {
             let shown = |key: &Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
-            let keys = CrossSlot { first: shown(first), second: shown(other) };
+            let keys = CrossSlot {
+                first: shown(first),
+                second: shown(other),
+            };
             return Err(ReplyError::CrossSlot(Some(Box::new(keys))));
         }
         self.at(self.leader(first.slot()), first.slot())
@@ -95,7 +103,10 @@ impl Router<'_> {
             let member = self.leader(key.slot());
             match parts.iter_mut().find(|part| part.member == member) {
                 Some(part) => part.keys.push(position),
-                None => parts.push(Part { member, keys: vec![position] }),
+                None => parts.push(Part {
+                    member,
+                    keys: vec![position],
+                }),
             }
         }
         self.spread(parts, keys.first().map_or(0, |key| key.slot()))
@@ -105,10 +116,18 @@ impl Router<'_> {
         if self.door != Door::Forward {
             return Ok(Route::Here);
         }
-        let mut leaders: Vec<u16> = self.topology.shards.iter().map(|shard| shard.leader).collect();
+        let mut leaders: Vec<u16> = self
+            .topology
+            .shards
+            .iter()
+            .map(|shard| shard.leader)
+            .collect();
         leaders.sort_unstable();
         leaders.dedup();
-        let parts = leaders.into_iter().map(|member| Part { member, keys: Vec::new() });
+        let parts = leaders.into_iter().map(|member| Part {
+            member,
+            keys: Vec::new(),
+        });
         self.spread(parts.collect(), 0)
     }
 
@@ -124,7 +143,9 @@ impl Router<'_> {
     }
 
     fn cursor(&self, cursor: &[u8]) -> Result<Route, ReplyError> {
-        let place = str::from_utf8(cursor).ok().and_then(|text| text.parse().ok());
+        let place = str::from_utf8(cursor)
+            .ok()
+            .and_then(|text| text.parse().ok());
         match place {
             // The handler refuses what is no cursor; the other doors have this node's keys only.
             Some(place) if self.door == Door::Forward => {
@@ -144,13 +165,17 @@ impl Router<'_> {
             return Ok(Route::Here);
         }
         match self.door {
-            Door::Forward if self.view.is_down(member) => Err(unreachable_member(self.topology, member)),
+            Door::Forward if self.view.is_down(member) => {
+                Err(unreachable_member(self.topology, member))
+            }
             Door::Forward => Ok(Route::There(member)),
             Door::Redirect => {
                 let to = self.topology.members[usize::from(member)].redirect.clone();
                 Err(ReplyError::Moved { slot, to })
             }
-            Door::Peer => Err(ReplyError::TryAgain("this node does not lead the slot".into())),
+            Door::Peer => Err(ReplyError::TryAgain(
+                "this node does not lead the slot".into(),
+            )),
         }
     }
 }
@@ -158,6 +183,9 @@ impl Router<'_> {
 /// Not done: the node that leads the keys cannot be reached.
 #[must_use]
 pub fn unreachable_member(topology: &Topology, member: u16) -> ReplyError {
-    let name = topology.members.get(usize::from(member)).map_or("?", |member| &member.client);
+    let name = topology
+        .members
+        .get(usize::from(member))
+        .map_or("?", |member| &member.client);
     ReplyError::ClusterDown(format!("node {name} is not reachable; nothing was changed").into())
 }

@@ -1,7 +1,7 @@
 //! One connection: requests in, replies out, in order; what this node does not lead is forwarded.
 //!
-//! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`], and what has
-//! to be written, sent on or closed is left in [`Effects`].
+//! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
+//! and what has to be written, sent on or closed is left in [`Effects`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -96,8 +96,8 @@ pub enum Fate {
 pub enum Progress {
     /// Every complete request was taken: read more input.
     Input,
-    /// Output has to be written, or a forwarded command settled, before the rest of the input is taken: call
-    /// [`Session::receive`] again after that.
+    /// Output has to be written, or a forwarded command settled, before the rest of the input is
+    /// taken: call [`Session::receive`] again after that.
     Blocked,
 }
 
@@ -105,7 +105,14 @@ impl Session {
     /// A connection that has just been accepted, its protocol known from the first bytes.
     #[must_use]
     pub const fn new(client: Client, wire: Wire, seed: u64) -> Self {
-        Self { client, wire, turns: VecDeque::new(), first_turn: 0, held_bytes: 0, seed }
+        Self {
+            client,
+            wire,
+            turns: VecDeque::new(),
+            first_turn: 0,
+            held_bytes: 0,
+            seed,
+        }
     }
 
     /// Takes every complete request from `input`, as long as the output stays below its soft limit.
@@ -117,7 +124,13 @@ impl Session {
         effects: &mut Effects,
     ) -> Progress {
         let view = node.view.load();
-        let mut step = Step { node, view: &view, now, stamp: node.stamp(now), effects };
+        let mut step = Step {
+            node,
+            view: &view,
+            now,
+            stamp: node.stamp(now),
+            effects,
+        };
         // Taken out for the time of the loop: the words of a request lie in it.
         let mut wire = std::mem::take(&mut self.wire);
         let (mut at, mut taken) = (0, 0);
@@ -152,18 +165,32 @@ impl Session {
     }
 
     /// Takes the fate of a forwarded command.
-    pub fn settle(&mut self, node: &Node, to: NodeId, ticket: Ticket, fate: Fate, effects: &mut Effects) {
-        let index = ticket.turn.checked_sub(self.first_turn).and_then(|i| usize::try_from(i).ok());
+    pub fn settle(
+        &mut self,
+        node: &Node,
+        to: NodeId,
+        ticket: Ticket,
+        fate: Fate,
+        effects: &mut Effects,
+    ) {
+        let index = ticket
+            .turn
+            .checked_sub(self.first_turn)
+            .and_then(|i| usize::try_from(i).ok());
         let turn = index.and_then(|index| self.turns.get_mut(index));
-        let Some(Turn::Waiting(waiting)) = turn else { return };
+        let Some(Turn::Waiting(waiting)) = turn else {
+            return;
+        };
         let reply = match fate {
             Fate::Answered(reply) => reply,
             Fate::NotSent => not_sent(&node.view.load(), to).into(),
             Fate::Lost if waiting.gather.writes() => {
-                ReplyError::Unknown("the node that executes it did not answer in time".into()).into()
+                ReplyError::Unknown("the node that executes it did not answer in time".into())
+                    .into()
             }
             Fate::Lost => {
-                let why = "the node that leads the keys did not answer in time; nothing was changed";
+                let why =
+                    "the node that leads the keys did not answer in time; nothing was changed";
                 ReplyError::ClusterDown(why.into()).into()
             }
         };
@@ -190,7 +217,10 @@ impl Session {
     fn note(&self, step: &Step<'_>, taken: u64) {
         if taken > 0 {
             step.node.stats.commands.fetch_add(taken, Relaxed);
-            self.client.facts.last_mono_ms.store(step.now.mono_ms, Relaxed);
+            self.client
+                .facts
+                .last_mono_ms
+                .store(step.now.mono_ms, Relaxed);
         }
         if !step.effects.forwards.is_empty() {
             let forwards = step.effects.forwards.len() as u64;
@@ -206,7 +236,10 @@ impl Session {
             }
             Ok((command, Route::There(member))) => {
                 let gather = Gather::whole(command.id.spec().kind.writes());
-                let argv = argv.iter().map(|word| Bytes::copy_from_slice(word)).collect();
+                let argv = argv
+                    .iter()
+                    .map(|word| Bytes::copy_from_slice(word))
+                    .collect();
                 let turn = self.wait(origin, gather);
                 step.forward(origin, member, Ticket { turn, part: 0 }, argv);
             }
@@ -222,13 +255,16 @@ impl Session {
         argv: &'a [&'a [u8]],
     ) -> Result<(Command<'a>, Route), ReplyError> {
         let id = spec::find(argv);
-        let allowed = self.client.authenticated
-            || id.as_ref().is_ok_and(|id| id.spec().kind.before_auth());
+        let allowed =
+            self.client.authenticated || id.as_ref().is_ok_and(|id| id.spec().kind.before_auth());
         if !allowed {
             return Err(ReplyError::NoAuth);
         }
         let id = id?;
-        self.client.facts.last_command.store(id.index() as u64 + 1, Relaxed);
+        self.client
+            .facts
+            .last_command
+            .store(id.index() as u64 + 1, Relaxed);
         if id.spec().kind.is_local() {
             return Ok((Command::new(id, argv, &[]), Route::Here));
         }
@@ -245,14 +281,36 @@ impl Session {
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
         self.seed = next_seed(self.seed);
-        let Step { node, view, now, stamp, .. } = *step;
-        let here = Here { node, view, now, stamp, seed: self.seed };
-        here.run(&mut self.client, command).unwrap_or_else(Reply::Error)
+        let Step {
+            node,
+            view,
+            now,
+            stamp,
+            ..
+        } = *step;
+        let here = Here {
+            node,
+            view,
+            now,
+            stamp,
+            seed: self.seed,
+        };
+        here.run(&mut self.client, command)
+            .unwrap_or_else(Reply::Error)
     }
 
     /// Sends out the parts of a command; the part of this node is executed at once.
-    fn spread(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>, parts: &[Part]) {
-        let turn = self.wait(origin, Gather::split(parts.to_vec(), command.id.spec().kind.writes()));
+    fn spread(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        command: &Command<'_>,
+        parts: &[Part],
+    ) {
+        let turn = self.wait(
+            origin,
+            Gather::split(parts.to_vec(), command.id.spec().kind.writes()),
+        );
         for (part, place) in parts.iter().enumerate() {
             let words = part_of(command, place);
             if place.member == step.view.me {
@@ -264,7 +322,10 @@ impl Session {
                     waiting.gather.settle(part, reply);
                 }
             } else {
-                let argv = words.iter().map(|word| Bytes::copy_from_slice(word)).collect();
+                let argv = words
+                    .iter()
+                    .map(|word| Bytes::copy_from_slice(word))
+                    .collect();
                 step.forward(origin, place.member, Ticket { turn, part }, argv);
             }
         }
@@ -272,7 +333,8 @@ impl Session {
 
     /// Keeps a place in the order of replies; gives the request's number.
     fn wait(&mut self, origin: Origin, gather: Gather) -> u64 {
-        self.turns.push_back(Turn::Waiting(Box::new(Waiting { origin, gather })));
+        self.turns
+            .push_back(Turn::Waiting(Box::new(Waiting { origin, gather })));
         self.first_turn + self.turns.len() as u64 - 1
     }
 
@@ -290,7 +352,9 @@ impl Session {
 
     /// Encodes the answer of a request that waited, and lets out what it held up.
     fn finish(&mut self, index: usize, effects: &mut Effects) {
-        let Some(turn) = self.turns.get_mut(index) else { return };
+        let Some(turn) = self.turns.get_mut(index) else {
+            return;
+        };
         let Turn::Waiting(waiting) = std::mem::replace(turn, Turn::Ready(BytesMut::new())) else {
             return;
         };
@@ -319,26 +383,45 @@ struct Step<'a> {
 
 impl Step<'_> {
     fn topology(&self) -> Result<&Topology, ReplyError> {
-        self.view.topology.as_ref().map_err(|why| ReplyError::ClusterDown(why.clone().into()))
+        self.view
+            .topology
+            .as_ref()
+            .map_err(|why| ReplyError::ClusterDown(why.clone().into()))
     }
 
     fn forward(&mut self, origin: Origin, member: u16, ticket: Ticket, argv: Vec<Bytes>) {
-        let Ok(topology) = &self.view.topology else { return };
+        let Ok(topology) = &self.view.topology else {
+            return;
+        };
         let to = topology.members[usize::from(member)].id;
         let deadline_mono_ms = self.now.mono_ms + origin.deadline_ms();
-        self.effects.forwards.push(Forward { to, ticket, argv, deadline_mono_ms });
+        self.effects.forwards.push(Forward {
+            to,
+            ticket,
+            argv,
+            deadline_mono_ms,
+        });
     }
 }
 
 fn not_sent(view: &View, to: NodeId) -> ReplyError {
-    let place = view.topology.as_ref().ok().and_then(|topology| Some((topology, topology.index_of(to)?)));
+    let place = view
+        .topology
+        .as_ref()
+        .ok()
+        .and_then(|topology| Some((topology, topology.index_of(to)?)));
     place.map_or_else(
-        || ReplyError::ClusterDown("the node that leads the keys has left; nothing was changed".into()),
+        || {
+            ReplyError::ClusterDown(
+                "the node that leads the keys has left; nothing was changed".into(),
+            )
+        },
         |(topology, member)| router::unreachable_member(topology, member),
     )
 }
 
-/// The words of a command that belong to a part: its name, and the part's keys with what follows each.
+/// The words of a command that belong to a part: its name, and the part's keys with what follows
+/// each.
 fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
     let words = command.id.words();
     let step = command.id.schema().keys.map_or(1, |keys| keys.step.max(1));
@@ -346,8 +429,15 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
     if part.keys.is_empty() {
         return command.argv.to_vec();
     }
-    let groups = part.keys.iter().flat_map(|key| &arguments[key * step..(key + 1) * step]);
-    command.argv[..words].iter().chain(groups).copied().collect()
+    let groups = part
+        .keys
+        .iter()
+        .flat_map(|key| &arguments[key * step..(key + 1) * step]);
+    command.argv[..words]
+        .iter()
+        .chain(groups)
+        .copied()
+        .collect()
 }
 
 /// SplitMix64 (Steele, Lea, Flood 2014): each state gives one seed, none repeats within 2^64.

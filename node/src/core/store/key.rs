@@ -155,7 +155,13 @@ mod tests {
     #[test]
     fn slots_are_sorted_and_unique() {
         let names: Vec<String> = (0..50).map(|n| format!("key:{}", n % 30)).collect();
-        let keys = Keys::of(&names.iter().map(|name| Key::new(name.as_bytes())).collect::<Vec<_>>()).unwrap();
+        let keys = Keys::of(
+            &names
+                .iter()
+                .map(|name| Key::new(name.as_bytes()))
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         assert!(keys.slots().is_sorted_by(|a, b| a < b));
         for name in &names {
             assert!(keys.slots().contains(&key_slot(name.as_bytes())));
