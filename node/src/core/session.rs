@@ -292,6 +292,7 @@ impl Session {
         match self.place(step, argv) {
             Ok((command, Route::Here)) => {
                 let reply = self.execute(step, &command);
+                let origin = origin.after(self.client.protocol);
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::There(member))) => {
@@ -552,6 +553,16 @@ mod tests {
 
     fn client_port() -> Line {
         Line::new(|_| ())
+    }
+
+    #[test]
+    fn hello_is_answered_in_the_version_that_it_chooses() {
+        let mut line = client_port();
+        for (hello, form) in [("HELLO 3", "%7"), ("HELLO", "%7"), ("HELLO 2", "*14")] {
+            line.send(&format!("{hello}\r\n"));
+            let output = line.output();
+            assert!(output.starts_with(form), "{hello}: {output}");
+        }
     }
 
     #[test]

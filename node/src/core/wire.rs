@@ -54,6 +54,16 @@ impl Origin {
         }
     }
 
+    /// The same once the command has been executed: HELLO and RESET are answered in the version
+    /// that they chose.
+    #[must_use]
+    pub const fn after(self, protocol: Protocol) -> Self {
+        match self {
+            Self::Resp(_) => Self::resp(protocol),
+            Self::Native { .. } | Self::Silent => self,
+        }
+    }
+
     /// Whether the answer has to wait for those of earlier requests.
     #[must_use]
     pub const fn is_ordered(self) -> bool {
