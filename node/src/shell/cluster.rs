@@ -38,8 +38,6 @@ pub type FateSender = mpsc::UnboundedSender<Settled>;
 /// What became of a forwarded command.
 #[derive(Debug)]
 pub struct Settled {
-    /// The node that it was for.
-    pub to: NodeId,
     /// Which command.
     pub ticket: Ticket,
     /// What became of it.
@@ -51,7 +49,6 @@ impl Errand {
     pub fn not_sent(self) {
         // A connection that is gone asks for no fate.
         let _ = self.fates.send(Settled {
-            to: self.forward.to,
             ticket: self.forward.ticket,
             fate: Fate::NotSent,
         });
@@ -68,7 +65,9 @@ impl Cluster {
             formation: Mutex::new(formation),
             links: DashMap::new(),
         };
-        if !cluster.node.settings.standalone {
+        if cluster.node.settings.standalone {
+            info!("Ready to accept connections");
+        } else {
             cluster.publish(&cluster.formation());
         }
         cluster

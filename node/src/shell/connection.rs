@@ -215,9 +215,8 @@ impl Connection {
     fn settle(&mut self, first: Settled) {
         buffers::with_effects(|effects| {
             let mut next = Some(first);
-            while let Some(Settled { to, ticket, fate }) = next {
-                self.session
-                    .settle(&self.shell.node, to, ticket, fate, effects);
+            while let Some(Settled { ticket, fate }) = next {
+                self.session.settle(&self.shell.node, ticket, fate, effects);
                 next = self
                     .fates
                     .as_mut()

@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message};
-use dht_proto::topology::NodeId;
 use dht_proto::{frame, limits};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -32,7 +31,6 @@ const BATCH_BYTES: usize = 64 * 1024;
 
 /// A link on which both sides have said hello.
 pub struct OpenLink<'a> {
-    to: NodeId,
     clock: &'a Clock,
     stream: TcpStream,
     errands: mpsc::UnboundedReceiver<Errand>,
@@ -68,7 +66,6 @@ enum Event {
 impl<'a> OpenLink<'a> {
     /// A link to the node that has just said hello.
     pub fn new(
-        to: NodeId,
         stream: TcpStream,
         errands: mpsc::UnboundedReceiver<Errand>,
         clock: &'a Clock,
@@ -76,7 +73,6 @@ impl<'a> OpenLink<'a> {
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
-            to,
             clock,
             stream,
             errands,
@@ -153,7 +149,7 @@ impl<'a> OpenLink<'a> {
             .requests
             .push(forward.argv, forward.deadline_mono_ms, Some(origin));
         if let Err(origin) = full {
-            settle(self.to, origin, Fate::NotSent);
+            settle(origin, Fate::NotSent);
         }
     }
 
@@ -185,7 +181,7 @@ impl<'a> OpenLink<'a> {
                 ));
             };
             if let Some(origin) = self.requests.answered(id) {
-                settle(self.to, origin, Fate::Answered(reply));
+                settle(origin, Fate::Answered(reply));
             }
         }
         Ok(())
@@ -193,7 +189,7 @@ impl<'a> OpenLink<'a> {
 
     fn tick(&mut self) -> io::Result<()> {
         for (origin, why) in self.requests.expire(self.clock.now().mono_ms) {
-            settle(self.to, origin, fate(why));
+            settle(origin, fate(why));
         }
         self.ticks_since_beat += 1;
         if self.ticks_since_beat < TICKS_A_BEAT {
@@ -215,7 +211,7 @@ impl<'a> OpenLink<'a> {
 impl Drop for OpenLink<'_> {
     fn drop(&mut self) {
         for (origin, why) in self.requests.disconnect() {
-            settle(self.to, origin, fate(why));
+            settle(origin, fate(why));
         }
         self.errands.close();
         while let Ok(errand) = self.errands.try_recv() {
@@ -231,9 +227,9 @@ fn fate(why: Unanswered) -> Fate {
     }
 }
 
-fn settle(to: NodeId, origin: Option<Origin>, fate: Fate) {
+fn settle(origin: Option<Origin>, fate: Fate) {
     if let Some(Origin { ticket, fates }) = origin {
         // A connection that is gone asks for no fate.
-        let _ = fates.send(Settled { to, ticket, fate });
+        let _ = fates.send(Settled { ticket, fate });
     }
 }

@@ -21,7 +21,6 @@ use super::{Shell, peers, random};
 use crate::core::client::{Client, Door, Facts, Labels, Protocol};
 use crate::core::node::Node;
 use crate::core::session::Session;
-use crate::core::wire::Wire;
 
 /// After which silence the system asks whether the other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(300);
@@ -166,7 +165,7 @@ pub fn session(
         closing: false,
     };
     let seed = u64::from_ne_bytes(random()?);
-    Ok(Session::new(client, Wire::default(), seed))
+    Ok(Session::new(client, seed))
 }
 
 /// A client's entry in the node's list, while the connection lasts.

@@ -59,9 +59,7 @@ pub async fn keep_linked(shell: Arc<Shell>, seat: String) {
                 Ok(Some(errands)) => {
                     let node = hello.member.id;
                     info!(seat, %node, "link up");
-                    let error = OpenLink::new(node, stream, errands, &shell.clock)
-                        .run()
-                        .await;
+                    let error = OpenLink::new(stream, errands, &shell.clock).run().await;
                     shell.cluster.link_down(&seat, node);
                     warn!(seat, %node, %error, "link down");
                     pause = FIRST_PAUSE;
