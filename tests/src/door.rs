@@ -5,6 +5,7 @@ use std::io;
 use dht_proto::Reply;
 
 use crate::resp_client::RespClient;
+use crate::store_door::StoreDoor;
 
 /// The version of RESP that a door speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,43 +29,64 @@ impl Version {
 pub struct Door {
     /// As scripts name it.
     pub name: &'static str,
-    version: Version,
     /// Whether maps come as arrays at present.
     pub is_flat: bool,
+    way: Way,
+}
+
+enum Way {
+    Store(Box<StoreDoor>),
+    Resp(Servers),
+}
+
+/// Servers that show one keyspace; each command goes to the next of them.
+struct Servers {
+    version: Version,
     addresses: Vec<String>,
     connections: Vec<RespClient>,
     turn: usize,
 }
 
 impl Door {
-    /// A door to servers that show one keyspace; each command goes to the next of them.
+    /// The core of a node, without any wire.
+    #[must_use]
+    pub fn store() -> Self {
+        Self {
+            name: "store",
+            is_flat: false,
+            way: Way::Store(Box::default()),
+        }
+    }
+
+    /// RESP to servers that show one keyspace, named by `host:port`.
     #[must_use]
     pub const fn resp(name: &'static str, version: Version, addresses: Vec<String>) -> Self {
         Self {
             name,
-            version,
             is_flat: true,
-            addresses,
-            connections: Vec::new(),
-            turn: 0,
+            way: Way::Resp(Servers {
+                version,
+                addresses,
+                connections: Vec::new(),
+                turn: 0,
+            }),
         }
     }
 
-    /// Starts again: new connections, an empty keyspace. A `steady` one stays at one server, as commands about
-    /// the connection need it.
+    /// Starts again: new connections, an empty keyspace. A `steady` one stays at one server, as commands
+    /// about the connection need it.
     ///
     /// # Errors
     /// A connection fails.
     pub async fn open(&mut self, steady: bool) -> io::Result<()> {
-        self.connections.clear();
-        let servers = if steady { 1 } else { self.addresses.len() };
-        for address in &self.addresses[..servers] {
-            self.connections.push(RespClient::connect(address).await?);
+        match &mut self.way {
+            Way::Store(store) => **store = StoreDoor::new(),
+            Way::Resp(servers) => {
+                self.is_flat = servers.version == Version::Resp2;
+                servers.open(steady).await?;
+            }
         }
-        for _ in 0..servers {
-            self.call(&["HELLO", self.version.number()]).await?;
-        }
-        self.call(&["FLUSHALL"]).await.map(drop)
+        Ok(())
     }
 
     /// Executes a command.
@@ -72,11 +94,32 @@ impl Door {
     /// # Errors
     /// The connection breaks.
     pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
-        self.turn = (self.turn + 1) % self.connections.len();
-        let reply = self.connections[self.turn].call(argv).await?;
+        let reply = match &mut self.way {
+            Way::Store(store) => store.call(argv),
+            Way::Resp(servers) => servers.call(argv).await?,
+        };
+        // HELLO changes the form of replies, its own included.
         if argv[0].as_ref() == b"HELLO" && !matches!(reply, Reply::Error(_)) {
             self.is_flat = matches!(reply, Reply::Array(_));
         }
         Ok(reply)
+    }
+}
+
+impl Servers {
+    async fn open(&mut self, steady: bool) -> io::Result<()> {
+        self.connections.clear();
+        let servers = if steady { 1 } else { self.addresses.len() };
+        for address in &self.addresses[..servers] {
+            let mut connection = RespClient::connect(address).await?;
+            connection.call(&["HELLO", self.version.number()]).await?;
+            self.connections.push(connection);
+        }
+        self.call(&["FLUSHALL"]).await.map(drop)
+    }
+
+    async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        self.turn = (self.turn + 1) % self.connections.len();
+        self.connections[self.turn].call(argv).await
     }
 }

@@ -110,14 +110,14 @@ fn matching_type(args: &mut Args<'_>) -> Result<bool, ReplyError> {
     })
 }
 
+/// An id that cannot be any client's is no error.
 fn client_ids(words: &[&[u8]]) -> Result<Vec<u64>, ReplyError> {
-    let id = |word: &&[u8]| {
-        parse_int(word)
-            .and_then(|id| u64::try_from(id).ok())
-            .filter(|id| *id > 0)
-    };
-    let ids: Option<Vec<u64>> = words.iter().map(id).collect();
-    ids.ok_or(ReplyError::err("Invalid client ID"))
+    let ids: Option<Vec<i64>> = words.iter().map(|word| parse_int(word)).collect();
+    let ids = ids.ok_or(ReplyError::err("Invalid client ID"))?;
+    Ok(ids
+        .into_iter()
+        .filter_map(|id| u64::try_from(id).ok())
+        .collect())
 }
 
 /// CLIENT SETINFO.
@@ -327,7 +327,7 @@ mod tests {
             ("CLIENT LIST ID 5 7 5", ME),
             ("CLIENT LIST ID 7", ""),
             ("CLIENT LIST ID 5 x", "-ERR Invalid client ID"),
-            ("CLIENT LIST ID 0", "-ERR Invalid client ID"),
+            ("CLIENT LIST ID 0 -1", ""),
             ("CLIENT LIST ID", "-ERR syntax error"),
             ("CLIENT LIST TYPE normal ID 5", "-ERR syntax error"),
             ("CLIENT LIST other", "-ERR syntax error"),
