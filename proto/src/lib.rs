@@ -3,12 +3,15 @@
 //! Nothing here performs I/O, reads a clock or knows what a command does.
 
 pub mod commands;
+pub mod frame;
 pub mod limits;
 pub mod reply;
+pub mod resp;
 pub mod slot;
 pub mod spec;
 pub mod syntax;
 pub mod topology;
 
+pub use frame::Malformed;
 pub use reply::{Reply, ReplyError};
 pub use spec::Spec;

@@ -75,6 +75,12 @@ impl Kind {
         matches!(self, Self::WRITE | Self::WRITE_EACH | Self::WRITE_ALL)
     }
 
+    /// Whether it runs on the node that the client is connected to, whatever its arguments.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::LOCAL | Self::HANDSHAKE)
+    }
+
     /// Whether it may run before the client has authenticated.
     #[must_use]
     pub const fn before_auth(self) -> bool {

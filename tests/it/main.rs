@@ -1,6 +1,14 @@
 //! The integration tests: one binary, a module a subject.
+//!
+//! `#[cfg(test)]` is said for clippy, which lets helpers unwrap where it sees that they are tests.
 
+#[cfg(test)]
+mod article;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod scripts;
-// Said for clippy, which lets helpers unwrap where it sees that they are tests.
 #[cfg(test)]
 mod store;
+#[cfg(test)]
+mod style;

@@ -4,9 +4,10 @@ use std::io;
 use std::path::Path;
 
 use dht_proto::commands::TABLE;
+use dht_proto::resp::Version;
 use dht_proto::spec::Spec;
 use dht_proto::syntax::schema;
-use dht_tests::door::{Door, Version};
+use dht_tests::door::Door;
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::script::{Block, Script};
 
@@ -35,10 +36,10 @@ async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool)
 /// The expectations are Redis's words: `REWRITE=1` takes them from here.
 async fn check_real_redis(version: Version, mode: Mode) -> io::Result<()> {
     let server = RealRedis::start(mode)?;
-    let mut door = Door::resp("redis", version, vec![server.address.clone()]);
+    let mut door = Door::resp("redis", version, vec![server.address]);
     let in_cluster = mode == Mode::Cluster;
     let wanted = |block: &Block| block.cluster == in_cluster;
-    check(&mut door, wanted, version == Version::Resp3).await
+    check(&mut door, wanted, version == Version::V3).await
 }
 
 #[tokio::test]
@@ -48,17 +49,17 @@ async fn the_core_answers() -> io::Result<()> {
 
 #[tokio::test]
 async fn real_redis_answers_in_resp2() -> io::Result<()> {
-    check_real_redis(Version::Resp2, Mode::Alone).await
+    check_real_redis(Version::V2, Mode::Alone).await
 }
 
 #[tokio::test]
 async fn real_redis_answers_in_resp3() -> io::Result<()> {
-    check_real_redis(Version::Resp3, Mode::Alone).await
+    check_real_redis(Version::V3, Mode::Alone).await
 }
 
 #[tokio::test]
 async fn a_real_cluster_answers() -> io::Result<()> {
-    check_real_redis(Version::Resp3, Mode::Cluster).await
+    check_real_redis(Version::V3, Mode::Cluster).await
 }
 
 /// Every command occurs, and every option that its syntax line names.

@@ -1,29 +1,13 @@
 //! The ways to reach a keyspace by which the same script runs.
 
 use std::io;
+use std::net::SocketAddr;
 
 use dht_proto::Reply;
+use dht_proto::resp::Version;
 
 use crate::resp_client::RespClient;
 use crate::store_door::StoreDoor;
-
-/// The version of RESP that a door speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// RESP2: maps are flat arrays.
-    Resp2,
-    /// RESP3.
-    Resp3,
-}
-
-impl Version {
-    const fn number(self) -> &'static str {
-        match self {
-            Self::Resp2 => "2",
-            Self::Resp3 => "3",
-        }
-    }
-}
 
 /// A way to reach a keyspace.
 pub struct Door {
@@ -42,7 +26,7 @@ enum Way {
 /// Servers that show one keyspace; each command goes to the next of them.
 struct Servers {
     version: Version,
-    addresses: Vec<String>,
+    addresses: Vec<SocketAddr>,
     connections: Vec<RespClient>,
     turn: usize,
 }
@@ -58,9 +42,9 @@ impl Door {
         }
     }
 
-    /// RESP to servers that show one keyspace, named by `host:port`.
+    /// RESP to servers that show one keyspace.
     #[must_use]
-    pub const fn resp(name: &'static str, version: Version, addresses: Vec<String>) -> Self {
+    pub const fn resp(name: &'static str, version: Version, addresses: Vec<SocketAddr>) -> Self {
         Self {
             name,
             is_flat: true,
@@ -82,7 +66,7 @@ impl Door {
         match &mut self.way {
             Way::Store(store) => **store = StoreDoor::new(),
             Way::Resp(servers) => {
-                self.is_flat = servers.version == Version::Resp2;
+                self.is_flat = servers.version == Version::V2;
                 servers.open(steady).await?;
             }
         }
@@ -110,9 +94,13 @@ impl Servers {
     async fn open(&mut self, steady: bool) -> io::Result<()> {
         self.connections.clear();
         let servers = if steady { 1 } else { self.addresses.len() };
+        let version = match self.version {
+            Version::V2 => "2",
+            Version::V3 => "3",
+        };
         for address in &self.addresses[..servers] {
-            let mut connection = RespClient::connect(address).await?;
-            connection.call(&["HELLO", self.version.number()]).await?;
+            let mut connection = RespClient::connect(*address).await?;
+            connection.call(&["HELLO", version]).await?;
             self.connections.push(connection);
         }
         self.call(&["FLUSHALL"]).await.map(drop)

@@ -17,8 +17,8 @@
 //! @redis -ERR another reply at these doors: why
 //! ```
 //!
-//! `>` is a command in [`crate::quoting`]'s form, and the line below it what it should answer, in the form of
-//! [`crate::expect`], in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until the iteration ends; the answer
+//! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form of
+//! [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until the iteration ends; the answer
 //! is everything found, sorted, once each. `@doors …: why` below an expectation replaces it at these doors.
 //! `@skip doors: why` and `@cluster` (at real Redis: the server is in cluster mode) stand below a block's head.
 //! Doors are named `store`, `resp`, `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
@@ -28,11 +28,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use dht_proto::Reply;
+use dht_proto::resp::split_words;
 use dht_proto::spec::{self, Family};
 
 use crate::door::Door;
 use crate::expect::{Expect, render};
-use crate::quoting;
 
 /// A file of blocks.
 #[derive(Debug)]
@@ -260,7 +260,7 @@ fn is_named(doors: &[String], door: &str) -> bool {
 impl Step {
     fn parse(command: &str, answer: &str, line: usize) -> Result<Self, String> {
         let words = command.trim_start_matches(['>', '*']);
-        let argv = quoting::split(words).ok_or("a quote is not closed")?;
+        let argv = split_words(words.as_bytes()).ok_or("a quote is not closed")?;
         if argv.is_empty() {
             return Err("no command".to_owned());
         }

@@ -111,8 +111,8 @@ impl Facts {
         let command = self.command();
         format!(
             "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N \
-             db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default redir=-1 resp={resp} \
-             lib-name={lib_name} lib-ver={lib_ver}"
+             db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default \
+             redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
         )
     }
 

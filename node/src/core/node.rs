@@ -9,7 +9,7 @@ use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::store::Store;
-use super::time::Now;
+use super::time::{Now, UnixMs};
 
 /// A node: its data, its view of the cluster, its counters.
 pub struct Node {
@@ -27,6 +27,8 @@ pub struct Node {
     pub stats: Stats,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
+    /// The latest stamp given, in milliseconds since the Unix epoch.
+    clock: AtomicU64,
 }
 
 impl Node {
@@ -54,7 +56,14 @@ impl Node {
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),
+            clock: AtomicU64::new(0),
         }
+    }
+
+    /// The stamp of what arrives now: the wall clock, kept from going back.
+    pub fn stamp(&self, now: Now) -> UnixMs {
+        let wall = now.unix_ms();
+        self.clock.fetch_max(wall, Relaxed).max(wall)
     }
 
     /// Puts a topology, or the reason why there is none, in force. A member stays marked as down
@@ -103,6 +112,15 @@ pub struct View {
 }
 
 impl View {
+    /// Whether a member, by index, cannot be reached at present.
+    #[must_use]
+    pub fn is_down(&self, member: u16) -> bool {
+        self.down
+            .get(usize::from(member))
+            .copied()
+            .unwrap_or_default()
+    }
+
     fn new(me: NodeId, topology: Result<Topology, String>) -> Self {
         let formed = topology.as_ref().ok();
         Self {

@@ -70,6 +70,8 @@ fn scan_visits_what_stays() {
     for seed in 0..3 {
         check_scan("key:", 2000, 2000, 10, seed);
         check_scan("{tag}", 100, 3000, 3, seed);
+        check_scan("{tag}", 100, 3000, 20, seed);
+        check_scan("{tag}", 30, 1000, 1, seed);
         check_scan("{tag}", 1500, 6000, 10, seed);
         check_scan("{tag}", 3000, 3000, 1000, seed);
     }
@@ -186,6 +188,7 @@ fn hash_scan_visits_what_stays() {
     for seed in 0..3 {
         check_hash_scan(50, 100, 10, seed);
         check_hash_scan(70, 5000, 3, seed);
+        check_hash_scan(70, 100, 1, seed);
         check_hash_scan(5000, 5000, 10, seed);
         check_hash_scan(3000, 9000, 1000, seed);
     }

@@ -110,14 +110,13 @@ fn matching_type(args: &mut Args<'_>) -> Result<bool, ReplyError> {
     })
 }
 
-/// An id that cannot be any client's is no error.
+/// Ids that nobody can have are no error.
 fn client_ids(words: &[&[u8]]) -> Result<Vec<u64>, ReplyError> {
-    let ids: Option<Vec<i64>> = words.iter().map(|word| parse_int(word)).collect();
-    let ids = ids.ok_or(ReplyError::err("Invalid client ID"))?;
-    Ok(ids
-        .into_iter()
-        .filter_map(|id| u64::try_from(id).ok())
-        .collect())
+    words
+        .iter()
+        .map(|word| parse_int(word).map(|id| u64::try_from(id).unwrap_or_default()))
+        .collect::<Option<Vec<u64>>>()
+        .ok_or(ReplyError::err("Invalid client ID"))
 }
 
 /// CLIENT SETINFO.
@@ -376,8 +375,8 @@ mod tests {
     #[test]
     fn passwords() {
         const NO_HELLO: &str = "-NOAUTH HELLO must be called with the client already \
-             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to authenticate the client \
-             and select the RESP protocol version at the same time";
+             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to \
+             authenticate the client and select the RESP protocol version at the same time";
         const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
         let mut desk = Desk::with_password("sesame");
         for (line, reply, authenticated) in [

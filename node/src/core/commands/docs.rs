@@ -1,5 +1,5 @@
-//! The command table as `COMMAND DOCS` shows it: what a row says of itself, and its syntax line as a
-//! tree of arguments.
+//! The command table as `COMMAND DOCS` shows it: what a row says of itself, and its syntax line
+//! as a tree of arguments.
 
 use dht_proto::Reply;
 use dht_proto::spec::{CommandId, Family};

@@ -125,24 +125,9 @@ impl<'a> Filter<'a> {
 
 /// CONFIG GET.
 pub fn config_get(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let patterns: Vec<Vec<u8>> = args
-        .rest()
-        .iter()
-        .map(|word| word.to_ascii_lowercase())
-        .collect();
-    let wanted = |name: &str| {
-        patterns
-            .iter()
-            .any(|pattern| glob::matches(pattern, name.as_bytes()))
-    };
-    let values = config::values(&ctx.node.settings)
-        .into_iter()
-        .filter(|(name, _)| wanted(name));
-    Ok(Reply::Map(
-        values
-            .map(|(name, value)| (Reply::bulk(name), Reply::bulk(value)))
-            .collect(),
-    ))
+    let settings = config::matching(&ctx.node.settings, args.rest());
+    let entry = |(name, value): (String, String)| (Reply::bulk(name), Reply::bulk(value));
+    Ok(Reply::Map(settings.into_iter().map(entry).collect()))
 }
 
 /// DBSIZE.
@@ -203,6 +188,7 @@ mod tests {
                 "CONFIG GET port bind",
                 "{\"bind\": \"127.0.0.1\", \"port\": \"7401\"}",
             ),
+            ("CONFIG GET PORT", "{\"PORT\": \"7401\"}"),
             ("CONFIG GET requirepass", "{}"),
         ]);
     }

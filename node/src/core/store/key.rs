@@ -86,13 +86,13 @@ impl<'k> Keys<'k> {
         }
     }
 
-    /// Several keys, of any slots; nothing when there is none.
+    /// Keys of any slots; nothing when there is none.
     #[must_use]
-    pub fn several(keys: impl IntoIterator<Item = &'k [u8]>) -> Option<Self> {
-        let mut keys = keys.into_iter();
-        let mut all = Self::one(Key::new(keys.next()?));
-        all.slots.extend(keys.map(key_slot));
-        if all.slots.len() > 1 {
+    pub fn of(keys: &[Key<'k>]) -> Option<Self> {
+        let (first, rest) = keys.split_first()?;
+        let mut all = Self::one(*first);
+        if !rest.is_empty() {
+            all.slots.extend(rest.iter().map(|key| key.slot()));
             all.slots.sort_unstable();
             all.slots.dedup();
         }
@@ -155,12 +155,18 @@ mod tests {
     #[test]
     fn slots_are_sorted_and_unique() {
         let names: Vec<String> = (0..50).map(|n| format!("key:{}", n % 30)).collect();
-        let keys = Keys::several(names.iter().map(String::as_bytes)).unwrap();
+        let keys = Keys::of(
+            &names
+                .iter()
+                .map(|name| Key::new(name.as_bytes()))
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
         assert!(keys.slots().is_sorted_by(|a, b| a < b));
         for name in &names {
             assert!(keys.slots().contains(&key_slot(name.as_bytes())));
         }
         assert_eq!(keys.first().bytes(), b"key:0");
-        assert!(Keys::several([]).is_none());
+        assert!(Keys::of(&[]).is_none());
     }
 }

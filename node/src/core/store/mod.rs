@@ -36,6 +36,7 @@ use super::time::UnixMs;
 pub use self::expiry::Due;
 pub use self::hash::HashRef;
 pub use self::key::{Key, Keys};
+pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
 pub use self::read::{Read, ValueKind};
 pub use self::scan::Cursor;
 pub use self::slots::SlotSet;

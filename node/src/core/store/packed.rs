@@ -9,7 +9,7 @@ use std::ops::Range;
 use smallvec::SmallVec;
 
 /// Most fields of a packed hash; the count is one byte.
-pub(super) const MAX_FIELDS: usize = 64;
+pub const MAX_FIELDS: usize = 64;
 /// Most bytes of a packed hash.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
 
