@@ -8,15 +8,19 @@ use dht_proto::resp::Version;
 use dht_proto::spec::Spec;
 use dht_proto::syntax::schema;
 use dht_tests::door::Door;
+use dht_tests::expect::render;
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::script::{Block, Script};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 
 fn scripts() -> io::Result<Vec<Script>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/commands");
     Script::load_all(&folder)
 }
 
-/// Runs every script; with `REWRITE` set and where `rewrites`, what differs becomes what is expected.
+/// Runs every script; with `REWRITE` set and where `rewrites`, what differs becomes what is
+/// expected.
 async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool) -> io::Result<()> {
     let mut report = String::new();
     for script in scripts()? {
@@ -112,4 +116,29 @@ fn uncovered(spec: &Spec, lines: &[Vec<String>]) -> Vec<String> {
         .filter(|option| !is_used(option))
         .map(|option| format!("{} {option}", spec.name))
         .collect()
+}
+
+/// HINCRBYFLOAT adds as Redis does on x86-64, whose `long double` is not that of other platforms.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn floats_are_added_as_real_redis_adds_them() -> io::Result<()> {
+    let server = RealRedis::start(Mode::Alone)?;
+    let mut redis = Door::resp("redis", Version::V3, vec![server.address]);
+    let mut store = Door::store();
+    redis.open(true).await?;
+    let number =
+        r"[-+]?([0-9]{1,22}(\.[0-9]{0,20})?(e[-+]?[0-9]{1,2}|e-?49[0-9]{2})?|0x[0-9a-f.]{1,20}p?)";
+    let mut numbers = TestRunner::deterministic();
+    for _ in 0..3000 {
+        let pair = (number, number).new_tree(&mut numbers).unwrap().current();
+        let set = ["HSET", "h", "f", &pair.0];
+        let add = ["HINCRBYFLOAT", "h", "f", &pair.1];
+        let mut sums = Vec::new();
+        for door in [&mut redis, &mut store] {
+            door.call(&set).await?;
+            sums.push(render(&door.call(&add).await?));
+        }
+        assert_eq!(sums[0], sums[1], "{pair:?}");
+    }
+    Ok(())
 }

@@ -57,8 +57,8 @@ impl Door {
         }
     }
 
-    /// Starts again: new connections, an empty keyspace. A `steady` one stays at one server, as commands
-    /// about the connection need it.
+    /// Starts again: new connections, an empty keyspace. A `steady` one stays at one server, as
+    /// commands about the connection need it.
     ///
     /// # Errors
     /// A connection fails.

@@ -1,4 +1,5 @@
-//! Replies as one line of text, and what a script may expect of one. Knows nothing of where replies come from.
+//! Replies as one line of text, and what a script may expect of one. Knows nothing of where replies
+//! come from.
 //!
 //! ```text
 //! +OK  -ERR syntax error  3  "text\x00"  nil  ["a", nil, 1]  {"field": "value"}
@@ -8,7 +9,8 @@
 //! any int             any integer; likewise any string, array, map
 //! ```
 //!
-//! Inside an array or map a status ends before a blank or one of `,:]}`, and an error is written as `-"ERR text"`.
+//! Inside an array or map a status ends before a blank or one of `,:]}`, and an error is written as
+//! `-"ERR text"`.
 
 use std::fmt;
 
@@ -84,7 +86,8 @@ impl Expect {
         }
     }
 
-    /// Whether the reply is as expected. `flat` is said of a door that speaks RESP2, where a map is an array.
+    /// Whether the reply is as expected. `flat` is said of a door that speaks RESP2, where a map is
+    /// an array.
     #[must_use]
     pub fn accepts(&self, reply: &Reply, flat: bool) -> bool {
         match (self, reply) {
@@ -150,8 +153,8 @@ fn accepts_pair(expect: &(Expect, Expect), pair: &(Reply, Reply), flat: bool) ->
     expect.0.accepts(&pair.0, flat) && expect.1.accepts(&pair.1, flat)
 }
 
-/// Whether each expectation finds an element of its own. The first that fits is taken, so expectations that
-/// overlap should come with the narrower one first.
+/// Whether each expectation finds an element of its own. The first that fits is taken, so
+/// expectations that overlap should come with the narrower one first.
 fn is_matching<E, R>(expected: &[E], found: &[R], accepts: impl Fn(&E, &R) -> bool) -> bool {
     let mut left: Vec<&R> = found.iter().collect();
     let all = expected.iter().all(|expect| {

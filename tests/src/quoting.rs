@@ -18,7 +18,8 @@ pub fn quote(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads a quoted string from the start of `text`; gives its bytes and what follows the closing quote.
+/// Reads a quoted string from the start of `text`; gives its bytes and what follows the closing
+/// quote.
 #[must_use]
 pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     let mut rest = text.strip_prefix('"')?.as_bytes();

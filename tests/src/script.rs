@@ -17,11 +17,12 @@
 //! @redis -ERR another reply at these doors: why
 //! ```
 //!
-//! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form of
-//! [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until the iteration ends; the answer
-//! is everything found, sorted, once each. `@doors …: why` below an expectation replaces it at these doors.
-//! `@skip doors: why` and `@cluster` (at real Redis: the server is in cluster mode) stand below a block's head.
-//! Doors are named `store`, `resp`, `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
+//! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form
+//! of [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until
+//! the iteration ends; the answer is everything found, sorted, once each. `@doors …: why` below an
+//! expectation replaces it at these doors. `@skip doors: why` and `@cluster` (at real Redis: the
+//! server is in cluster mode) stand below a block's head. Doors are named `store`, `resp`,
+//! `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -341,8 +342,8 @@ mod tests {
 
     #[test]
     fn blocks_steps_and_directives_are_read() {
-        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n@redis nil: why not\n\n\
-                    == two\n@cluster\n>* SCAN 0\n[]\n";
+        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n\
+                    @redis nil: why not\n\n== two\n@cluster\n>* SCAN 0\n[]\n";
         let script = parse(text).expect("a script");
         let [one, two] = script.blocks.as_slice() else {
             panic!("{:?}", script.blocks);

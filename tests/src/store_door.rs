@@ -1,17 +1,15 @@
-//! A node's core without any wire: finds the command, locks its keys, calls its handler.
+//! A node's core without any wire: the way of a request between its session and its reply.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use dht_node::core::args::Args;
 use dht_node::core::client::{Client, Door, Facts, Protocol};
-use dht_node::core::execute::{Handler, Outcome, handler};
-use dht_node::core::local::Local;
+use dht_node::core::execute::{Command, Here, Outcome};
 use dht_node::core::node::{Node, Settings};
-use dht_node::core::store::{Keys, SlotSet};
+use dht_node::core::router;
 use dht_node::core::time::Now;
 use dht_proto::topology::NodeId;
-use dht_proto::{Reply, ReplyError, spec};
+use dht_proto::{Reply, spec};
 
 /// The time of every command: nothing expires while a script runs.
 const NOW: Now = Now {
@@ -23,7 +21,6 @@ const NOW: Now = Now {
 pub struct StoreDoor {
     node: Node,
     client: Client,
-    slots: SlotSet,
 }
 
 impl StoreDoor {
@@ -57,7 +54,6 @@ impl StoreDoor {
                 authenticated: true,
                 closing: false,
             },
-            slots: SlotSet::all(),
         }
     }
 
@@ -69,26 +65,17 @@ impl StoreDoor {
 
     fn execute(&mut self, words: &[&[u8]]) -> Outcome {
         let id = spec::find(words)?;
-        let args = &mut Args::new(words, id.words());
-        let positions = id.schema().keys.into_iter();
-        let keys = positions.flat_map(|keys| keys.positions(words.len()));
-        let keys = Keys::several(keys.map(|at| words[at])).ok_or(ReplyError::Syntax);
-        let (store, stamp) = (&self.node.store, NOW.unix_ms());
-        match handler(id) {
-            Handler::Read(run) => store.read(&keys?, stamp, |read| run(read, args)),
-            Handler::Write(run) => store.write(&keys?, stamp, 0, |write| run(write, args)),
-            Handler::Whole(run) => run(&store.whole(&self.slots, stamp, true), args),
-            Handler::Local(run) => {
-                let facts = &self.client.facts;
-                facts.last_command.store(id.index() as u64 + 1, Relaxed);
-                let mut local = Local {
-                    client: &mut self.client,
-                    node: &self.node,
-                    now: NOW,
-                };
-                run(&mut local, args)
-            }
-        }
+        let last_command = &self.client.facts.last_command;
+        last_command.store(id.index() as u64 + 1, Relaxed);
+        let here = Here {
+            node: &self.node,
+            view: &self.node.view.load(),
+            now: NOW,
+            stamp: NOW.unix_ms(),
+            seed: 0,
+        };
+        let keys = router::keys(id, words)?;
+        here.run(&mut self.client, &Command::new(id, words, &keys))
     }
 }
 

@@ -10,8 +10,8 @@ pub type Pairs<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
 
 /// A cursor over the words of a request; the name is already behind it.
 ///
-/// The table has checked the arity, so a handler may take its required arguments without asking; a missing word
-/// (an option without its value) is a syntax error.
+/// The table has checked the arity, so a handler may take its required arguments without asking; a
+/// missing word (an option without its value) is a syntax error.
 pub struct Args<'a> {
     words: &'a [&'a [u8]],
     next: usize,
@@ -47,7 +47,8 @@ impl<'a> Args<'a> {
         Ok(word)
     }
 
-    /// The next word as a signed integer, in Redis's strict form: no sign `+`, no leading zeros, no blanks.
+    /// The next word as a signed integer, in Redis's strict form: no sign `+`, no leading zeros, no
+    /// blanks.
     ///
     /// # Errors
     /// `value is not an integer or out of range`.

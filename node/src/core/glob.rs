@@ -1,9 +1,10 @@
 //! Glob patterns as in KEYS, SCAN and CONFIG GET. Knows nothing of what it is matched against.
 
-/// Whether `text` matches `pattern`: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a byte that stands for itself.
-/// A class that is not closed ends with the pattern.
+/// Whether `text` matches `pattern`: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a byte that stands
+/// for itself. A class that is not closed ends with the pattern.
 ///
-/// Takes at most `pattern.len() × text.len()` steps: only the last star seen can still be asked to swallow more.
+/// Takes at most `pattern.len() × text.len()` steps: only the last star seen can still be asked to
+/// swallow more.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
     let (mut pattern, mut text) = (pattern, text);

@@ -1,8 +1,9 @@
 //! The arithmetic of HINCRBYFLOAT: the 80-bit extended floats of x86-64, in software.
 //!
-//! Redis adds in C's `long double` and prints 17 decimals without trailing zeros; what a client reads therefore
-//! depends on that type's 64-bit mantissa (`1234.56 + 0.1` gives `1234.66000000000000003`). Done here in integers, it
-//! is the same on every platform and every replica.
+//! Redis adds in C's `long double` and prints 17 decimals without trailing zeros; what a client
+//! reads therefore depends on that type's 64-bit mantissa (`1234.56 + 0.1` gives
+//! `1234.66000000000000003`). Done here in integers, it is the same on every platform and every
+//! replica.
 
 use std::fmt;
 
@@ -19,7 +20,8 @@ const DECIMALS: u128 = 10_u128.pow(17);
 /// Below or above this power of ten no text of [`TEXT_BYTES`] is in range.
 const SCALE_LIMIT: i32 = 5300;
 
-/// A finite extended float: ±`mantissa` × 2^`exponent`, the mantissa's top bit set unless it is zero.
+/// A finite extended float: ±`mantissa` × 2^`exponent`, the mantissa's top bit set unless it is
+/// zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LongDouble {
     negative: bool,
@@ -95,8 +97,8 @@ impl LongDouble {
         Self::round(large.negative, sum, exponent, inexact)
     }
 
-    /// ±`wide` × 2^`exponent`, and a little more when `inexact`, as the nearest float; `None` out of range. When
-    /// inexact, `wide` has to have more than 65 significant bits.
+    /// ±`wide` × 2^`exponent`, and a little more when `inexact`, as the nearest float; `None` out
+    /// of range. When inexact, `wide` has to have more than 65 significant bits.
     fn round(negative: bool, wide: u128, exponent: i32, inexact: bool) -> Option<Self> {
         if wide == 0 {
             return Some(Self::ZERO);
@@ -116,13 +118,13 @@ impl LongDouble {
         }
         // Numbers near the lower limit keep all their bits: none of them shows in 17 decimals.
         let top = exponent + 63;
-        (EXPONENT_MIN..EXPONENT_LIMIT)
-            .contains(&top)
-            .then_some(Self {
-                negative,
-                mantissa,
-                exponent,
-            })
+        let rounds_up_to_limit = top == EXPONENT_MIN - 1 && mantissa > half;
+        let in_range = (EXPONENT_MIN..EXPONENT_LIMIT).contains(&top) || rounds_up_to_limit;
+        in_range.then_some(Self {
+            negative,
+            mantissa,
+            exponent,
+        })
     }
 }
 
@@ -258,6 +260,8 @@ mod tests {
             ("18446744073709551615", "1", "18446744073709551616"),
             ("-18446744073709551617", "0", "-18446744073709551616"),
             ("0e999999999999", "2", "2"),
+            // The smallest number is 3.6e-4951; more than half of it is rounded up.
+            ("1.9e-4951", "2", "2"),
         ];
         for (a, b, expect) in cases {
             let read = |text: &str| LongDouble::parse(text.as_bytes()).expect(text);
@@ -285,6 +289,7 @@ mod tests {
             "--1",
             "1e5000",
             "1e-5000",
+            "1.8e-4951",
             "1e4933",
             "1e99999999999",
             &long,

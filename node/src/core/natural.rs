@@ -78,7 +78,8 @@ impl Natural {
         self.trim();
     }
 
-    /// The number as (its leading 128 bits, the power of two they count, whether bits below are set).
+    /// The number as (its leading 128 bits, the power of two they count, whether bits below are
+    /// set).
     #[must_use]
     pub fn leading_bits(&self) -> (u128, i32, bool) {
         let dropped = self.bits().saturating_sub(128);
@@ -91,7 +92,8 @@ impl Natural {
         (low | high, dropped.cast_signed(), inexact)
     }
 
-    /// The quotient of two positive numbers in the form of [`Self::leading_bits`], to at least 99 bits.
+    /// The quotient of two positive numbers in the form of [`Self::leading_bits`], to at least 99
+    /// bits.
     #[must_use]
     pub fn divide(mut self, mut divisor: Self) -> (u128, i32, bool) {
         const BITS: i32 = 100;

@@ -15,7 +15,8 @@ pub enum Unit {
     Milliseconds,
 }
 
-/// `base` plus an amount, in Unix milliseconds; `None` when that leaves 64 bits. It may lie before 1970.
+/// `base` plus an amount, in Unix milliseconds; `None` when that leaves 64 bits. It may lie before
+/// 1970.
 #[must_use]
 pub fn point(amount: i64, unit: Unit, base: UnixMs) -> Option<i64> {
     let ms = match unit {

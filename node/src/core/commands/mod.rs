@@ -31,7 +31,8 @@ fn bulk_or_nil(value: Option<StringRef<'_>>) -> Reply {
     value.map_or(Reply::Nil, |value| bulk(&value))
 }
 
-/// A stored integer plus `delta`; an absent one counts as 0, one in any other form is `not_integer`.
+/// A stored integer plus `delta`; an absent one counts as 0, one in any other form is
+/// `not_integer`.
 fn sum(
     stored: Option<StringRef<'_>>,
     delta: i64,
