@@ -1,7 +1,7 @@
 //! What a node is started with: flags, `DHT_…` variables and one TOML file, in that precedence.
 //!
-//! A setting is declared once, as a flag. The file has the same names; its values take the place of the
-//! defaults. It does not know what the settings are used for.
+//! A setting is declared once, as a flag. The file has the same names; its values take the place of
+//! the defaults. It does not know what the settings are used for.
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -18,7 +18,8 @@ const REDIRECT_OFFSET: u16 = 1000;
 
 /// A node of dht, a distributed hash table that speaks the Redis protocol.
 ///
-/// Started without --join it is a table of its own. Nodes started with one --join list form a cluster.
+/// Started without --join it is a table of its own. Nodes started with one --join list form a
+/// cluster.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "dht-node", version)]
 pub struct Config {
@@ -32,7 +33,8 @@ pub struct Config {
     #[arg(value_delimiter = ',')]
     pub listen: Vec<SocketAddr>,
 
-    /// Where cluster-aware clients are served and redirected [default: 1000 above the first --listen].
+    /// Where cluster-aware clients are served and redirected [default: 1000 above the first
+    /// --listen].
     #[arg(long, env = "DHT_CLUSTER_LISTEN", value_name = "ADDR")]
     pub cluster_listen: Option<SocketAddr>,
 
@@ -111,7 +113,8 @@ pub enum LogFormat {
 }
 
 impl Config {
-    /// Reads the command line, whose first word is the program's name, with the environment and the file.
+    /// Reads the command line, whose first word is the program's name, with the environment and the
+    /// file.
     ///
     /// # Errors
     /// What is wrong in one line; also the texts of `--help` and `--version`.

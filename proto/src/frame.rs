@@ -1,12 +1,13 @@
-//! How native frames are cut: the preface of a connection, then length-prefixed frames. Knows nothing of what is
-//! in them.
+//! How native frames are cut: the preface of a connection, then length-prefixed frames. Knows
+//! nothing of what is in them.
 
 use std::fmt;
 
 use bytes::{BufMut, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
 
-/// The first byte of a native connection; a RESP request never begins with it, since it is no ASCII.
+/// The first byte of a native connection; a RESP request never begins with it, since it is no
+/// ASCII.
 pub const MAGIC_BYTE: u8 = 0xD7;
 /// Length of the preface, in bytes.
 pub const PREFACE_BYTES: usize = 8;
@@ -62,7 +63,8 @@ pub fn read_preface(bytes: [u8; PREFACE_BYTES]) -> Result<Role, Malformed> {
     }
 }
 
-/// Cuts frames: a length of four bytes, big-endian and not counting itself, then so many bytes, at most `limit`.
+/// Cuts frames: a length of four bytes, big-endian and not counting itself, then so many bytes, at
+/// most `limit`.
 #[must_use]
 pub fn codec(limit: usize) -> LengthDelimitedCodec {
     LengthDelimitedCodec::builder()

@@ -66,8 +66,8 @@ impl From<ReplyError> for Reply {
     }
 }
 
-/// An error as a client sees it. `Display` gives the wire text without the leading `-`: the prefix that
-/// clients match on, then the sentence. The texts are those of Redis wherever Redis has one.
+/// An error as a client sees it. `Display` gives the wire text without the leading `-`: the prefix
+/// that clients match on, then the sentence. The texts are those of Redis wherever Redis has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyError {
     /// The key holds another type.

@@ -1,6 +1,8 @@
-//! RESP, the protocol of Redis: requests out of bytes, replies into bytes and, for clients, out of them.
+//! RESP, the protocol of Redis: requests out of bytes, replies into bytes and, for clients, out of
+//! them.
 //!
-//! Knows nothing of sockets or commands; what is read is bytes that have arrived, whatever their number.
+//! Knows nothing of sockets or commands; what is read is bytes that have arrived, whatever their
+//! number.
 
 mod inline;
 mod read;
@@ -14,8 +16,8 @@ pub use write::{Version, encode, encode_request};
 
 use memchr::memchr;
 
-/// The bytes of a line that begins at `start`, without its end, and where the next begins. As in Redis a line
-/// ends with a carriage return and any byte.
+/// The bytes of a line that begins at `start`, without its end, and where the next begins. As in
+/// Redis a line ends with a carriage return and any byte.
 fn line(input: &[u8], start: usize) -> Option<(&[u8], usize)> {
     let rest = input.get(start..)?;
     let length = memchr(b'\r', rest)?;

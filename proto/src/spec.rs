@@ -197,7 +197,8 @@ impl<T> Names<T> {
     }
 }
 
-/// Length, beginning and end of a word tell command names apart well; upper and lower case give the same.
+/// Length, beginning and end of a word tell command names apart well; upper and lower case give the
+/// same.
 fn hash(word: &[u8]) -> usize {
     let byte = |at: usize| word.get(at).map_or(0, |byte| u64::from(byte & 0xDF));
     let end = word.len().wrapping_sub(1);

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::slot::SLOTS;
 
-/// A node's identity for its whole life: 20 random bytes, 40 hexadecimal digits, as Redis writes it.
+/// A node's identity for its whole life: 20 random bytes, 40 hexadecimal digits, as Redis writes
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub [u8; 20]);
 

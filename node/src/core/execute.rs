@@ -68,6 +68,12 @@ macro_rules! handlers {
 
 for_each_command!(handlers);
 
+/// The function of a command.
+#[must_use]
+pub fn handler(id: CommandId) -> Handler {
+    HANDLERS[id.index()]
+}
+
 /// A request whose command has been found in the table.
 pub struct Command<'a> {
     /// The row.
@@ -111,7 +117,7 @@ impl Here<'_> {
     pub fn run(&self, client: &mut Client, command: &Command<'_>) -> Outcome {
         let store = &self.node.store;
         let mut args = Args::new(command.argv, command.id.words());
-        match (HANDLERS[command.id.index()], &command.keys) {
+        match (handler(command.id), &command.keys) {
             (Handler::Read(read), Some(keys)) => {
                 store.read(keys, self.stamp, |slots| read(slots, &mut args))
             }

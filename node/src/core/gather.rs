@@ -7,15 +7,16 @@ use dht_proto::{Reply, ReplyError};
 pub struct Part {
     /// The member that executes it, by index in the topology.
     pub member: u16,
-    /// Which of the command's keys it has, counted from 0; empty for a command on the whole keyspace.
+    /// Which of the command's keys it has, counted from 0; empty for a command on the whole
+    /// keyspace.
     pub keys: Vec<usize>,
 }
 
 /// The answers to a command's parts, joined as they come.
 ///
-/// Integers are added up; arrays are put together, by key where the parts have keys; `OK` stays `OK`. An error of
-/// any part is the command's error. When a change was made by some parts only, that is said as [`ReplyError::Unknown`]:
-/// the command is neither done nor undone.
+/// Integers are added up; arrays are put together, by key where the parts have keys; `OK` stays
+/// `OK`. An error of any part is the command's error. When a change was made by some parts only,
+/// that is said as [`ReplyError::Unknown`]: the command is neither done nor undone.
 #[derive(Debug)]
 pub struct Gather {
     parts: Vec<Part>,
@@ -132,7 +133,7 @@ fn place(mut all: Vec<Reply>, keys: &[usize], items: Vec<Reply>) -> Reply {
 mod tests {
     use super::*;
 
-    fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: Reply) {
+    fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: &Reply) {
         let parts = (0..).zip(parts).map(|(member, keys)| Part {
             member,
             keys: keys.to_vec(),
@@ -142,7 +143,7 @@ mod tests {
         for (part, reply) in replies.into_iter().enumerate() {
             assert_eq!(gather.settle(part, reply), part == last);
         }
-        assert_eq!(gather.reply(), expect);
+        assert_eq!(&gather.reply(), expect);
     }
 
     fn array(items: &[i64]) -> Reply {
@@ -182,7 +183,7 @@ mod tests {
     #[test]
     fn a_write_that_every_part_refused_is_not_done() {
         let down = || Reply::Error(ReplyError::ClusterDown("x".into()));
-        check(&[&[0], &[1]], true, vec![down(), down()], down());
+        check(&[&[0], &[1]], true, vec![down(), down()], &down());
     }
 
     #[test]
@@ -190,14 +191,14 @@ mod tests {
         let down = Reply::Error(ReplyError::ClusterDown("x".into()));
         let why = "a part of the keys was changed, the rest was not: CLUSTERDOWN x";
         let unknown = Reply::Error(ReplyError::Unknown(why.into()));
-        check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], unknown);
-        check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], down);
+        check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], &unknown);
+        check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], &down);
     }
 
     #[test]
     fn an_open_outcome_outweighs_a_definite_error() {
         let down = Reply::Error(ReplyError::ClusterDown("x".into()));
         let open = Reply::Error(ReplyError::Unknown("y".into()));
-        check(&[&[0], &[1]], true, vec![down, open.clone()], open);
+        check(&[&[0], &[1]], true, vec![down, open.clone()], &open);
     }
 }

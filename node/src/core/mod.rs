@@ -1,7 +1,7 @@
 //! The pure part of a node: executes commands, keeps the data, routes, places shards.
 //!
-//! No async, I/O, clock, threads or ambient randomness: time and randomness are handed in, and what should be
-//! sent or answered is returned. `tests/it/style.rs` enforces it.
+//! No async, I/O, clock, threads or ambient randomness: time and randomness are handed in, and what
+//! should be sent or answered is returned. `tests/it/style.rs` enforces it.
 
 pub mod args;
 pub mod client;

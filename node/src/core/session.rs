@@ -1,7 +1,7 @@
 //! One connection: requests in, replies out, in order; what this node does not lead is forwarded.
 //!
-//! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`], and what has
-//! to be written, sent on or closed is left in [`Effects`].
+//! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
+//! and what has to be written, sent on or closed is left in [`Effects`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -96,8 +96,8 @@ pub enum Fate {
 pub enum Progress {
     /// Every complete request was taken: read more input.
     Input,
-    /// Output has to be written, or a forwarded command settled, before the rest of the input is taken: call
-    /// [`Session::receive`] again after that.
+    /// Output has to be written, or a forwarded command settled, before the rest of the input is
+    /// taken: call [`Session::receive`] again after that.
     Blocked,
 }
 
@@ -420,7 +420,8 @@ fn not_sent(view: &View, to: NodeId) -> ReplyError {
     )
 }
 
-/// The words of a command that belong to a part: its name, and the part's keys with what follows each.
+/// The words of a command that belong to a part: its name, and the part's keys with what follows
+/// each.
 fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
     let words = command.id.words();
     let step = command.id.schema().keys.map_or(1, |keys| keys.step.max(1));

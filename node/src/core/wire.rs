@@ -26,8 +26,8 @@ pub enum Next<'a> {
 pub type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
 impl Wire {
-    /// Reads the beginning of `input`. After [`Next::Incomplete`] the same bytes, with more behind them, have to be
-    /// given again.
+    /// Reads the beginning of `input`. After [`Next::Incomplete`] the same bytes, with more behind
+    /// them, have to be given again.
     ///
     /// # Errors
     /// The bytes are no request; nothing more can be read from the connection.

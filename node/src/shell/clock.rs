@@ -1,4 +1,5 @@
-//! The clocks: what time it is, for a core that does not ask. It does not know what the time is used for.
+//! The clocks: what time it is, for a core that does not ask. It does not know what the time is
+//! used for.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -7,8 +8,9 @@ use crate::core::time::Now;
 
 /// A monotonic clock, and a wall clock that never goes back.
 ///
-/// One reading gives both: the wall clock is the monotonic one plus an offset, which [`Clock::adjust`] raises. When the
-/// system's clock is set back, this one goes on from where it was until the process restarts.
+/// One reading gives both: the wall clock is the monotonic one plus an offset, which
+/// [`Clock::adjust`] raises. When the system's clock is set back, this one goes on from where it
+/// was until the process restarts.
 #[derive(Debug)]
 pub struct Clock {
     start: Instant,
@@ -37,7 +39,8 @@ impl Clock {
         }
     }
 
-    /// Follows the system's wall clock forward. Gives by how many milliseconds this one is ahead of it.
+    /// Follows the system's wall clock forward. Gives by how many milliseconds this one is ahead of
+    /// it.
     pub fn adjust(&self) -> u64 {
         let offset_us = system_unix_us().saturating_sub(self.passed_us());
         let before_us = self.offset_us.fetch_max(offset_us, Relaxed);

@@ -1,5 +1,5 @@
-//! What a node does from time to time on its own: follows the clock, removes what has expired, frees what was
-//! removed, samples what the process uses.
+//! What a node does from time to time on its own: follows the clock, removes what has expired,
+//! frees what was removed, samples what the process uses.
 
 use std::fs;
 use std::sync::Arc;
@@ -16,7 +16,8 @@ use crate::core::store::{Cursor, SlotSet};
 const ROUND: Duration = Duration::from_millis(100);
 /// Rounds from one sample to the next.
 const ROUNDS_A_SAMPLE: u64 = 10;
-/// Keys looked at in a step of a round's search for expired ones; a step takes well below a millisecond.
+/// Keys looked at in a step of a round's search for expired ones; a step takes well below a
+/// millisecond.
 const STEP_KEYS: usize = 1024;
 /// Steps of a round at most: a million keys a second.
 const STEPS: usize = 100;

@@ -1,7 +1,8 @@
 //! Words in a line, as a person types them.
 
-/// Splits a line into words at blanks. A word in double quotes may hold `\n \r \t \b \a \xHH` and any other
-/// character after a backslash; one in single quotes only `\'`. A closing quote ends its word.
+/// Splits a line into words at blanks. A word in double quotes may hold `\n \r \t \b \a \xHH` and
+/// any other character after a backslash; one in single quotes only `\'`. A closing quote ends its
+/// word.
 ///
 /// Nothing when a quote stays open or is not followed by a blank.
 #[must_use]

@@ -12,8 +12,8 @@ use crate::{Reply, ReplyError};
 /// Most elements that an aggregate may declare.
 const ELEMENTS: i64 = u32::MAX as i64;
 
-/// Reads replies off the front of a buffer that grows, each byte once. Attributes and pushed messages, which no
-/// command asks for, are skipped.
+/// Reads replies off the front of a buffer that grows, each byte once. Attributes and pushed
+/// messages, which no command asks for, are skipped.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
     /// Everything before this is known to be there.

@@ -64,8 +64,9 @@ enum Phase {
 }
 
 impl RequestReader {
-    /// Reads the request at the beginning of `input`. After [`Decoded::Incomplete`] the same bytes, with more behind
-    /// them, have to be given again; otherwise the bytes behind those that were taken.
+    /// Reads the request at the beginning of `input`. After [`Decoded::Incomplete`] the same bytes,
+    /// with more behind them, have to be given again; otherwise the bytes behind those that were
+    /// taken.
     ///
     /// # Errors
     /// A protocol error in Redis's words; nothing more can be read from that connection.
@@ -91,7 +92,8 @@ impl RequestReader {
         self.read_words(input, authenticated)
     }
 
-    /// The words of the request that [`read`](Self::read) has just found at the beginning of the same `input`.
+    /// The words of the request that [`read`](Self::read) has just found at the beginning of the
+    /// same `input`.
     pub fn words<'a>(&'a self, input: &'a [u8]) -> impl ExactSizeIterator<Item = &'a [u8]> {
         let base = self.unquoted.as_deref().unwrap_or(input);
         let word = move |(start, end): &(u32, u32)| &base[*start as usize..*end as usize];
@@ -176,7 +178,8 @@ impl RequestReader {
         let from = self.scanned.max(self.at);
         let limit = input.len().min(self.at + INLINE_BYTES);
         let unseen = input.get(from..limit).unwrap_or_default();
-        // Lengths have few digits: a search for the end that is made for long texts would cost more than it saves.
+        // Lengths have few digits: a search for the end that is made for long texts would cost more
+        // than it saves.
         let (few, _) = unseen.split_at(unseen.len().min(8));
         let found = few.iter().position(|byte| *byte == b'\r');
         match found.or_else(|| memchr(b'\r', unseen)) {
@@ -257,7 +260,8 @@ fn unexpected(byte: u8) -> ReplyError {
 mod tests {
     use super::*;
 
-    /// Everything in `input`, given in pieces of `piece` bytes: requests as words, then the error if there is one.
+    /// Everything in `input`, given in pieces of `piece` bytes: requests as words, then the error
+    /// if there is one.
     fn all(input: &[u8], piece: usize, authenticated: bool) -> (Vec<Vec<Vec<u8>>>, Option<String>) {
         let mut reader = RequestReader::default();
         let (mut requests, mut start, mut arrived) = (Vec::new(), 0, 0);

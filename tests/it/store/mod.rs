@@ -215,7 +215,14 @@ fn huge_things_are_freed_in_slices() {
 fn several_slots_are_locked_together() {
     let store = Store::new();
     let names: Vec<Vec<u8>> = (0..100).map(name).collect();
-    let keys = Keys::several(names.iter().rev().map(Vec::as_slice)).unwrap();
+    let keys = Keys::of(
+        &names
+            .iter()
+            .rev()
+            .map(|name| Key::new(name))
+            .collect::<Vec<_>>(),
+    )
+    .unwrap();
     store.write(&keys, 0, 0, |write| {
         for name in &names {
             write.set_string(name, name, Expiry::Never).unwrap();

@@ -24,7 +24,7 @@ fn add_one(write: &mut Write<'_>, key: &[u8], field: &[u8]) {
 fn commands_on_several_slots_are_atomic() {
     let store = Store::new();
     let names: Vec<Vec<u8>> = (0..8).map(name).collect();
-    let keys = Keys::several(names.iter().map(Vec::as_slice)).unwrap();
+    let keys = Keys::of(&names.iter().map(|name| Key::new(name)).collect::<Vec<_>>()).unwrap();
     thread::scope(|scope| {
         for thread in 0..THREADS {
             let (store, names, keys) = (&store, &names, &keys);

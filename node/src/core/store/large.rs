@@ -205,3 +205,53 @@ impl LargeHash {
         self.chunks.pop_first().map(|(_, chunk)| chunk)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(n: usize) -> Vec<u8> {
+        format!("field:{n}").into_bytes()
+    }
+
+    fn check(hash: &LargeHash) {
+        assert_eq!(hash.chunks.keys().next(), Some(&0));
+        let ends = hash
+            .chunks
+            .keys()
+            .skip(1)
+            .copied()
+            .chain([POSITION_MASK + 1]);
+        for ((start, chunk), end) in hash.chunks.iter().zip(ends) {
+            assert!(chunk.len() <= CHUNK_FIELDS);
+            for record in table::records(chunk) {
+                let position = position_of_hash(table::hash_of(record));
+                assert!((*start..end).contains(&position));
+            }
+        }
+        assert_eq!(
+            hash.chunks.values().map(Table::len).sum::<usize>(),
+            hash.len()
+        );
+    }
+
+    #[test]
+    fn chunks_split_and_join_and_stay_small() {
+        const FIELDS: usize = 20_000;
+        let mut hash = LargeHash::from_packed(&[0]);
+        for n in 0..FIELDS {
+            assert!(hash.set(&name(n), b"v").is_none());
+            if n % 1000 == 0 {
+                check(&hash);
+            }
+        }
+        assert!((FIELDS / CHUNK_FIELDS..FIELDS / JOINED_FIELDS + 10).contains(&hash.chunks.len()));
+        for n in 0..FIELDS {
+            assert!(hash.remove(&name(n)).is_some() && hash.remove(&name(n)).is_none());
+            if n % 1000 == 0 {
+                check(&hash);
+            }
+        }
+        assert_eq!((hash.len(), hash.chunks.len()), (0, 1));
+    }
+}

@@ -73,11 +73,9 @@ impl Counts {
     fn update(&self, keys: usize, was_volatile: bool, is_volatile: bool) {
         // Plain stores: nobody else writes while the slot is locked.
         self.keys.store(keys as u32, Ordering::Relaxed);
-        if was_volatile != is_volatile {
-            let volatile = self.volatile.load(Ordering::Relaxed);
-            let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
-            self.volatile.store(volatile, Ordering::Relaxed);
-        }
+        let volatile = self.volatile.load(Ordering::Relaxed);
+        let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
+        self.volatile.store(volatile, Ordering::Relaxed);
     }
 
     fn clear(&self) {

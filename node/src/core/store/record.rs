@@ -7,7 +7,7 @@
 //! body    the string, the packed hash, or an owning pointer to a value that is kept outside
 //! ```
 //!
-//! Knows how a value is laid out, not what a table or a command is. All pointers of the store are
+//! Knows how a value is laid out, not what a table or a command is. Every owning pointer is
 //! handled here.
 
 use std::hash::{Hash, Hasher};
@@ -366,5 +366,85 @@ impl Drop for Edit<'_> {
         // The old pointer must not be dropped: its allocation is the draft's.
         let gone = std::mem::replace(self.record, Record::seal(draft));
         std::mem::forget(gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(record: &Record) -> Vec<u8> {
+        match record.value() {
+            Value::Inline(bytes) | Value::Packed(bytes) => bytes.to_vec(),
+            Value::Shared(bytes) => bytes.to_vec(),
+            Value::Large(hash) => hash.len().to_string().into_bytes(),
+        }
+    }
+
+    /// Whatever the form, an expiry comes, changes and goes without touching key and value.
+    fn check(mut record: Record, key: &[u8], value: &[u8]) {
+        for expiry in [None, Some(0), Some(u64::MAX), Some(7), None, None, Some(1)] {
+            record.set_expiry(expiry);
+            assert_eq!(record.expiry(), expiry);
+            assert!(record.key() == key && shown(&record) == value);
+        }
+    }
+
+    #[test]
+    fn every_form_keeps_key_value_and_expiry() {
+        for key in [&b""[..], b"k", &[b'k'; 127], &[b'k'; 128], &[b'k'; 65536]] {
+            for len in [0, 1, INLINE_BYTES, INLINE_BYTES + 1, 1 << 20] {
+                let value = vec![b'v'; len];
+                check(Record::string(key, None, &value), key, &value);
+                check(Record::string(key, Some(9), &value), key, &value);
+            }
+            let (packed, _) = Record::packed(key, 0, |draft, body| {
+                packed::set(draft, body, b"", b"");
+            });
+            let large = LargeHash::from_packed(packed_body(&packed));
+            check(Record::large(key, Some(3), large), key, b"1");
+            check(packed, key, b"\x01\x00\x00");
+        }
+    }
+
+    fn packed_body(record: &Record) -> &[u8] {
+        match record.value() {
+            Value::Packed(body) => body,
+            _ => &[],
+        }
+    }
+
+    #[test]
+    fn a_record_is_as_long_as_what_it_holds() {
+        let length = |record: &Record| record.bytes().len();
+        assert_eq!(
+            length(&Record::string(b"user:1", None, b"Alice")),
+            4 + 1 + 6 + 5
+        );
+        assert_eq!(
+            length(&Record::string(b"user:1", Some(1), b"Alice")),
+            4 + 1 + 6 + 8 + 5
+        );
+        let (hash, _) = Record::packed(b"user:1", 0, |draft, body| {
+            packed::set(draft, body, b"name", b"Alice");
+            packed::set(draft, body, b"age", b"25");
+        });
+        assert_eq!(
+            length(&hash),
+            4 + 1 + 6 + 1 + (1 + 4 + 1 + 5) + (1 + 3 + 1 + 2)
+        );
+        assert_eq!(size_of::<Option<Record>>(), 8);
+    }
+
+    #[test]
+    fn an_edit_that_panics_leaves_a_record() {
+        let mut record = Record::string(b"k", None, b"v");
+        let edited = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut edit = record.edit();
+            edit.extend_from_slice(b"alue");
+            panic!("in the middle of an edit");
+        }));
+        assert!(edited.is_err());
+        assert_eq!(shown(&record), b"value");
     }
 }

@@ -58,6 +58,7 @@ impl<'a> Write<'a> {
     fn change<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Spot<'_>, &Store) -> R) -> R {
         let key = self.first.or_new(key);
         let table = self.locked.table_mut(key.slot());
+        let keys = table.len();
         let mut spot = Spot::find(table, key.hash(), key.bytes());
         let was_volatile = is_volatile(&spot);
         if was_volatile
@@ -68,8 +69,12 @@ impl<'a> Write<'a> {
             remove(&mut spot, self.store);
         }
         let result = change(&mut spot, self.store);
-        let counts = &self.store.counts[usize::from(key.slot())];
-        counts.update(spot.table_len(), was_volatile, is_volatile(&spot));
+        // The counters lie elsewhere in memory; most changes leave them alone.
+        let is_volatile = is_volatile(&spot);
+        if spot.table_len() != keys || is_volatile != was_volatile {
+            let counts = &self.store.counts[usize::from(key.slot())];
+            counts.update(spot.table_len(), was_volatile, is_volatile);
+        }
         result
     }
 
