@@ -501,3 +501,243 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
 const fn next_seed(state: u64) -> u64 {
     state.wrapping_add(0x9e37_79b9_7f4a_7c15)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::client::{Door, Protocol};
+    use crate::core::commands::testing::Desk;
+
+    /// Slots 3300 and 866 are led by the tested node, 5061 and 12182 by the two others.
+    const HERE: [&str; 2] = ["b", "hello"];
+    const THERE: [&str; 2] = ["bar", "foo"];
+
+    /// A connection and its node, driven by inline commands.
+    struct Line {
+        desk: Node,
+        now: Now,
+        session: Session,
+        effects: Effects,
+    }
+
+    impl Line {
+        fn new(change: impl FnOnce(&mut Client)) -> Self {
+            let mut desk = Desk::at(crate::core::commands::testing::cluster());
+            change(&mut desk.client);
+            let session = Session::new(desk.client, 1);
+            Self {
+                desk: desk.node,
+                now: desk.now,
+                session,
+                effects: Effects::default(),
+            }
+        }
+
+        fn send(&mut self, input: &str) -> Progress {
+            let mut input = BytesMut::from(input);
+            self.session
+                .receive(&self.desk, self.now, &mut input, &mut self.effects)
+        }
+
+        fn settle(&mut self, forward: usize, fate: Fate) {
+            let ticket = self.effects.forwards[forward].ticket;
+            self.session
+                .settle(&self.desk, ticket, fate, &mut self.effects);
+        }
+
+        fn output(&mut self) -> String {
+            String::from_utf8(self.effects.output.split().to_vec()).unwrap()
+        }
+    }
+
+    fn client_port() -> Line {
+        Line::new(|_| ())
+    }
+
+    #[test]
+    fn all_that_has_arrived_is_answered_at_once_and_in_order() {
+        let mut line = client_port();
+        line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
+        assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
+        assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
+    fn a_forwarded_command_holds_back_the_replies_behind_it() {
+        let mut line = client_port();
+        line.send("PING\r\nGET foo\r\nSET b 1\r\nGET bar\r\nPING\r\n");
+        assert_eq!(line.output(), "+PONG\r\n");
+        let hosts: Vec<u8> = line
+            .effects
+            .forwards
+            .iter()
+            .map(|forward| forward.to.0[0])
+            .collect();
+        assert_eq!(hosts, [3, 2]);
+        assert_eq!(line.effects.forwards[0].argv, ["GET", "foo"]);
+        line.settle(1, Fate::Answered(Reply::Int(2)));
+        assert_eq!(line.output(), "", "the first one is still out");
+        line.settle(0, Fate::Answered(Reply::Int(1)));
+        assert_eq!(line.output(), ":1\r\n+OK\r\n:2\r\n+PONG\r\n");
+        assert_eq!(line.session.in_flight(), 0);
+        line.settle(0, Fate::Lost);
+        assert_eq!(line.output(), "", "a ticket is settled once");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_unknown() {
+        for (command, fate, prefix) in [
+            ("SET foo 1", Fate::Lost, "-UNKNOWN "),
+            ("SET foo 1", Fate::NotSent, "-CLUSTERDOWN "),
+            ("GET foo", Fate::Lost, "-CLUSTERDOWN "),
+            ("MSET b 1 foo 1", Fate::NotSent, "-UNKNOWN "),
+            ("MGET b foo", Fate::NotSent, "-CLUSTERDOWN "),
+        ] {
+            let mut line = client_port();
+            line.send(&format!("{command}\r\n"));
+            line.settle(0, fate);
+            let output = line.output();
+            assert!(output.starts_with(prefix), "{command}: {output}");
+        }
+    }
+
+    #[test]
+    fn commands_on_keys_of_several_nodes_are_split_and_joined() {
+        let mut line = client_port();
+        let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
+        line.send(&format!("SET b 1\r\nSET hello 2\r\nMGET {keys}\r\n"));
+        let parts: Vec<_> = line
+            .effects
+            .forwards
+            .iter()
+            .map(|forward| &forward.argv)
+            .collect();
+        assert_eq!(parts, [&["MGET", "bar"], &["MGET", "foo"]]);
+        let one = |text: &str| Fate::Answered(Reply::Array(vec![Reply::bulk(text)]));
+        line.settle(1, one("foo"));
+        line.settle(0, one("bar"));
+        let joined = "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$1\r\n2\r\n";
+        assert_eq!(line.output(), format!("+OK\r\n+OK\r\n{joined}"));
+    }
+
+    #[test]
+    fn nothing_is_done_when_a_part_cannot_be() {
+        let mut line = client_port();
+        line.desk.set_down(NodeId([3; 20]), true);
+        line.send("MSET b 1 foo 1\r\nEXISTS b\r\nFLUSHALL\r\n");
+        let output = line.output();
+        let replies: Vec<&str> = output.split("\r\n").collect();
+        assert!(replies[0].starts_with("-CLUSTERDOWN "), "{output}");
+        assert_eq!(replies[1], ":0");
+        assert!(replies[2].starts_with("-CLUSTERDOWN "), "{output}");
+        assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
+    fn the_doors_differ_in_what_they_do_with_keys_of_others() {
+        for (door, command, expect) in [
+            (Door::Redirect, "GET foo", "-MOVED 12182 [::1]:8403\r\n"),
+            (Door::Redirect, "DBSIZE", ":0\r\n"),
+            (
+                Door::Peer,
+                "GET foo",
+                "-TRYAGAIN this node does not lead the slot\r\n",
+            ),
+            (Door::Peer, "DBSIZE", ":0\r\n"),
+        ] {
+            let mut line = Line::new(|client| client.door = door);
+            line.send(&format!("{command}\r\n"));
+            assert_eq!(line.output(), expect, "{door:?} {command}");
+        }
+        let mut line = Line::new(|client| client.door = Door::Redirect);
+        line.send("DEL b hello\r\n");
+        assert!(
+            line.output()
+                .starts_with("-CROSSSLOT Keys in request don't hash to the same slot")
+        );
+    }
+
+    #[test]
+    fn nothing_runs_before_the_password() {
+        let mut line = Line::new(|client| client.authenticated = false);
+        line.send("SET b 1\r\nnonsense\r\n");
+        let refused = "-NOAUTH Authentication required.\r\n";
+        assert_eq!(line.output(), refused.repeat(2));
+        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
+    }
+
+    #[test]
+    fn a_connection_closes_behind_its_last_reply() {
+        let mut line = client_port();
+        line.send("GET foo\r\nQUIT\r\nSET b 1\r\n");
+        assert!(!line.effects.close);
+        line.settle(0, Fate::Answered(Reply::Nil));
+        assert_eq!(line.output(), "$-1\r\n+OK\r\n");
+        assert!(line.effects.close);
+        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
+
+        let mut line = client_port();
+        line.send("*1\r\n!\r\nPING\r\n");
+        assert_eq!(
+            line.output(),
+            "-ERR Protocol error: expected '$', got '!'\r\n"
+        );
+        assert!(line.effects.close);
+    }
+
+    #[test]
+    fn a_full_output_stops_the_intake_until_it_is_written() {
+        let mut line = client_port();
+        let text = |n: usize| {
+            format!(
+                "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n${n}\r\n{}\r\n",
+                "x".repeat(n)
+            )
+        };
+        let mut input = BytesMut::from(text(limits::OUTPUT_SOFT_BYTES).as_str());
+        input.extend_from_slice(b"GET b\r\nPING\r\n");
+        let Line {
+            desk,
+            now,
+            session,
+            effects,
+        } = &mut line;
+        assert_eq!(
+            session.receive(desk, *now, &mut input, effects),
+            Progress::Blocked
+        );
+        assert_eq!(&input[..], b"PING\r\n");
+        effects.output.clear();
+        assert_eq!(
+            session.receive(desk, *now, &mut input, effects),
+            Progress::Input
+        );
+        assert_eq!(&effects.output[..], b"+PONG\r\n");
+    }
+
+    #[test]
+    fn native_requests_are_answered_by_id_in_any_order() {
+        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut input = BytesMut::new();
+        let meta = rpc::Meta {
+            deadline_ms: Some(70),
+        };
+        rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
+        rpc::encode_request(8, &["PING"], &meta, &mut input);
+        let Line {
+            desk,
+            now,
+            session,
+            effects,
+        } = &mut line;
+        session.receive(desk, *now, &mut input, effects);
+        assert_eq!(effects.forwards[0].deadline_mono_ms, now.mono_ms + 70);
+        let mut expect = BytesMut::new();
+        rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
+        assert_eq!(effects.output, expect);
+        line.settle(0, Fate::Answered(Reply::Int(1)));
+        rpc::encode_response(7, &Reply::Int(1), &mut expect);
+        assert_eq!(line.effects.output, expect);
+        assert_eq!(line.session.in_flight(), 0);
+    }
+}

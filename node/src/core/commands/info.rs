@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use dht_proto::limits;
-
 use super::cluster::host_and_port;
 use super::server::REDIS_VERSION;
 use crate::core::local::Local;
@@ -80,7 +78,7 @@ fn server(ctx: &Local<'_>) -> Facts {
 fn clients(ctx: &Local<'_>) -> Facts {
     vec![
         ("connected_clients", ctx.node.clients.len().to_string()),
-        ("maxclients", limits::CONNECTIONS.to_string()),
+        ("maxclients", ctx.node.settings.max_clients.to_string()),
         ("blocked_clients", "0".to_owned()),
     ]
 }
