@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;
