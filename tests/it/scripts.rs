@@ -78,7 +78,12 @@ async fn a_node_alone_answers_in_resp3() -> io::Result<()> {
 async fn three_nodes_answer_as_one() -> io::Result<()> {
     let cluster = Processes::start(3);
     let nodes = (0..3).map(|node| cluster.client(node)).collect();
-    check(&mut Door::resp("cluster", Version::V3, nodes), |_| true, false).await
+    check(
+        &mut Door::resp("cluster", Version::V3, nodes),
+        |_| true,
+        false,
+    )
+    .await
 }
 
 #[tokio::test]
