@@ -292,6 +292,8 @@ impl Session {
         match self.place(step, argv) {
             Ok((command, Route::Here)) => {
                 let reply = self.execute(step, &command);
+                // HELLO and RESET answer in the version that they have chosen.
+                let origin = origin.in_version_of(self.client.protocol);
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::There(member))) => {
@@ -560,6 +562,15 @@ mod tests {
         line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
         assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
         assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
+    fn hello_answers_in_the_version_that_it_chooses() {
+        let mut line = client_port();
+        line.send("HELLO 3\r\n");
+        assert!(line.output().starts_with("%7\r\n"));
+        line.send("RESET\r\nGET b\r\n");
+        assert_eq!(line.output(), "+RESET\r\n$-1\r\n");
     }
 
     #[test]
