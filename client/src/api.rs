@@ -9,6 +9,15 @@ use crate::options::{ExpireIf, ScanOptions, SetOptions};
 use crate::pipeline::Pipeline;
 use crate::value::FromReply;
 
+/// The command of a row below.
+macro_rules! command {
+    ($name:literal $($word:tt)*) => {{
+        let mut command = Command::new($name);
+        $($word.append_to(&mut command);)*
+        command
+    }};
+}
+
 /// Makes the methods of `$list`, each `name(parameters) -> type = words`. A word in quotes is sent as it is, any
 /// other names a parameter.
 macro_rules! commands {
@@ -31,15 +40,6 @@ macro_rules! commands {
             })*
         }
     };
-}
-
-/// The command of a row above.
-macro_rules! command {
-    ($name:literal $($word:tt)*) => {{
-        let mut command = Command::new($name);
-        $($word.append_to(&mut command);)*
-        command
-    }};
 }
 
 commands! {

@@ -52,6 +52,25 @@ pub enum Cause {
     Cluster(ReplyError),
 }
 
+impl Error {
+    /// What the server said, where this is what a server said.
+    #[must_use]
+    pub const fn reply(&self) -> Option<&ReplyError> {
+        match self {
+            Self::Reply(error)
+            | Self::NotDone(Cause::Cluster(error))
+            | Self::Unknown(Cause::Cluster(error)) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// Whether no connection could be made.
+    #[must_use]
+    pub const fn is_unreachable(&self) -> bool {
+        matches!(self, Self::NotDone(Cause::Unreachable { .. }))
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

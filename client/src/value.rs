@@ -119,7 +119,7 @@ impl FromReply for Bytes {
 
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Bulk(bytes) | Reply::Text(bytes) => Ok(bytes),
+            Reply::Bulk(bytes) => Ok(bytes),
             other => mismatch(Self::NAME, other),
         }
     }
@@ -132,7 +132,7 @@ impl FromReply for String {
         match reply {
             Reply::Ok => Ok("OK".to_owned()),
             Reply::Status(text) => Ok(text.into_owned()),
-            Reply::Bulk(bytes) | Reply::Text(bytes) => match Self::from_utf8(bytes.into()) {
+            Reply::Bulk(bytes) => match Self::from_utf8(bytes.into()) {
                 Ok(text) => Ok(text),
                 Err(wrong) => mismatch(Self::NAME, Reply::Bulk(wrong.into_bytes().into())),
             },
