@@ -1,3 +1,5 @@
 //! The dht server as a library: a pure [`core`] and the [`shell`] around it that waits.
 
+pub mod config;
 pub mod core;
+pub mod shell;

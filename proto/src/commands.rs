@@ -1,10 +1,11 @@
 //! The command table: the only place where a command is declared.
 //!
-//! A row is: name, handler, kind, syntax, the Redis version that introduced it, complexity, summary. The
-//! syntax line is the schema; see [`crate::syntax`]. Rows are sorted by name inside their family.
+//! A row is: name, handler, kind, syntax, the Redis version that introduced it, complexity,
+//! summary. The syntax line is the schema; see [`crate::syntax`]. Rows are sorted by name inside
+//! their family.
 //!
-//! [`for_each_command`](crate::for_each_command) hands the rows to a macro: here it makes [`TABLE`], in the
-//! node the table of handlers, so a row without its function does not compile.
+//! [`for_each_command`](crate::for_each_command) hands the rows to a macro: here it makes
+//! [`TABLE`], in the node the table of handlers, so a row without its function does not compile.
 
 use crate::spec::{Family, Kind, Spec};
 

@@ -1,4 +1,5 @@
-//! Every bound a client or a peer can meet, with its unit. docs/protocol.md repeats them for readers.
+//! Every bound a client or a peer can meet, with its unit. docs/protocol.md repeats them for
+//! readers.
 
 use std::time::Duration;
 
@@ -15,8 +16,9 @@ pub const INLINE_BYTES: usize = 64 * 1024;
 /// Longest request that may be buffered while it is incomplete, in bytes. A value of the greatest
 /// size and its command fit.
 pub const QUERY_BYTES: usize = VALUE_BYTES + 1024 * 1024;
-/// Longest native frame, in bytes, its length prefix not counted.
-pub const FRAME_BYTES: usize = VALUE_BYTES + 1024 * 1024;
+/// Longest native frame, in bytes, its length prefix not counted. Every request that fits into
+/// [`QUERY_BYTES`] as RESP fits, with what a frame says besides.
+pub const FRAME_BYTES: usize = QUERY_BYTES + 1024;
 /// Deepest nesting of a native reply.
 pub const NESTING: usize = 32;
 /// Most requests of one connection that may wait for an answer from another node.
@@ -31,3 +33,5 @@ pub const CONNECTIONS: usize = 10_000;
 pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
 /// Time for a forwarded command, or a client's call that names no deadline of its own.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Longest frame of a handshake between nodes, in bytes; a topology of many shards fits.
+pub const HANDSHAKE_BYTES: usize = 1024 * 1024;

@@ -66,8 +66,8 @@ impl From<ReplyError> for Reply {
     }
 }
 
-/// An error as a client sees it. `Display` gives the wire text without the leading `-`: the prefix that
-/// clients match on, then the sentence. The texts are those of Redis wherever Redis has one.
+/// An error as a client sees it. `Display` gives the wire text without the leading `-`: the prefix
+/// that clients match on, then the sentence. The texts are those of Redis wherever Redis has one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyError {
     /// The key holds another type.
@@ -121,6 +121,8 @@ pub enum ReplyError {
     Protocol(Cow<'static, str>),
     /// The connection has to authenticate first.
     NoAuth,
+    /// HELLO without AUTH on a connection that has to authenticate first.
+    NoAuthHello,
     /// AUTH failed.
     WrongPass,
     /// HELLO with another version than 2 or 3.
@@ -161,7 +163,7 @@ impl ReplyError {
     pub fn prefix(&self) -> &str {
         match self {
             Self::WrongType => "WRONGTYPE",
-            Self::NoAuth => "NOAUTH",
+            Self::NoAuth | Self::NoAuthHello => "NOAUTH",
             Self::WrongPass => "WRONGPASS",
             Self::NoProto => "NOPROTO",
             Self::Moved { .. } => "MOVED",
@@ -219,6 +221,11 @@ impl fmt::Display for ReplyError {
             }
             Self::Protocol(what) => write!(f, "Protocol error: {what}"),
             Self::NoAuth => f.write_str("Authentication required."),
+            Self::NoAuthHello => f.write_str(
+                "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
+                 <user> <pass> option can be used to authenticate the client and select the RESP \
+                 protocol version at the same time",
+            ),
             Self::WrongPass => f.write_str("invalid username-password pair or user is disabled."),
             Self::NoProto => f.write_str("unsupported protocol version"),
             Self::Moved { slot, to } => write!(f, "{slot} {to}"),

@@ -23,8 +23,8 @@ fn hashed_part(key: &[u8]) -> &[u8] {
     }
 }
 
-/// CRC16/XMODEM: polynomial 0x1021, start 0, neither reflected nor inverted. Eight bytes a step, by the slicing
-/// method of Kounavis and Berry (2005).
+/// CRC16/XMODEM: polynomial 0x1021, start 0, neither reflected nor inverted. Eight bytes a step, by
+/// the slicing method of Kounavis and Berry (2005).
 fn crc16(bytes: &[u8]) -> u16 {
     let mut crc = 0;
     let (blocks, tail) = bytes.as_chunks::<8>();

@@ -75,6 +75,12 @@ impl Kind {
         matches!(self, Self::WRITE | Self::WRITE_EACH | Self::WRITE_ALL)
     }
 
+    /// Whether it runs on the node that the client is connected to, whatever its arguments.
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::LOCAL | Self::HANDSHAKE)
+    }
+
     /// Whether it may run before the client has authenticated.
     #[must_use]
     pub const fn before_auth(self) -> bool {
@@ -191,7 +197,8 @@ impl<T> Names<T> {
     }
 }
 
-/// Length, beginning and end of a word tell command names apart well; upper and lower case give the same.
+/// Length, beginning and end of a word tell command names apart well; upper and lower case give the
+/// same.
 fn hash(word: &[u8]) -> usize {
     let byte = |at: usize| word.get(at).map_or(0, |byte| u64::from(byte & 0xDF));
     let end = word.len().wrapping_sub(1);

@@ -1,8 +1,9 @@
 //! The syntax line of a command, which is its schema: arity, keys, and the tree of its arguments.
 //!
-//! In a line, a word in upper case is sent as it is and any other word names a value; `[…]` may be left out,
-//! `<a | b>` and `[a | b]` are choices, and `[x y ...]` after `x y` says that the pair may be repeated. An
-//! argument whose name ends in `key` is a key. Knows nothing of what the commands do.
+//! In a line, a word in upper case is sent as it is and any other word names a value; `[…]` may be
+//! left out, `<a | b>` and `[a | b]` are choices, and `[x y ...]` after `x y` says that the pair
+//! may be repeated. An argument whose name ends in `key` is a key. Knows nothing of what the
+//! commands do.
 
 use std::fmt;
 
@@ -58,8 +59,8 @@ pub enum Shape {
 }
 
 impl Schema {
-    /// Whether a request of so many words has the right arity, as Redis counts: optional arguments make the
-    /// number open above.
+    /// Whether a request of so many words has the right arity, as Redis counts: optional arguments
+    /// make the number open above.
     #[must_use]
     pub fn accepts(&self, words: usize) -> bool {
         words >= self.min && self.max.is_none_or(|max| words <= max)
@@ -192,7 +193,8 @@ fn write_joined(f: &mut fmt::Formatter<'_>, items: &[Argument], between: &str) -
     Ok(())
 }
 
-/// Reads the syntax line of a row. A malformed line counts as empty; a test over the whole table finds it.
+/// Reads the syntax line of a row. A malformed line counts as empty; a test over the whole table
+/// finds it.
 #[must_use]
 pub fn schema(spec: &Spec) -> Schema {
     let arguments = parse(spec.syntax).unwrap_or_default();
@@ -215,7 +217,8 @@ pub fn schema(spec: &Spec) -> Schema {
     }
 }
 
-/// Whether other rows begin with this one's name; Redis counts a subcommand as an optional argument.
+/// Whether other rows begin with this one's name; Redis counts a subcommand as an optional
+/// argument.
 fn has_subcommands(spec: &Spec) -> bool {
     TABLE.iter().any(|row| {
         row.name

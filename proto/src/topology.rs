@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::slot::SLOTS;
 
-/// A node's identity for its whole life: 20 random bytes, 40 hexadecimal digits, as Redis writes it.
+/// A node's identity for its whole life: 20 random bytes, 40 hexadecimal digits, as Redis writes
+/// it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId(pub [u8; 20]);
 
@@ -136,5 +137,81 @@ impl Topology {
             }
         }
         ranges
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topology(leaders: &[u16]) -> Topology {
+        let member = |index: u8| Member {
+            id: NodeId([index; 20]),
+            seat: format!("10.0.0.{index}:7400"),
+            client: format!("10.0.0.{index}:7400"),
+            redirect: format!("10.0.0.{index}:8400"),
+        };
+        Topology {
+            epoch: 1,
+            members: (0..3).map(member).collect(),
+            shards: leaders
+                .iter()
+                .map(|&leader| Placement {
+                    leader,
+                    replicas: vec![leader],
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn shards_are_equal_ranges_of_slots() {
+        for shards in [1, 2, 64, 1024, 16384] {
+            let topology = topology(&vec![0; shards]);
+            let mut next = 0;
+            for shard in 0..shards {
+                let slots = topology.slots_of(shard);
+                assert_eq!(*slots.start(), next);
+                assert_eq!(slots.len(), usize::from(SLOTS) / shards);
+                assert!(slots.clone().all(|slot| topology.shard_of(slot) == shard));
+                next = slots.end() + 1;
+            }
+            assert_eq!(next, SLOTS);
+        }
+    }
+
+    #[test]
+    fn adjacent_shards_of_a_member_are_one_range() {
+        let topology = topology(&[0, 0, 1, 0]);
+        assert_eq!(topology.led_by(0), [0..=8191, 12288..=16383]);
+        assert_eq!(topology.led_by(1), std::slice::from_ref(&(8192..=12287)));
+        assert_eq!(topology.led_by(2), []);
+        assert_eq!(topology.leader_of(8192).id, NodeId([1; 20]));
+        assert_eq!(topology.index_of(NodeId([2; 20])), Some(2));
+        assert_eq!(topology.index_of(NodeId([9; 20])), None);
+    }
+
+    #[test]
+    fn node_ids_are_40_digits() {
+        let text = "00ff".repeat(10);
+        let id: NodeId = text.parse().unwrap();
+        assert_eq!((id.0[0], id.0[1]), (0, 255));
+        assert_eq!(id.to_string(), text);
+        for wrong in [
+            "",
+            "00",
+            &"0g".repeat(20),
+            &"00".repeat(21),
+            &"é".repeat(20),
+        ] {
+            assert!(wrong.parse::<NodeId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_topology_crosses_the_wire_unchanged() {
+        let topology = topology(&[0, 1, 2, 0]);
+        let bytes = rmp_serde::to_vec_named(&topology).unwrap();
+        assert_eq!(rmp_serde::from_slice::<Topology>(&bytes).unwrap(), topology);
     }
 }

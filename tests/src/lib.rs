@@ -1,1 +1,15 @@
-//! x
+//! The harness of the integration tests: clusters to test against, and how to wait for them.
+#![expect(
+    clippy::expect_used,
+    reason = "a harness fails as a test does, by panicking"
+)]
+
+pub mod door;
+pub mod expect;
+pub mod process;
+pub mod python;
+pub mod quoting;
+pub mod real_redis;
+pub mod resp_client;
+pub mod script;
+pub mod wait;

@@ -1,11 +1,17 @@
-//! The arguments of a command, read from left to right by its handler.
+//! The arguments of a command, read from left to right by its handler. Knows no command.
+
+use std::borrow::Cow;
 
 use dht_proto::ReplyError;
+use smallvec::SmallVec;
+
+/// Pairs of words: fields or keys with their values.
+pub type Pairs<'a> = SmallVec<[(&'a [u8], &'a [u8]); 4]>;
 
 /// A cursor over the words of a request; the name is already behind it.
 ///
-/// The table has checked the arity, so a handler may take its required arguments without asking; a missing word
-/// (an option without its value) is a syntax error.
+/// The table has checked the arity, so a handler may take its required arguments without asking; a
+/// missing word (an option without its value) is a syntax error.
 pub struct Args<'a> {
     words: &'a [&'a [u8]],
     next: usize,
@@ -41,7 +47,8 @@ impl<'a> Args<'a> {
         Ok(word)
     }
 
-    /// The next word as a signed integer, in Redis's strict form: no sign `+`, no leading zeros, no blanks.
+    /// The next word as a signed integer, in Redis's strict form: no sign `+`, no leading zeros, no
+    /// blanks.
     ///
     /// # Errors
     /// `value is not an integer or out of range`.
@@ -49,11 +56,32 @@ impl<'a> Args<'a> {
         parse_int(self.word()?).ok_or(ReplyError::NotInteger)
     }
 
+    /// The next word as the cursor of an iteration.
+    ///
+    /// # Errors
+    /// `invalid cursor`.
+    pub fn cursor(&mut self) -> Result<u64, ReplyError> {
+        parse_cursor(self.word()?).ok_or(ReplyError::InvalidCursor)
+    }
+
     /// The words that are left, all taken.
     pub fn rest(&mut self) -> &'a [&'a [u8]] {
         let rest = self.words.get(self.next..).unwrap_or_default();
         self.next = self.words.len();
         rest
+    }
+
+    /// The words that are left, two by two.
+    ///
+    /// # Errors
+    /// `wrong number of arguments` for `command` when their number is odd.
+    pub fn pairs(&mut self, command: &'static str) -> Result<Pairs<'a>, ReplyError> {
+        let (pairs, odd) = self.rest().as_chunks();
+        if odd.is_empty() {
+            Ok(pairs.iter().map(|[name, value]| (*name, *value)).collect())
+        } else {
+            Err(ReplyError::Arity(Cow::Borrowed(command)))
+        }
     }
 
     /// Takes the next word if it is this option, whatever its case.
@@ -79,6 +107,20 @@ impl<'a> Args<'a> {
     }
 }
 
+/// Latches one of several options that exclude each other; the same one may be given again.
+///
+/// # Errors
+/// A syntax error when another one was given before.
+pub fn choose<T: PartialEq>(chosen: &mut Option<T>, option: T) -> Result<(), ReplyError> {
+    match chosen {
+        Some(other) if *other != option => Err(ReplyError::Syntax),
+        _ => {
+            *chosen = Some(option);
+            Ok(())
+        }
+    }
+}
+
 /// A signed 64-bit integer in Redis's strict form.
 #[must_use]
 pub fn parse_int(text: &[u8]) -> Option<i64> {
@@ -92,5 +134,70 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
         str::from_utf8(text).ok()?.parse().ok()
     } else {
         None
+    }
+}
+
+/// A cursor as SCAN and HSCAN give it out: an unsigned decimal number.
+#[must_use]
+pub fn parse_cursor(text: &[u8]) -> Option<u64> {
+    str::from_utf8(text).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn integers_are_strict() {
+        let good = [
+            ("0", 0),
+            ("-1", -1),
+            ("10", 10),
+            ("9223372036854775807", i64::MAX),
+            ("-9223372036854775808", i64::MIN),
+        ];
+        for (text, value) in good {
+            assert_eq!(parse_int(text.as_bytes()), Some(value), "{text}");
+        }
+        let bad = [
+            "",
+            "-",
+            "-0",
+            "+1",
+            "01",
+            " 1",
+            "1 ",
+            "1.0",
+            "0x1",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "99999999999999999999",
+        ];
+        for text in bad {
+            assert_eq!(parse_int(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_option_excludes_the_others_but_not_itself() {
+        let mut chosen = None;
+        assert_eq!(choose(&mut chosen, "NX"), Ok(()));
+        assert_eq!(choose(&mut chosen, "NX"), Ok(()));
+        assert_eq!(choose(&mut chosen, "XX"), Err(ReplyError::Syntax));
+        assert_eq!(chosen, Some("NX"));
+    }
+
+    #[test]
+    fn words_are_taken_from_the_left() {
+        let words: &[&[u8]] = &[b"NAME", b"a", b"7", b"nX", b"x", b"y", b"z"];
+        let mut args = Args::new(words, 1);
+        assert_eq!(args.word(), Ok(b"a".as_slice()));
+        assert_eq!(args.int(), Ok(7));
+        assert!(!args.option("XX"));
+        assert!(args.option("NX"));
+        assert_eq!(args.finish(), Err(ReplyError::Syntax));
+        assert_eq!(args.pairs("name"), Err(ReplyError::Arity("name".into())));
+        assert_eq!(args.finish(), Ok(()));
+        assert_eq!(args.word(), Err(ReplyError::Syntax));
     }
 }

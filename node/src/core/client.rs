@@ -1,9 +1,12 @@
 //! What is known of one connection: who the client says it is, and what it may do.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use dht_proto::spec::CommandId;
+
+use super::time::Now;
 
 /// The version of the protocol in which replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,12 +19,24 @@ pub enum Protocol {
     Native,
 }
 
+impl Protocol {
+    /// The version of RESP whose types replies have: 2 or 3. Native frames have those of 3.
+    #[must_use]
+    pub const fn resp(self) -> u8 {
+        match self {
+            Self::Resp2 => 2,
+            Self::Resp3 | Self::Native => 3,
+        }
+    }
+}
+
 /// What happens with a command whose keys another node leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Door {
     /// The client port: it is forwarded.
     Forward,
-    /// The redirecting port: the client is told where to go; whole-keyspace commands cover this node only.
+    /// The redirecting port: the client is told where to go; whole-keyspace commands cover this
+    /// node only.
     Redirect,
     /// An authenticated link from another node: it is refused as not done, never sent on.
     Peer,
@@ -41,6 +56,16 @@ pub struct Client {
     pub closing: bool,
 }
 
+impl Client {
+    /// Changes the version of RESP; native frames stay what they are.
+    pub fn speak(&mut self, protocol: Protocol) {
+        if self.protocol != Protocol::Native {
+            self.protocol = protocol;
+            self.facts.label(|labels| labels.resp = protocol.resp());
+        }
+    }
+}
+
 /// What everybody may see of a connection.
 pub struct Facts {
     /// Unique in this process, never reused.
@@ -57,6 +82,48 @@ pub struct Facts {
     pub last_command: AtomicU64,
     /// What the client says of itself.
     pub labels: ArcSwap<Labels>,
+}
+
+impl Facts {
+    /// Changes what the client says of itself.
+    pub fn label(&self, change: impl FnOnce(&mut Labels)) {
+        let mut labels = Labels::clone(&self.labels.load());
+        change(&mut labels);
+        self.labels.store(Arc::new(labels));
+    }
+
+    /// The line of `CLIENT LIST`, without its end. What has no meaning here is as in a Redis
+    /// without it.
+    #[must_use]
+    pub fn line(&self, now: Now) -> String {
+        let Self {
+            id, addr, laddr, ..
+        } = self;
+        let seconds_since = |mono_ms: u64| now.mono_ms.saturating_sub(mono_ms) / 1000;
+        let age = seconds_since(self.since_mono_ms);
+        let idle = seconds_since(self.last_mono_ms.load(Relaxed));
+        let Labels {
+            name,
+            lib_name,
+            lib_ver,
+            resp,
+        } = &**self.labels.load();
+        let command = self.command();
+        format!(
+            "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N \
+             db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default \
+             redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
+        )
+    }
+
+    /// The full name of the last command.
+    fn command(&self) -> String {
+        let last = self.last_command.load(Relaxed) as usize;
+        let row = last
+            .checked_sub(1)
+            .and_then(|index| CommandId::all().nth(index));
+        row.map_or_else(|| "NULL".to_owned(), |id| id.spec().full_name())
+    }
 }
 
 /// What a client says of itself.

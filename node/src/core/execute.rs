@@ -4,9 +4,13 @@ use dht_proto::spec::CommandId;
 use dht_proto::{Reply, ReplyError, for_each_command};
 
 use super::args::Args;
+use super::client::{Client, Door};
 use super::commands;
 use super::keyspace::{Read, Whole, Write};
 use super::local::Local;
+use super::node::{Node, View};
+use super::store::{Key, Keys, SlotSet};
+use super::time::{Now, UnixMs};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
 pub type Outcome = Result<Reply, ReplyError>;
@@ -68,4 +72,83 @@ for_each_command!(handlers);
 #[must_use]
 pub fn handler(id: CommandId) -> Handler {
     HANDLERS[id.index()]
+}
+
+/// A request whose command has been found in the table.
+pub struct Command<'a> {
+    /// The row.
+    pub id: CommandId,
+    /// The request, the name included.
+    pub argv: &'a [&'a [u8]],
+    keys: Option<Keys<'a>>,
+}
+
+impl<'a> Command<'a> {
+    /// A request with these keys.
+    #[must_use]
+    pub fn new(id: CommandId, argv: &'a [&'a [u8]], keys: &[Key<'a>]) -> Self {
+        Self {
+            id,
+            argv,
+            keys: Keys::of(keys),
+        }
+    }
+}
+
+/// This node at the moment of a request.
+pub struct Here<'a> {
+    /// The node.
+    pub node: &'a Node,
+    /// Its view of the cluster.
+    pub view: &'a View,
+    /// The moment of arrival.
+    pub now: Now,
+    /// The command's time: decides what is due.
+    pub stamp: UnixMs,
+    /// The command's random seed.
+    pub seed: u64,
+}
+
+impl Here<'_> {
+    /// Executes a command on this node.
+    ///
+    /// # Errors
+    /// What the handler says; nothing has changed then.
+    pub fn run(&self, client: &mut Client, command: &Command<'_>) -> Outcome {
+        let store = &self.node.store;
+        let mut args = Args::new(command.argv, command.id.words());
+        match (handler(command.id), &command.keys) {
+            (Handler::Read(read), Some(keys)) => {
+                store.read(keys, self.stamp, |slots| read(slots, &mut args))
+            }
+            (Handler::Write(write), Some(keys)) => {
+                store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))
+            }
+            (Handler::Whole(whole), _) => {
+                let hop = self.node.settings.standalone || client.door == Door::Redirect;
+                whole(&store.whole(&self.slots(), self.stamp, hop), &mut args)
+            }
+            (Handler::Local(local), _) => local(
+                &mut Local {
+                    client,
+                    node: self.node,
+                    now: self.now,
+                },
+                &mut args,
+            ),
+            (Handler::Read(_) | Handler::Write(_), None) => {
+                unreachable!("the table gives every command on slots a key")
+            }
+        }
+    }
+
+    /// The slots that this node leads.
+    fn slots(&self) -> SlotSet {
+        let led = self
+            .view
+            .topology
+            .as_ref()
+            .map(|topology| topology.led_by(self.view.me));
+        SlotSet::new(led.unwrap_or_default())
+    }
 }

@@ -1,15 +1,24 @@
 //! The pure part of a node: executes commands, keeps the data, routes, places shards.
 //!
-//! No async, I/O, clock, threads or ambient randomness: time and randomness are handed in, and what should be
-//! sent or answered is returned. `tests/it/style.rs` enforces it.
+//! No async, I/O, clock, threads or ambient randomness: time and randomness are handed in, and what
+//! should be sent or answered is returned. `tests/it/style.rs` enforces it.
 
 pub mod args;
 pub mod client;
 pub mod commands;
 pub mod execute;
+pub mod formation;
+pub mod gather;
+pub mod glob;
 pub mod keyspace;
 pub mod local;
+mod long_double;
+mod natural;
 pub mod node;
+pub mod placement;
+pub mod ring;
+pub mod router;
 pub mod session;
 pub mod store;
 pub mod time;
+pub mod wire;

@@ -1,14 +1,15 @@
 //! What all connections of one node share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use dht_proto::topology::{NodeId, Topology};
+use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::store::Store;
+use super::time::{Now, UnixMs};
 
 /// A node: its data, its view of the cluster, its counters.
 pub struct Node {
@@ -16,6 +17,8 @@ pub struct Node {
     pub id: NodeId,
     /// What it was started with.
     pub settings: Settings,
+    /// When it was started.
+    pub started: Now,
     /// The data.
     pub store: Store,
     /// The cluster as it is known here; without members while it forms.
@@ -24,16 +27,110 @@ pub struct Node {
     pub stats: Stats,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
+    /// The latest stamp given, in milliseconds since the Unix epoch.
+    clock: AtomicU64,
+}
+
+impl Node {
+    /// A node without data. Started alone it leads everything at once; otherwise it waits for
+    /// [`Node::publish`].
+    #[must_use]
+    pub fn new(id: NodeId, settings: Settings, started: Now) -> Self {
+        let topology = if settings.standalone {
+            Ok(Topology {
+                epoch: 1,
+                members: vec![settings.member(id)],
+                shards: vec![Placement {
+                    leader: 0,
+                    replicas: vec![0],
+                }],
+            })
+        } else {
+            Err("the cluster is forming".to_owned())
+        };
+        Self {
+            id,
+            settings,
+            started,
+            store: Store::new(),
+            view: ArcSwap::from_pointee(View::new(id, topology)),
+            stats: Stats::default(),
+            clients: DashMap::new(),
+            clock: AtomicU64::new(0),
+        }
+    }
+
+    /// The stamp of what arrives now: the wall clock, kept from going back.
+    pub fn stamp(&self, now: Now) -> UnixMs {
+        let wall = now.unix_ms();
+        self.clock.fetch_max(wall, Relaxed).max(wall)
+    }
+
+    /// Puts a topology, or the reason why there is none, in force. A member stays marked as down
+    /// unless it is a new one.
+    pub fn publish(&self, topology: Result<Topology, String>) {
+        let mut next = View::new(self.id, topology);
+        let before = self.view.load();
+        if let (Ok(old), Ok(new)) = (&before.topology, &next.topology) {
+            for (member, down) in new.members.iter().zip(&mut next.down) {
+                let index = old.index_of(member.id).map(usize::from);
+                *down = index.is_some_and(|index| before.down[index]);
+            }
+        }
+        self.view.store(Arc::new(next));
+    }
+
+    /// Marks a member as unreachable, or as reachable again. The caller serializes this with
+    /// [`Node::publish`].
+    pub fn set_down(&self, member: NodeId, down: bool) {
+        let before = self.view.load();
+        let index = before
+            .topology
+            .as_ref()
+            .ok()
+            .and_then(|topology| topology.index_of(member));
+        if let Some(index) = index
+            .map(usize::from)
+            .filter(|&index| before.down[index] != down)
+        {
+            let mut next = View::clone(&before);
+            next.down[index] = down;
+            self.view.store(Arc::new(next));
+        }
+    }
 }
 
 /// A topology, and what this node is in it.
+#[derive(Clone, Debug)]
 pub struct View {
-    /// Members and placements; `None` while the cluster forms, with the reason that clients are told.
+    /// Members and placements; while the cluster forms, the reason that clients are told.
     pub topology: Result<Topology, String>,
     /// This node's index among the members.
     pub me: u16,
     /// Members that cannot be reached at present, by index.
     pub down: Vec<bool>,
+}
+
+impl View {
+    /// Whether a member, by index, cannot be reached at present.
+    #[must_use]
+    pub fn is_down(&self, member: u16) -> bool {
+        self.down
+            .get(usize::from(member))
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn new(me: NodeId, topology: Result<Topology, String>) -> Self {
+        let formed = topology.as_ref().ok();
+        Self {
+            me: formed
+                .and_then(|topology| topology.index_of(me))
+                .unwrap_or_default(),
+            down: vec![false; formed.map_or(0, |topology| topology.members.len())],
+            topology,
+        }
+    }
 }
 
 /// What a node was started with, as far as commands show or need it.
@@ -49,7 +146,47 @@ pub struct Settings {
     pub redirect: String,
 }
 
-/// Counters that only grow, except where a name says otherwise.
+impl Settings {
+    /// The node as a member that is known by its client address.
+    #[must_use]
+    pub fn member(&self, id: NodeId) -> Member {
+        Member {
+            id,
+            seat: self.client.clone(),
+            client: self.client.clone(),
+            redirect: self.redirect.clone(),
+        }
+    }
+
+    /// The mode in which Redis would say it runs.
+    #[must_use]
+    pub const fn mode(&self) -> &'static str {
+        if self.standalone {
+            "standalone"
+        } else {
+            "cluster"
+        }
+    }
+
+    /// Whether this is the password; anything is where none is needed. Takes a time that depends on
+    /// the length of `given` alone.
+    #[must_use]
+    pub fn opens(&self, given: &[u8]) -> bool {
+        let Some(password) = self.password.as_deref().map(str::as_bytes) else {
+            return true;
+        };
+        let differences = given
+            .iter()
+            .enumerate()
+            .fold(0, |differences, (index, byte)| {
+                differences | (byte ^ password.get(index).copied().unwrap_or_default())
+            });
+        std::hint::black_box(differences) == 0 && given.len() == password.len()
+    }
+}
+
+/// Counters that only grow, bumped once a batch of requests, and the last sample of what the
+/// process uses.
 #[derive(Debug, Default)]
 pub struct Stats {
     /// Connections accepted.
@@ -64,4 +201,112 @@ pub struct Stats {
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.
     pub output_bytes: AtomicU64,
+    /// The last sample.
+    pub sample: ArcSwap<Sample>,
+}
+
+/// What the process uses, as the system says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// CPU time outside of the kernel, in microseconds.
+    pub cpu_user_us: u64,
+    /// CPU time in the kernel, in microseconds.
+    pub cpu_system_us: u64,
+}
+
+/// What the process used at a moment, and how busy it has been since the one before.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// At the moment.
+    pub usage: Usage,
+    /// The most memory at any sample so far, in bytes.
+    pub rss_peak_bytes: u64,
+    /// Commands per second since the sample before.
+    pub commands_per_s: u64,
+    /// [`Stats::commands`] at the moment.
+    commands: u64,
+    taken_mono_ms: u64,
+}
+
+impl Stats {
+    /// Takes a sample. The caller does so from time to time, about once a second.
+    pub fn take_sample(&self, now: Now, usage: Usage) {
+        let last = self.sample.load();
+        let commands = self.commands.load(Relaxed);
+        let passed_ms = now.mono_ms.saturating_sub(last.taken_mono_ms).max(1);
+        self.sample.store(Arc::new(Sample {
+            usage,
+            rss_peak_bytes: usage.rss_bytes.max(last.rss_peak_bytes),
+            commands_per_s: commands.saturating_sub(last.commands) * 1000 / passed_ms,
+            commands,
+            taken_mono_ms: now.mono_ms,
+        }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::commands::testing::{cluster, node};
+
+    const START: Now = Now {
+        unix_us: 0,
+        mono_ms: 0,
+    };
+
+    #[test]
+    fn a_member_stays_down_through_new_topologies_until_it_is_replaced() {
+        let node = cluster();
+        let mut topology = node.view.load().topology.clone().unwrap();
+        node.set_down(topology.members[1].id, true);
+        node.set_down(topology.members[2].id, true);
+        node.set_down(NodeId([99; 20]), true);
+        topology.members[2].id = NodeId([7; 20]);
+        node.publish(Ok(topology));
+        assert_eq!(node.view.load().down, [false, true, false]);
+    }
+
+    #[test]
+    fn only_the_whole_password_opens() {
+        let mut settings = node().settings;
+        assert!(settings.opens(b"anything"));
+        settings.password = Some("sesame".to_owned());
+        for (given, opens) in [
+            ("sesame", true),
+            ("sesam", false),
+            ("sesame\0", false),
+            ("", false),
+            ("Sesame", false),
+        ] {
+            assert_eq!(settings.opens(given.as_bytes()), opens, "{given}");
+        }
+    }
+
+    #[test]
+    fn samples_give_a_rate_and_a_peak() {
+        let stats = Stats::default();
+        stats.take_sample(
+            START,
+            Usage {
+                rss_bytes: 500,
+                ..Usage::default()
+            },
+        );
+        stats.commands.store(300, Relaxed);
+        let later = Now {
+            mono_ms: 1500,
+            ..START
+        };
+        stats.take_sample(
+            later,
+            Usage {
+                rss_bytes: 400,
+                ..Usage::default()
+            },
+        );
+        let sample = stats.sample.load();
+        assert_eq!((sample.commands_per_s, sample.rss_peak_bytes), (200, 500));
+    }
 }

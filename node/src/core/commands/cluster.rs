@@ -1,71 +1,343 @@
-//! Commands of family cluster.
+//! The cluster as Redis Cluster would show it. Every node leads something, so every node is a
+//! master; the addresses are those of the redirecting port, which is the one that cluster-aware
+//! clients have to use.
+
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+use dht_proto::slot::{SLOTS, key_slot};
+use dht_proto::topology::{Member, Topology};
+use dht_proto::{Reply, ReplyError};
 
 use crate::core::args::Args;
 use crate::core::execute::Outcome;
 use crate::core::local::Local;
+use crate::core::node::View;
 
 /// ASKING.
-pub fn asking(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn asking(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Ok)
 }
 
 /// CLUSTER COUNTKEYSINSLOT.
 pub fn countkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let slot = slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    Ok(Reply::count(ctx.node.store.keys_in_slot(slot)))
 }
 
 /// CLUSTER GETKEYSINSLOT.
 pub fn getkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let (slot, count) = (slot(args.int()?), usize::try_from(args.int()?).ok());
+    let (Some(slot), Some(count)) = (slot, count) else {
+        return Err(ReplyError::err("Invalid slot or number of keys"));
+    };
+    let keys = ctx.node.store.sample_slot(slot, count);
+    Ok(Reply::Array(keys.into_iter().map(Reply::Bulk).collect()))
+}
+
+fn slot(number: i64) -> Option<u16> {
+    u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
 }
 
 /// CLUSTER INFO.
-pub fn info(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let (mut assigned, mut reachable, mut masters) = (0, 0, 0);
+    for (member, ranges) in led(&topology) {
+        let slots: usize = ranges.iter().map(ExactSizeIterator::len).sum();
+        assigned += slots;
+        masters += usize::from(slots > 0);
+        reachable += if is_down(&view, member) { 0 } else { slots };
+    }
+    let facts: [(&str, usize); 8] = [
+        ("slots_assigned", assigned),
+        ("slots_ok", reachable),
+        ("slots_pfail", 0),
+        ("slots_fail", assigned - reachable),
+        ("known_nodes", topology.members.len()),
+        ("size", masters),
+        (
+            "current_epoch",
+            usize::try_from(topology.epoch).unwrap_or(usize::MAX),
+        ),
+        (
+            "my_epoch",
+            usize::try_from(topology.epoch).unwrap_or(usize::MAX),
+        ),
+    ];
+    let state = if reachable == usize::from(SLOTS) {
+        "ok"
+    } else {
+        "fail"
+    };
+    let mut text = format!("cluster_state:{state}\r\n");
+    for (name, value) in facts {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "cluster_{name}:{value}\r\n");
+    }
+    Ok(Reply::Text(text.into()))
 }
 
 /// CLUSTER KEYSLOT.
-pub fn keyslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn keyslot(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Int(key_slot(args.word()?).into()))
 }
 
 /// CLUSTER MYID.
-pub fn myid(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn myid(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::bulk(ctx.node.id.to_string()))
 }
 
-/// CLUSTER NODES.
-pub fn nodes(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+/// CLUSTER NODES. In the place of Redis's bus port is the port that forwards.
+pub fn nodes(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let mut text = String::new();
+    for (index, ranges) in led(&topology) {
+        let Member {
+            id,
+            client,
+            redirect,
+            ..
+        } = &topology.members[index];
+        let ((host, port), (_, other_port)) = (host_and_port(redirect), host_and_port(client));
+        let (flags, link) = match (index == usize::from(view.me), is_down(&view, index)) {
+            (true, _) => ("myself,master", "connected"),
+            (false, false) => ("master", "connected"),
+            (false, true) => ("master,fail", "disconnected"),
+        };
+        let epoch = topology.epoch;
+        text += &format!("{id} {host}:{port}@{other_port} {flags} - 0 0 {epoch} {link}");
+        for range in ranges {
+            let (first, last) = (range.start(), range.end());
+            text += &if first == last {
+                format!(" {first}")
+            } else {
+                format!(" {first}-{last}")
+            };
+        }
+        text.push('\n');
+    }
+    Ok(Reply::Text(text.into()))
 }
 
-/// CLUSTER SHARDS.
-pub fn shards(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+/// CLUSTER SHARDS. A Redis shard is a master with all its slots, so there is one a node.
+pub fn shards(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let entry = |name: &str, value| (Reply::bulk(name), value);
+    let shard = |(index, ranges): (usize, Vec<RangeInclusive<u16>>)| {
+        let member = &topology.members[index];
+        let (host, port) = host_and_port(&member.redirect);
+        let node = Reply::Map(vec![
+            entry("id", Reply::bulk(member.id.to_string())),
+            entry("port", Reply::Int(port.into())),
+            entry("ip", Reply::bulk(host)),
+            entry("endpoint", Reply::bulk(host)),
+            entry("role", Reply::bulk("master")),
+            entry("replication-offset", Reply::Int(0)),
+            entry(
+                "health",
+                Reply::bulk(if is_down(&view, index) {
+                    "failed"
+                } else {
+                    "online"
+                }),
+            ),
+        ]);
+        let ends = ranges
+            .iter()
+            .flat_map(|range| [*range.start(), *range.end()]);
+        Reply::Map(vec![
+            entry(
+                "slots",
+                Reply::Array(ends.map(|slot| Reply::Int(slot.into())).collect()),
+            ),
+            entry("nodes", Reply::Array(vec![node])),
+        ])
+    };
+    Ok(Reply::Array(led(&topology).map(shard).collect()))
 }
 
 /// CLUSTER SLOTS.
-pub fn slots(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let mut ranges: Vec<(RangeInclusive<u16>, usize)> = led(&topology)
+        .flat_map(|(member, ranges)| ranges.into_iter().map(move |range| (range, member)))
+        .collect();
+    ranges.sort_by_key(|(range, _)| *range.start());
+    let entry = |(range, member): (RangeInclusive<u16>, usize)| {
+        let member = &topology.members[member];
+        let (host, port) = host_and_port(&member.redirect);
+        let node = vec![
+            Reply::bulk(host),
+            Reply::Int(port.into()),
+            Reply::bulk(member.id.to_string()),
+            Reply::Map(Vec::new()),
+        ];
+        Reply::Array(vec![
+            Reply::Int((*range.start()).into()),
+            Reply::Int((*range.end()).into()),
+            Reply::Array(node),
+        ])
+    };
+    Ok(Reply::Array(ranges.into_iter().map(entry).collect()))
+}
+
+/// Every member by its index, with the ranges of slots that it leads.
+fn led(topology: &Topology) -> impl Iterator<Item = (usize, Vec<RangeInclusive<u16>>)> {
+    (0u16..)
+        .take(topology.members.len())
+        .map(|member| (usize::from(member), topology.led_by(member)))
+}
+
+fn is_down(view: &View, member: usize) -> bool {
+    view.down.get(member).copied().unwrap_or_default()
+}
+
+/// The host of an address, as clients expect it: without brackets; and its port.
+pub fn host_and_port(address: &str) -> (&str, u16) {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    (
+        host.trim_matches(['[', ']']),
+        port.parse().unwrap_or_default(),
+    )
 }
 
 /// READONLY.
-pub fn readonly(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn readonly(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Ok)
 }
 
 /// READWRITE.
-pub fn readwrite(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn readwrite(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::commands::testing::{Desk, check, cluster};
+
+    #[test]
+    fn slots_and_keys() {
+        check(&[
+            ("CLUSTER KEYSLOT foo", &key_slot(b"foo").to_string()),
+            ("CLUSTER COUNTKEYSINSLOT 16383", "0"),
+            ("CLUSTER COUNTKEYSINSLOT 16384", "-ERR Invalid slot"),
+            ("CLUSTER COUNTKEYSINSLOT -1", "-ERR Invalid slot"),
+            (
+                "CLUSTER COUNTKEYSINSLOT x",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("CLUSTER GETKEYSINSLOT 0 10", "[]"),
+            (
+                "CLUSTER GETKEYSINSLOT 16384 10",
+                "-ERR Invalid slot or number of keys",
+            ),
+            (
+                "CLUSTER GETKEYSINSLOT 0 -1",
+                "-ERR Invalid slot or number of keys",
+            ),
+            (
+                "CLUSTER GETKEYSINSLOT 0 x",
+                "-ERR value is not an integer or out of range",
+            ),
+            ("READONLY", "OK"),
+            ("READWRITE", "OK"),
+            ("ASKING", "OK"),
+        ]);
+    }
+
+    #[test]
+    fn a_lone_node_leads_everything() {
+        let id = "01".repeat(20);
+        check(&[
+            ("CLUSTER MYID", &format!("\"{id}\"")),
+            (
+                "CLUSTER SLOTS",
+                &format!("[[0, 16383, [\"127.0.0.1\", 8401, \"{id}\", {{}}]]]"),
+            ),
+            (
+                "CLUSTER NODES",
+                &format!("{id} 127.0.0.1:8401@7401 myself,master - 0 0 1 connected 0-16383\n"),
+            ),
+            (
+                "CLUSTER SHARDS",
+                &format!(
+                    "[{{\"slots\": [0, 16383], \"nodes\": [{{\"id\": \"{id}\", \"port\": 8401, \
+                     \"ip\": \"127.0.0.1\", \"endpoint\": \"127.0.0.1\", \"role\": \"master\", \
+                     \"replication-offset\": 0, \"health\": \"online\"}}]}}]"
+                ),
+            ),
+            (
+                "CLUSTER INFO",
+                "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
+                 cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
+                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn three_nodes_share_the_slots_and_one_of_them_is_down() {
+        let mut desk = Desk::at(cluster());
+        let short_ids = |reply: String| {
+            ["01", "02", "03"]
+                .iter()
+                .fold(reply, |reply, id| reply.replace(&id.repeat(20), id))
+        };
+        let slots = short_ids(desk.run("CLUSTER SLOTS"));
+        assert_eq!(
+            slots,
+            "[[0, 4095, [\"127.0.0.1\", 8401, \"01\", {}]], \
+             [4096, 8191, [\"127.0.0.1\", 8402, \"02\", {}]], \
+             [8192, 12287, [\"::1\", 8403, \"03\", {}]], \
+             [12288, 16383, [\"127.0.0.1\", 8401, \"01\", {}]]]"
+        );
+        let down = desk.node.view.load().topology.as_ref().unwrap().members[2].id;
+        desk.node.set_down(down, true);
+        assert_eq!(
+            short_ids(desk.run("CLUSTER NODES")),
+            "01 127.0.0.1:8401@7401 myself,master - 0 0 1 connected 0-4095 12288-16383\n\
+             02 127.0.0.1:8402@7402 master - 0 0 1 connected 4096-8191\n\
+             03 ::1:8403@7403 master,fail - 0 0 1 disconnected 8192-12287\n"
+        );
+        let info = desk.run("CLUSTER INFO");
+        for fact in [
+            "state:fail",
+            "slots_ok:12288",
+            "slots_fail:4096",
+            "size:3",
+            "known_nodes:3",
+        ] {
+            assert!(
+                info.contains(&format!("cluster_{fact}\r\n")),
+                "{fact} in {info}"
+            );
+        }
+        assert!(
+            desk.run("CLUSTER SHARDS")
+                .contains("\"health\": \"failed\"")
+        );
+    }
+
+    #[test]
+    fn a_cluster_that_forms_answers_too() {
+        let node = cluster();
+        node.publish(Err("waiting for 127.0.0.1:7402".to_owned()));
+        let mut desk = Desk::at(node);
+        assert_eq!(desk.run("CLUSTER SLOTS"), "[]");
+        assert_eq!(
+            desk.run("CLUSTER NODES"),
+            "0101010101010101010101010101010101010101 127.0.0.1:8401@7401 myself,master - 0 0 0 \
+             connected\n"
+        );
+        assert!(
+            desk.run("CLUSTER INFO")
+                .starts_with("cluster_state:fail\r\ncluster_slots_assigned:0\r\n")
+        );
+    }
 }

@@ -1,83 +1,423 @@
-//! Commands of family connection.
+//! Commands about the connection itself.
 
-use crate::core::args::Args;
+use std::borrow::Cow;
+
+use dht_proto::{Reply, ReplyError};
+
+use crate::core::args::{Args, parse_int};
+use crate::core::client::Protocol;
+use crate::core::commands::server::REDIS_VERSION;
 use crate::core::execute::Outcome;
 use crate::core::local::Local;
 
+/// The only user there is.
+const USER: &[u8] = b"default";
+
 /// AUTH.
 pub fn auth(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let first = args.word()?;
+    if args.left() == 0 {
+        if ctx.node.settings.password.is_none() {
+            return Err(ReplyError::err(
+                "AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ));
+        }
+        return log_in(ctx, USER, first).map(|()| Reply::Ok);
+    }
+    let password = args.word()?;
+    args.finish()?;
+    log_in(ctx, first, password).map(|()| Reply::Ok)
+}
+
+fn log_in(ctx: &mut Local<'_>, user: &[u8], password: &[u8]) -> Result<(), ReplyError> {
+    if user == USER && ctx.node.settings.opens(password) {
+        ctx.client.authenticated = true;
+        Ok(())
+    } else {
+        Err(ReplyError::WrongPass)
+    }
 }
 
 /// CLIENT GETNAME.
-pub fn client_getname(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn client_getname(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let labels = ctx.client.facts.labels.load();
+    Ok(Reply::bulk_or_nil(
+        Some(&labels.name).filter(|name| !name.is_empty()),
+    ))
 }
 
 /// CLIENT ID.
-pub fn client_id(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn client_id(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(id_reply(ctx))
+}
+
+fn id_reply(ctx: &Local<'_>) -> Reply {
+    Reply::Int(i64::try_from(ctx.client.facts.id).unwrap_or(i64::MAX))
 }
 
 /// CLIENT INFO.
-pub fn client_info(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn client_info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Text(
+        format!("{}\n", ctx.client.facts.line(ctx.now)).into(),
+    ))
 }
 
 /// CLIENT LIST.
 pub fn client_list(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let mut ids = if args.left() == 0 || (args.left() == 2 && args.option("TYPE")) {
+        if !matching_type(args)? {
+            return Ok(Reply::Text(Vec::new().into()));
+        }
+        ctx.node
+            .clients
+            .iter()
+            .map(|client| *client.key())
+            .collect()
+    } else if args.left() > 1 && args.option("ID") {
+        client_ids(args.rest())?
+    } else {
+        return Err(ReplyError::Syntax);
+    };
+    ids.sort_unstable();
+    ids.dedup();
+    let mut lines = String::new();
+    for client in ids.iter().filter_map(|id| ctx.node.clients.get(id)) {
+        lines.push_str(&client.line(ctx.now));
+        lines.push('\n');
+    }
+    Ok(Reply::Text(lines.into()))
+}
+
+/// Whether connections are of the type that may be named; all are normal ones.
+fn matching_type(args: &mut Args<'_>) -> Result<bool, ReplyError> {
+    let Ok(word) = args.word() else {
+        return Ok(true);
+    };
+    let known = [
+        ("normal", true),
+        ("master", false),
+        ("slave", false),
+        ("replica", false),
+        ("pubsub", false),
+    ];
+    let found = known
+        .iter()
+        .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
+    found.map(|(_, matching)| *matching).ok_or_else(|| {
+        let word = String::from_utf8_lossy(word);
+        ReplyError::Other(format!("Unknown client type '{word}'").into())
+    })
+}
+
+/// Ids that nobody can have are no error.
+fn client_ids(words: &[&[u8]]) -> Result<Vec<u64>, ReplyError> {
+    words
+        .iter()
+        .map(|word| parse_int(word).map(|id| u64::try_from(id).unwrap_or_default()))
+        .collect::<Option<Vec<u64>>>()
+        .ok_or(ReplyError::err("Invalid client ID"))
 }
 
 /// CLIENT SETINFO.
 pub fn client_setinfo(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let option = args.word()?;
+    let value = args.word()?;
+    let shown = String::from_utf8_lossy(option).into_owned();
+    let is_name = option.eq_ignore_ascii_case(b"LIB-NAME");
+    if !is_name && !option.eq_ignore_ascii_case(b"LIB-VER") {
+        return Err(ReplyError::Other(
+            format!("Unrecognized option '{shown}'").into(),
+        ));
+    }
+    let value = label(value, &shown)?;
+    ctx.client.facts.label(|labels| {
+        *(if is_name {
+            &mut labels.lib_name
+        } else {
+            &mut labels.lib_ver
+        }) = value;
+    });
+    Ok(Reply::Ok)
 }
 
 /// CLIENT SETNAME.
 pub fn client_setname(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let name = client_name(args.word()?)?;
+    ctx.client.facts.label(|labels| labels.name = name);
+    Ok(Reply::Ok)
+}
+
+fn client_name(word: &[u8]) -> Result<String, ReplyError> {
+    label(word, "Client names")
+}
+
+/// Text that fits into a field of `CLIENT LIST`.
+fn label(word: &[u8], what: &str) -> Result<String, ReplyError> {
+    if word.iter().all(u8::is_ascii_graphic) {
+        Ok(word.iter().copied().map(char::from).collect())
+    } else {
+        let sentence = format!("{what} cannot contain spaces, newlines or special characters.");
+        Err(ReplyError::Other(sentence.into()))
+    }
 }
 
 /// ECHO.
-pub fn echo(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn echo(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    Ok(Reply::bulk(args.word()?))
 }
 
 /// HELLO.
 pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+    let protocol = match args.word() {
+        Ok(version) => Some(resp_version(version)?),
+        Err(_) => None,
+    };
+    let mut login = None;
+    let mut name = None;
+    while args.left() > 0 {
+        if args.left() > 2 && args.option("AUTH") {
+            login = Some((args.word()?, args.word()?));
+        } else if args.left() > 1 && args.option("SETNAME") {
+            name = Some(client_name(args.word()?)?);
+        } else {
+            let option = String::from_utf8_lossy(args.word()?);
+            return Err(ReplyError::Other(
+                format!("Syntax error in HELLO option '{option}'").into(),
+            ));
+        }
+    }
+    if let Some((user, password)) = login {
+        log_in(ctx, user, password)?;
+    }
+    if !ctx.client.authenticated {
+        return Err(ReplyError::NoAuthHello);
+    }
+    if let Some(name) = name {
+        ctx.client.facts.label(|labels| labels.name = name);
+    }
+    if let Some(protocol) = protocol {
+        ctx.client.speak(protocol);
+    }
+    Ok(introduction(ctx))
+}
+
+fn resp_version(word: &[u8]) -> Result<Protocol, ReplyError> {
+    match parse_int(word) {
+        None => Err(ReplyError::err(
+            "Protocol version is not an integer or out of range",
+        )),
+        Some(2) => Ok(Protocol::Resp2),
+        Some(3) => Ok(Protocol::Resp3),
+        Some(_) => Err(ReplyError::NoProto),
+    }
+}
+
+fn introduction(ctx: &Local<'_>) -> Reply {
+    let entry = |name: &str, value| (Reply::bulk(name), value);
+    Reply::Map(vec![
+        entry("server", Reply::bulk("redis")),
+        entry("version", Reply::bulk(REDIS_VERSION)),
+        entry("proto", Reply::Int(ctx.client.protocol.resp().into())),
+        entry("id", id_reply(ctx)),
+        entry("mode", Reply::bulk(ctx.node.settings.mode())),
+        entry("role", Reply::bulk("master")),
+        entry("modules", Reply::Array(Vec::new())),
+    ])
 }
 
 /// PING.
-pub fn ping(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn ping(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    match args.rest() {
+        [] => Ok(Reply::Status(Cow::Borrowed("PONG"))),
+        [message] => Ok(Reply::bulk(message)),
+        _ => Err(ReplyError::Arity(Cow::Borrowed("ping"))),
+    }
 }
 
 /// QUIT.
-pub fn quit(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn quit(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    ctx.client.closing = true;
+    Ok(Reply::Ok)
 }
 
 /// RESET.
-pub fn reset(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn reset(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    ctx.client.speak(Protocol::Resp2);
+    ctx.client.authenticated = ctx.node.settings.password.is_none();
+    ctx.client.facts.label(|labels| labels.name.clear());
+    Ok(Reply::Status(Cow::Borrowed("RESET")))
 }
 
 /// SELECT.
-pub fn select(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let _ = (ctx, args);
-    unreachable!("skeleton")
+pub fn select(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    match args.int()? {
+        0 => Ok(Reply::Ok),
+        index if i32::try_from(index).is_ok() => Err(ReplyError::err("DB index is out of range")),
+        _ => Err(ReplyError::err(
+            "value is out of range, value must between -2147483648 and 2147483647",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::commands::testing::{Desk, check};
+
+    #[test]
+    fn names_and_echoes() {
+        check(&[
+            ("PING", "PONG"),
+            ("PING hi", "\"hi\""),
+            (
+                "PING a b",
+                "-ERR wrong number of arguments for 'ping' command",
+            ),
+            ("ECHO hi", "\"hi\""),
+            ("CLIENT GETNAME", "nil"),
+            (
+                "CLIENT SETNAME a\tb",
+                "-ERR Client names cannot contain spaces, newlines or special characters.",
+            ),
+            (
+                "CLIENT SETNAME é",
+                "-ERR Client names cannot contain spaces, newlines or special characters.",
+            ),
+            ("CLIENT SETNAME worker", "OK"),
+            ("CLIENT GETNAME", "\"worker\""),
+            ("CLIENT ID", "5"),
+            ("CLIENT SETINFO lib-name redis-py", "OK"),
+            ("CLIENT SETINFO LIB-VER 5.0", "OK"),
+            (
+                "CLIENT SETINFO lib-ver a\tb",
+                "-ERR lib-ver cannot contain spaces, newlines or special characters.",
+            ),
+            (
+                "CLIENT SETINFO color red",
+                "-ERR Unrecognized option 'color'",
+            ),
+            ("RESET", "RESET"),
+            ("CLIENT GETNAME", "nil"),
+            ("SELECT 0", "OK"),
+            ("SELECT 1", "-ERR DB index is out of range"),
+            ("SELECT -1", "-ERR DB index is out of range"),
+            ("SELECT x", "-ERR value is not an integer or out of range"),
+            (
+                "SELECT 3000000000",
+                "-ERR value is out of range, value must between -2147483648 and 2147483647",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn client_list_has_a_line_a_connection() {
+        const ME: &str = "id=5 addr=127.0.0.1:50000 laddr=127.0.0.1:7401 fd=-1 name=me age=3 \
+             idle=1 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd=auth user=default \
+             redir=-1 resp=2 lib-name= lib-ver=\n";
+        check(&[
+            ("CLIENT SETNAME me", "OK"),
+            ("CLIENT INFO", ME),
+            ("CLIENT LIST", ME),
+            ("CLIENT LIST TYPE Normal", ME),
+            ("CLIENT LIST TYPE replica", ""),
+            ("CLIENT LIST TYPE other", "-ERR Unknown client type 'other'"),
+            ("CLIENT LIST TYPE", "-ERR syntax error"),
+            ("CLIENT LIST ID 5 7 5", ME),
+            ("CLIENT LIST ID 7", ""),
+            ("CLIENT LIST ID 5 x", "-ERR Invalid client ID"),
+            ("CLIENT LIST ID 0 -1", ""),
+            ("CLIENT LIST ID", "-ERR syntax error"),
+            ("CLIENT LIST TYPE normal ID 5", "-ERR syntax error"),
+            ("CLIENT LIST other", "-ERR syntax error"),
+        ]);
+    }
+
+    #[test]
+    fn hello_negotiates() {
+        let greeting = |proto: u8| {
+            format!(
+                "{{\"server\": \"redis\", \"version\": \"7.4.0\", \"proto\": {proto}, \"id\": 5, \
+                 \"mode\": \"standalone\", \"role\": \"master\", \"modules\": []}}"
+            )
+        };
+        check(&[
+            ("HELLO", &greeting(2)),
+            ("HELLO 3", &greeting(3)),
+            ("HELLO", &greeting(3)),
+            ("HELLO 4", "-NOPROTO unsupported protocol version"),
+            (
+                "HELLO x",
+                "-ERR Protocol version is not an integer or out of range",
+            ),
+            ("HELLO 2 other", "-ERR Syntax error in HELLO option 'other'"),
+            (
+                "HELLO 2 AUTH default",
+                "-ERR Syntax error in HELLO option 'AUTH'",
+            ),
+            (
+                "HELLO 2 setname",
+                "-ERR Syntax error in HELLO option 'setname'",
+            ),
+            (
+                "HELLO 2 AUTH other x",
+                "-WRONGPASS invalid username-password pair or user is disabled.",
+            ),
+            ("HELLO", &greeting(3)),
+            ("HELLO 2 AUTH default x SETNAME me", &greeting(2)),
+            ("CLIENT GETNAME", "\"me\""),
+            ("HELLO 3", &greeting(3)),
+            ("RESET", "RESET"),
+            ("HELLO", &greeting(2)),
+        ]);
+    }
+
+    #[test]
+    fn passwords() {
+        const NO_HELLO: &str = "-NOAUTH HELLO must be called with the client already \
+             authenticated, otherwise the HELLO AUTH <user> <pass> option can be used to \
+             authenticate the client and select the RESP protocol version at the same time";
+        const WRONG: &str = "-WRONGPASS invalid username-password pair or user is disabled.";
+        let mut desk = Desk::with_password("sesame");
+        for (line, reply, authenticated) in [
+            ("HELLO 3", NO_HELLO, false),
+            ("HELLO 9", "-NOPROTO unsupported protocol version", false),
+            ("HELLO 3 AUTH default no", WRONG, false),
+            ("AUTH no", WRONG, false),
+            ("AUTH other sesame", WRONG, false),
+            ("AUTH a b c", "-ERR syntax error", false),
+            ("AUTH sesame", "OK", true),
+            ("AUTH no", WRONG, true),
+            ("RESET", "RESET", false),
+            ("AUTH default sesame", "OK", true),
+        ] {
+            assert_eq!(desk.run(line), reply, "{line}");
+            assert_eq!(desk.client.authenticated, authenticated, "{line}");
+        }
+        check(&[
+            (
+                "AUTH x",
+                "-ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ),
+            ("AUTH default x", "OK"),
+            ("AUTH other x", WRONG),
+        ]);
+    }
+
+    #[test]
+    fn quit_closes() {
+        let mut desk = Desk::standalone();
+        assert_eq!(desk.run("QUIT"), "OK");
+        assert!(desk.client.closing);
+    }
+
+    #[test]
+    fn native_frames_stay_native() {
+        let mut desk = Desk::standalone();
+        desk.client.protocol = Protocol::Native;
+        assert!(desk.run("HELLO 2").contains("\"proto\": 3"));
+        desk.run("RESET");
+        assert_eq!(desk.client.protocol, Protocol::Native);
+    }
 }

@@ -1,0 +1,76 @@
+//! What SCAN and HSCAN have in common: their options and the form of their answer.
+
+use dht_proto::{Reply, ReplyError};
+
+use crate::core::args::Args;
+use crate::core::glob;
+
+/// How many elements a call looks at when it does not say.
+const DEFAULT_COUNT: usize = 10;
+
+/// The options behind a cursor.
+pub struct Options<'a> {
+    /// About how many elements to look at.
+    pub count: usize,
+    pattern: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+}
+
+impl<'a> Options<'a> {
+    /// `[MATCH pattern] [COUNT count]`, and `[TYPE type]` where keys are iterated.
+    ///
+    /// # Errors
+    /// Another option, an option without its value, a count that is no positive integer.
+    pub fn parse(args: &mut Args<'a>, of_keys: bool) -> Result<Self, ReplyError> {
+        let mut options = Self {
+            count: DEFAULT_COUNT,
+            pattern: None,
+            kind: None,
+        };
+        while args.left() > 0 {
+            if args.option("MATCH") {
+                options.pattern = Some(args.word()?);
+            } else if args.option("COUNT") {
+                options.count = count(args)?;
+            } else if of_keys && args.option("TYPE") {
+                options.kind = Some(args.word()?);
+            } else {
+                return Err(ReplyError::Syntax);
+            }
+        }
+        Ok(options)
+    }
+
+    /// Whether an element is asked for by its name.
+    #[must_use]
+    pub fn matches(&self, name: &[u8]) -> bool {
+        self.pattern
+            .is_none_or(|pattern| glob::matches(pattern, name))
+    }
+
+    /// Whether keys of a type are asked for; a type that does not exist is held by no key.
+    #[must_use]
+    pub fn has_type(&self, name: &str) -> bool {
+        self.kind
+            .is_none_or(|kind| kind.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+/// A count; one below 1 is a syntax error, as in Redis.
+fn count(args: &mut Args<'_>) -> Result<usize, ReplyError> {
+    let count = usize::try_from(args.int()?).map_err(|_| ReplyError::Syntax)?;
+    if count == 0 {
+        Err(ReplyError::Syntax)
+    } else {
+        Ok(count)
+    }
+}
+
+/// The answer of a call: where to go on, and what was found.
+#[must_use]
+pub fn page(cursor: u64, elements: Vec<Reply>) -> Reply {
+    Reply::Array(vec![
+        Reply::bulk(cursor.to_string()),
+        Reply::Array(elements),
+    ])
+}

@@ -1,0 +1,204 @@
+//! One answer from several: the parts of a command that was split over nodes.
+
+use dht_proto::{Reply, ReplyError};
+
+/// A part of a split command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// The member that executes it, by index in the topology.
+    pub member: u16,
+    /// Which of the command's keys it has, counted from 0; empty for a command on the whole
+    /// keyspace.
+    pub keys: Vec<usize>,
+}
+
+/// The answers to a command's parts, joined as they come.
+///
+/// Integers are added up; arrays are put together, by key where the parts have keys; `OK` stays
+/// `OK`. An error of any part is the command's error. When a change was made by some parts only,
+/// that is said as [`ReplyError::Unknown`]: the command is neither done nor undone.
+#[derive(Debug)]
+pub struct Gather {
+    parts: Vec<Part>,
+    writes: bool,
+    left: usize,
+    done: usize,
+    joined: Option<Reply>,
+    error: Option<ReplyError>,
+}
+
+impl Gather {
+    /// A command that goes to one node whole.
+    #[must_use]
+    pub const fn whole(writes: bool) -> Self {
+        Self {
+            parts: Vec::new(),
+            writes,
+            left: 1,
+            done: 0,
+            joined: None,
+            error: None,
+        }
+    }
+
+    /// A command that goes out in parts, at least one.
+    #[must_use]
+    pub fn split(parts: Vec<Part>, writes: bool) -> Self {
+        Self {
+            left: parts.len(),
+            parts,
+            writes,
+            done: 0,
+            joined: None,
+            error: None,
+        }
+    }
+
+    /// Whether the command changes data.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// Takes the answer to one part; says whether it was the last.
+    pub fn settle(&mut self, part: usize, reply: Reply) -> bool {
+        self.left = self.left.saturating_sub(1);
+        match reply {
+            Reply::Error(error) => self.fail(error),
+            reply => {
+                self.done += 1;
+                self.join(part, reply);
+            }
+        }
+        self.left == 0
+    }
+
+    /// The joined answer.
+    #[must_use]
+    pub fn reply(self) -> Reply {
+        match self.error {
+            Some(error @ ReplyError::Unknown(_)) => error.into(),
+            Some(error) if self.writes && self.done > 0 => ReplyError::Unknown(
+                format!("a part of the keys was changed, the rest was not: {error}").into(),
+            )
+            .into(),
+            Some(error) => error.into(),
+            None => self.joined.unwrap_or(Reply::Nil),
+        }
+    }
+
+    /// The first error counts, unless a later one leaves the outcome open.
+    fn fail(&mut self, error: ReplyError) {
+        let open = matches!(error, ReplyError::Unknown(_));
+        if open || self.error.is_none() {
+            self.error = Some(error);
+        }
+    }
+
+    fn join(&mut self, part: usize, reply: Reply) {
+        let keys = self
+            .parts
+            .get(part)
+            .map(|part| part.keys.as_slice())
+            .unwrap_or_default();
+        self.joined = Some(match (self.joined.take(), reply) {
+            (None, Reply::Array(items)) if !keys.is_empty() => {
+                let width = self.parts.iter().map(|part| part.keys.len()).sum();
+                place(vec![Reply::Nil; width], keys, items)
+            }
+            (Some(Reply::Array(all)), Reply::Array(items)) if !keys.is_empty() => {
+                place(all, keys, items)
+            }
+            (Some(Reply::Array(mut all)), Reply::Array(items)) => {
+                all.extend(items);
+                Reply::Array(all)
+            }
+            (Some(Reply::Int(sum)), Reply::Int(more)) => Reply::Int(sum.saturating_add(more)),
+            (_, reply) => reply,
+        });
+    }
+}
+
+/// Puts the items of a part where its keys stand in the command.
+fn place(mut all: Vec<Reply>, keys: &[usize], items: Vec<Reply>) -> Reply {
+    for (key, item) in keys.iter().zip(items) {
+        if let Some(slot) = all.get_mut(*key) {
+            *slot = item;
+        }
+    }
+    Reply::Array(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: &Reply) {
+        let parts = (0..).zip(parts).map(|(member, keys)| Part {
+            member,
+            keys: keys.to_vec(),
+        });
+        let mut gather = Gather::split(parts.collect(), writes);
+        let last = replies.len() - 1;
+        for (part, reply) in replies.into_iter().enumerate() {
+            assert_eq!(gather.settle(part, reply), part == last);
+        }
+        assert_eq!(&gather.reply(), expect);
+    }
+
+    fn array(items: &[i64]) -> Reply {
+        Reply::Array(items.iter().copied().map(Reply::Int).collect())
+    }
+
+    #[test]
+    fn integers_are_added() {
+        check(
+            &[&[0], &[1, 2]],
+            true,
+            vec![Reply::Int(1), Reply::Int(2)],
+            Reply::Int(3),
+        );
+    }
+
+    #[test]
+    fn arrays_are_placed_by_key() {
+        check(
+            &[&[1, 3], &[0, 2]],
+            false,
+            vec![array(&[1, 3]), array(&[0, 2])],
+            array(&[0, 1, 2, 3]),
+        );
+    }
+
+    #[test]
+    fn arrays_without_keys_are_put_end_to_end() {
+        check(
+            &[&[], &[]],
+            false,
+            vec![array(&[1]), array(&[2, 3])],
+            array(&[1, 2, 3]),
+        );
+    }
+
+    #[test]
+    fn a_write_that_every_part_refused_is_not_done() {
+        let down = || Reply::Error(ReplyError::ClusterDown("x".into()));
+        check(&[&[0], &[1]], true, vec![down(), down()], &down());
+    }
+
+    #[test]
+    fn a_write_done_in_part_is_unknown() {
+        let down = Reply::Error(ReplyError::ClusterDown("x".into()));
+        let why = "a part of the keys was changed, the rest was not: CLUSTERDOWN x";
+        let unknown = Reply::Error(ReplyError::Unknown(why.into()));
+        check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], &unknown);
+        check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], &down);
+    }
+
+    #[test]
+    fn an_open_outcome_outweighs_a_definite_error() {
+        let down = Reply::Error(ReplyError::ClusterDown("x".into()));
+        let open = Reply::Error(ReplyError::Unknown("y".into()));
+        check(&[&[0], &[1]], true, vec![down, open.clone()], &open);
+    }
+}

@@ -1,0 +1,187 @@
+//! The sharded map and its locks. The only module that knows the map; no guard leaves it but inside
+//! a [`Read`] or [`Write`], which live for one command.
+//!
+//! DashMap's shards are aligned with hash slots, one a slot. A command locks the slots of its keys,
+//! in ascending order, and is atomic by that.
+
+mod expiry;
+mod graveyard;
+mod hash;
+mod key;
+mod large;
+mod packed;
+mod prefetch;
+mod read;
+mod record;
+mod scan;
+mod slots;
+mod string;
+mod table;
+mod whole;
+mod write;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bytes::Bytes;
+use dashmap::{DashMap, RwLock, RwLockReadGuard};
+use dht_proto::slot::SLOTS;
+
+use self::graveyard::Graveyard;
+use self::key::SlotHasher;
+use self::read::Locked;
+use self::record::Record;
+use self::table::Table;
+use super::time::UnixMs;
+
+pub use self::expiry::Due;
+pub use self::hash::HashRef;
+pub use self::key::{Key, Keys};
+pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
+pub use self::read::{Read, ValueKind};
+pub use self::scan::Cursor;
+pub use self::slots::SlotSet;
+pub use self::string::StringRef;
+pub use self::whole::Whole;
+pub use self::write::{Expiry, Write};
+
+/// All data of a node.
+pub struct Store {
+    map: DashMap<Record, (), SlotHasher>,
+    /// By slot.
+    counts: Box<[Counts]>,
+    graveyard: Graveyard,
+}
+
+/// Counters of a slot: changed under its exclusive lock, read without.
+#[derive(Default)]
+struct Counts {
+    keys: AtomicU32,
+    /// Keys with an expiry.
+    volatile: AtomicU32,
+}
+
+impl Counts {
+    fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed) as usize
+    }
+
+    fn volatile(&self) -> usize {
+        self.volatile.load(Ordering::Relaxed) as usize
+    }
+
+    /// Takes note that a key was changed.
+    fn update(&self, keys: usize, was_volatile: bool, is_volatile: bool) {
+        // Plain stores: nobody else writes while the slot is locked.
+        self.keys.store(keys as u32, Ordering::Relaxed);
+        let volatile = self.volatile.load(Ordering::Relaxed);
+        let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
+        self.volatile.store(volatile, Ordering::Relaxed);
+    }
+
+    fn clear(&self) {
+        self.keys.store(0, Ordering::Relaxed);
+        self.volatile.store(0, Ordering::Relaxed);
+    }
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new() -> Self {
+        let map = DashMap::with_hasher_and_shard_amount(SlotHasher::default(), SLOTS.into());
+        for slot in 0..SLOTS {
+            let shard = map.determine_shard(key::hash_in_slot(slot) as usize);
+            assert_eq!(
+                shard,
+                usize::from(slot),
+                "a shard of the map has to be a slot"
+            );
+        }
+        Self {
+            map,
+            counts: (0..SLOTS).map(|_| Counts::default()).collect(),
+            graveyard: Graveyard::new(),
+        }
+    }
+
+    /// Executes a command that reads these keys, with their slots locked together.
+    pub fn read<R>(
+        &self,
+        keys: &Keys<'_>,
+        stamp: UnixMs,
+        execute: impl FnOnce(&Read<'_>) -> R,
+    ) -> R {
+        let locked = Locked::new(keys.slots(), |slot| self.read_slot(slot));
+        execute(&Read::new(stamp, keys.first(), locked))
+    }
+
+    /// Executes a command that changes these keys, with their slots locked together.
+    pub fn write<R>(
+        &self,
+        keys: &Keys<'_>,
+        stamp: UnixMs,
+        seed: u64,
+        execute: impl FnOnce(&mut Write<'_>) -> R,
+    ) -> R {
+        let locked = Locked::new(keys.slots(), |slot| self.shard(slot).write());
+        execute(&mut Write::new((stamp, seed), self, keys.first(), locked))
+    }
+
+    /// The keys of these slots, for a command about the whole keyspace. With `hop`, a scan skips
+    /// what lies between them; without, it stops there.
+    #[must_use]
+    pub const fn whole<'a>(&'a self, slots: &'a SlotSet, stamp: UnixMs, hop: bool) -> Whole<'a> {
+        Whole::new(self, slots, stamp, hop)
+    }
+
+    /// Number of keys in a slot.
+    #[must_use]
+    pub fn keys_in_slot(&self, slot: u16) -> usize {
+        self.counts[usize::from(slot)].keys()
+    }
+
+    /// Up to `count` keys of a slot.
+    #[must_use]
+    pub fn sample_slot(&self, slot: u16, count: usize) -> Vec<Bytes> {
+        let table = self.read_slot(slot);
+        let keys = table::records(&table).map(|record| Bytes::copy_from_slice(record.key()));
+        keys.take(count).collect()
+    }
+
+    /// Frees about `budget` records of what was removed and is big; says whether anything is left.
+    pub fn reclaim(&self, budget: usize) -> bool {
+        self.graveyard.reclaim(budget)
+    }
+
+    fn shard(&self, slot: u16) -> &RwLock<Table> {
+        &self.map.shards()[usize::from(slot)]
+    }
+
+    fn read_slot(&self, slot: u16) -> RwLockReadGuard<'_, Table> {
+        self.shard(slot).read()
+    }
+
+    /// Visits about `count` records of the cursor's slot; gives where to go on, in this slot or at
+    /// the next.
+    fn scan_slot(&self, cursor: Cursor, count: usize, visit: &mut dyn FnMut(&Record)) -> Cursor {
+        let after = Cursor::at_slot(cursor.slot + 1);
+        if self.keys_in_slot(cursor.slot) == 0 {
+            return after;
+        }
+        let table = self.read_slot(cursor.slot);
+        scan::step(&table, cursor.position, count, visit)
+            .map_or(after, |position| Cursor { position, ..cursor })
+    }
+
+    fn clear_slot(&self, slot: u16) {
+        let mut table = self.shard(slot).write();
+        self.graveyard.bury_table(std::mem::take(&mut *table));
+        self.counts[usize::from(slot)].clear();
+    }
+}

@@ -1,0 +1,133 @@
+//! The verbs of a command that reads, and what it means that a key is due.
+
+use std::ops::Deref;
+
+use dashmap::RwLockReadGuard;
+use dht_proto::ReplyError;
+use smallvec::SmallVec;
+
+use super::hash::HashRef;
+use super::key::Key;
+use super::record::Record;
+use super::string::StringRef;
+use super::table::{self, Table};
+use crate::core::time::UnixMs;
+
+/// The type of a key's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueKind {
+    /// A plain string.
+    String,
+    /// A hash.
+    Hash,
+}
+
+/// Whether a record has ceased to exist: as in Redis, when its time has passed, not when it is
+/// reached.
+pub(super) fn is_due(record: &Record, stamp: UnixMs) -> bool {
+    record.expiry().is_some_and(|expiry| stamp > expiry)
+}
+
+/// The string of a record.
+pub(super) fn string(record: &Record) -> Result<StringRef<'_>, ReplyError> {
+    StringRef::of(record).ok_or(ReplyError::WrongType)
+}
+
+/// The hash of a record.
+pub(super) fn hash(record: &Record) -> Result<HashRef<'_>, ReplyError> {
+    HashRef::of(record).ok_or(ReplyError::WrongType)
+}
+
+/// The locked tables of a command by slot, ascending.
+pub(super) struct Locked<G>(SmallVec<[(u16, G); 1]>);
+
+impl<G: Deref<Target = Table>> Locked<G> {
+    pub(super) fn new(slots: &[u16], lock: impl Fn(u16) -> G) -> Self {
+        Self(slots.iter().map(|slot| (*slot, lock(*slot))).collect())
+    }
+
+    fn index(&self, slot: u16) -> usize {
+        if let [(only, _)] = &self.0[..]
+            && *only == slot
+        {
+            return 0;
+        }
+        self.0
+            .binary_search_by_key(&slot, |(slot, _)| *slot)
+            .unwrap_or_else(|_| unreachable!("a command uses only the keys that it names"))
+    }
+
+    /// The table of a slot.
+    pub(super) fn table(&self, slot: u16) -> &Table {
+        &self.0[self.index(slot)].1
+    }
+
+    /// The table of a slot, to be changed.
+    pub(super) fn table_mut(&mut self, slot: u16) -> &mut Table
+    where
+        G: std::ops::DerefMut,
+    {
+        let index = self.index(slot);
+        &mut self.0[index].1
+    }
+
+    /// The record of a key that is not due.
+    pub(super) fn live(&self, key: Key<'_>, stamp: UnixMs) -> Option<&Record> {
+        let record = table::find(self.table(key.slot()), key.hash(), key.bytes())?;
+        (!is_due(record, stamp)).then_some(record)
+    }
+}
+
+/// Reads the keys of the command's slots.
+pub struct Read<'a> {
+    /// The command's time: what is due at it does not exist.
+    pub stamp: UnixMs,
+    first: Key<'a>,
+    locked: Locked<RwLockReadGuard<'a, Table>>,
+}
+
+impl<'a> Read<'a> {
+    pub(super) const fn new(
+        stamp: UnixMs,
+        first: Key<'a>,
+        locked: Locked<RwLockReadGuard<'a, Table>>,
+    ) -> Self {
+        Self {
+            stamp,
+            first,
+            locked,
+        }
+    }
+
+    fn live(&self, key: &[u8]) -> Option<&Record> {
+        self.locked.live(self.first.or_new(key), self.stamp)
+    }
+
+    /// The type of a key, if it exists.
+    #[must_use]
+    pub fn kind(&self, key: &[u8]) -> Option<ValueKind> {
+        self.live(key).map(Record::kind)
+    }
+
+    /// The expiry of a key that exists: `Some(None)` when it has none.
+    #[must_use]
+    pub fn expiry(&self, key: &[u8]) -> Option<Option<UnixMs>> {
+        self.live(key).map(Record::expiry)
+    }
+
+    /// A string's bytes.
+    ///
+    /// # Errors
+    /// Another type.
+    pub fn string(&self, key: &[u8]) -> Result<Option<StringRef<'_>>, ReplyError> {
+        self.live(key).map(string).transpose()
+    }
+
+    /// A hash.
+    ///
+    /// # Errors
+    /// Another type.
+    pub fn hash(&self, key: &[u8]) -> Result<Option<HashRef<'_>>, ReplyError> {
+        self.live(key).map(hash).transpose()
+    }
+}

@@ -1,0 +1,87 @@
+//! The clocks: what time it is, for a core that does not ask. It does not know what the time is
+//! used for.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::core::time::Now;
+
+/// A monotonic clock, and a wall clock that never goes back.
+///
+/// One reading gives both: the wall clock is the monotonic one plus an offset, which
+/// [`Clock::adjust`] raises. When the system's clock is set back, this one goes on from where it
+/// was until the process restarts.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    /// Microseconds from the Unix epoch to `start`.
+    offset_us: AtomicU64,
+}
+
+impl Clock {
+    /// Starts at the system's time.
+    #[must_use]
+    pub fn new() -> Self {
+        let start = Instant::now();
+        Self {
+            start,
+            offset_us: AtomicU64::new(system_unix_us()),
+        }
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        let passed_us = self.passed_us();
+        Now {
+            unix_us: self.offset_us.load(Relaxed) + passed_us,
+            mono_ms: passed_us / 1000,
+        }
+    }
+
+    /// Follows the system's wall clock forward. Gives by how many milliseconds this one is ahead of
+    /// it.
+    pub fn adjust(&self) -> u64 {
+        let offset_us = system_unix_us().saturating_sub(self.passed_us());
+        let before_us = self.offset_us.fetch_max(offset_us, Relaxed);
+        before_us.saturating_sub(offset_us) / 1000
+    }
+
+    fn passed_us(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+fn system_unix_us() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    since_epoch.map_or(0, |since| {
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follows_the_system_forward_and_never_back() {
+        let clock = Clock::new();
+        let hour_us = 3_600_000_000;
+        clock.offset_us.fetch_sub(hour_us, Relaxed);
+        let late = clock.now();
+        assert_eq!(clock.adjust(), 0);
+        assert!(clock.now().unix_us >= late.unix_us + hour_us, "caught up");
+
+        clock.offset_us.fetch_add(hour_us, Relaxed);
+        let early = clock.now();
+        let ahead_ms = clock.adjust();
+        assert!((3_599_000..=3_600_000).contains(&ahead_ms), "{ahead_ms}");
+        assert!(clock.now().unix_us >= early.unix_us, "not set back");
+    }
+}

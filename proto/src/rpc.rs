@@ -1,0 +1,427 @@
+//! What native frames hold: MessagePack in the shape of MessagePack-RPC. docs/protocol.md describes it for clients.
+//!
+//! Knows neither the commands that travel in it nor the connection. Everything written here includes the frame's
+//! length; everything read is one frame without it.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rmp::encode;
+use serde::{Deserialize, Serialize};
+
+use crate::frame::{self, Malformed};
+use crate::limits::{ARGUMENTS, FRAME_BYTES, NESTING};
+use crate::msgpack::{Item, item, message_pack};
+use crate::{Reply, ReplyError};
+
+const REQUEST: u8 = 0;
+const RESPONSE: u8 = 1;
+const NOTIFICATION: u8 = 2;
+
+/// The MessagePack extension type of an error inside a reply; its data is the error's text.
+pub const ERROR_EXTENSION: i8 = 1;
+
+/// A frame's content.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message<'a> {
+    /// `[0, id, method, params, meta?]`: a command that wants an answer.
+    Request(Request<'a>),
+    /// `[1, id, error, result]`: the answer to the request with that id.
+    Response {
+        /// The request's id.
+        id: u64,
+        /// The result, or the error as [`ReplyError::Received`].
+        reply: Reply,
+    },
+    /// `[2, method, params]`: a command that wants no answer.
+    Notification(Words<'a>),
+}
+
+/// A command that wants an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<'a> {
+    /// Chosen by the sender, who recognizes the answer by it; 32 bits suffice, 64 are accepted.
+    pub id: u64,
+    /// The command: its name, then its arguments.
+    pub argv: Words<'a>,
+    /// What is said about the request.
+    pub meta: Meta,
+}
+
+/// The words of a command, borrowed from the frame unless they had to be converted into text.
+pub type Words<'a> = Vec<Cow<'a, [u8]>>;
+
+/// What a request may say about itself: a map whose unknown keys are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Time that is left for an answer, in milliseconds from the moment of sending.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
+}
+
+/// Appends a request. A command that fits into [`crate::limits::QUERY_BYTES`] as RESP fits into a frame.
+pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut BytesMut) {
+    append(out, |to| {
+        let with_meta = *meta != Meta::default();
+        encode::write_array_len(to, 4 + u32::from(with_meta))?;
+        encode::write_uint(to, REQUEST.into())?;
+        encode::write_uint(to, id)?;
+        write_words(argv, to)?;
+        if with_meta {
+            rmp_serde::encode::write_named(to, meta).map_err(io::Error::other)?;
+        }
+        Ok(())
+    });
+}
+
+/// Appends a command that wants no answer.
+pub fn encode_notification(argv: &[impl AsRef<[u8]>], out: &mut BytesMut) {
+    append(out, |to| {
+        encode::write_array_len(to, 3)?;
+        encode::write_uint(to, NOTIFICATION.into())?;
+        write_words(argv, to)
+    });
+}
+
+/// Appends a response. A reply that is longer than a frame may be becomes an error.
+pub fn encode_response(id: u64, reply: &Reply, out: &mut BytesMut) {
+    let start = out.len();
+    append_response(id, reply, out);
+    if out.len() - start > FRAME_BYTES {
+        out.truncate(start);
+        let error = ReplyError::TooLong {
+            what: "reply",
+            limit: FRAME_BYTES,
+        };
+        append_response(id, &error.into(), out);
+    }
+}
+
+fn append_response(id: u64, reply: &Reply, out: &mut BytesMut) {
+    append(out, |to| {
+        encode::write_array_len(to, 4)?;
+        encode::write_uint(to, RESPONSE.into())?;
+        encode::write_uint(to, id)?;
+        match reply {
+            Reply::Error(error) => {
+                encode::write_str(to, &error.to_string())?;
+                encode::write_nil(to)
+            }
+            reply => {
+                encode::write_nil(to)?;
+                write_reply(reply, to)
+            }
+        }
+    });
+}
+
+/// Appends a frame that is written as a stream; memory takes all of it.
+fn append(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut bytes::buf::Writer<&mut BytesMut>) -> io::Result<()>,
+) {
+    frame::append(out, |out| {
+        if let Err(error) = write(&mut out.writer()) {
+            unreachable!("writing to memory failed: {error}");
+        }
+    });
+}
+
+/// The name as `str`, the arguments as an array of `bin`. In a name that is `str` a blank stands before the
+/// subcommand, so that a name which holds another blank, or is no UTF-8, is `bin`.
+fn write_words(argv: &[impl AsRef<[u8]>], to: &mut impl Write) -> io::Result<()> {
+    let (name, args) = match argv.split_first() {
+        Some((name, args)) => (name.as_ref(), args),
+        None => (&[][..], argv),
+    };
+    match str::from_utf8(name) {
+        Ok(name) if !name.contains(' ') => encode::write_str(to, name)?,
+        _ => encode::write_bin(to, name)?,
+    }
+    encode::write_array_len(to, length(args.len()))?;
+    for arg in args {
+        encode::write_bin(to, arg.as_ref())?;
+    }
+    Ok(())
+}
+
+fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
+    match reply {
+        Reply::Ok => encode::write_str(to, "OK")?,
+        Reply::Status(text) => encode::write_str(to, text)?,
+        Reply::Int(value) => encode::write_sint(to, *value).map(drop)?,
+        Reply::Bulk(bytes) => encode::write_bin(to, bytes)?,
+        Reply::Nil => encode::write_nil(to)?,
+        Reply::Array(items) | Reply::Set(items) => {
+            encode::write_array_len(to, length(items.len()))?;
+            items.iter().try_for_each(|item| write_reply(item, to))?;
+        }
+        Reply::Map(pairs) => {
+            encode::write_map_len(to, length(pairs.len()))?;
+            for (key, value) in pairs {
+                write_reply(key, to)?;
+                write_reply(value, to)?;
+            }
+        }
+        Reply::Double(value) => encode::write_f64(to, *value)?,
+        Reply::Bool(value) => encode::write_bool(to, *value)?,
+        Reply::Text(bytes) => encode::write_str(to, &String::from_utf8_lossy(bytes))?,
+        Reply::Error(error) => {
+            let text = error.to_string();
+            encode::write_ext_meta(to, length(text.len()), ERROR_EXTENSION)?;
+            to.write_all(text.as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+/// A count as MessagePack writes it; more than 32 bits would not fit into a frame either.
+fn length(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+/// Reads the content of a frame.
+///
+/// # Errors
+/// It is no such message. The sender cannot be answered, since its id may be wrong as well.
+pub fn decode(frame: &[u8]) -> Result<Message<'_>, Malformed> {
+    let mut rest = frame;
+    let Item::Array(count) = item(&mut rest)? else {
+        return Err(Malformed("a message is an array"));
+    };
+    let message = match (unsigned(&mut rest)?, count) {
+        (0, 4 | 5) => Message::Request(Request {
+            id: unsigned(&mut rest)?,
+            argv: read_words(&mut rest)?,
+            meta: match count {
+                5 => message_pack(&mut rest)?,
+                _ => Meta::default(),
+            },
+        }),
+        (1, 4) => read_response(&mut rest)?,
+        (2, 3) => Message::Notification(read_words(&mut rest)?),
+        _ => return Err(Malformed("unknown type of message")),
+    };
+    if rest.is_empty() {
+        Ok(message)
+    } else {
+        Err(Malformed("bytes behind the message"))
+    }
+}
+
+fn unsigned(rest: &mut &[u8]) -> Result<u64, Malformed> {
+    match item(rest)? {
+        Item::Int(value) => u64::try_from(value).ok(),
+        _ => None,
+    }
+    .ok_or(Malformed("an unsigned integer was expected"))
+}
+
+fn read_words<'a>(rest: &mut &'a [u8]) -> Result<Words<'a>, Malformed> {
+    let mut argv = Words::new();
+    match item(rest)? {
+        Item::Str(name) => argv.extend(name.splitn(2, |byte| *byte == b' ').map(Cow::Borrowed)),
+        Item::Bin(name) => argv.push(Cow::Borrowed(name)),
+        _ => return Err(Malformed("a method is a string")),
+    }
+    let Item::Array(count) = item(rest)? else {
+        return Err(Malformed("parameters are an array"));
+    };
+    if argv.len() + count > ARGUMENTS {
+        return Err(Malformed("too many parameters"));
+    }
+    argv.reserve(count.min(rest.len()));
+    for _ in 0..count {
+        argv.push(match item(rest)? {
+            Item::Str(bytes) | Item::Bin(bytes) => Cow::Borrowed(bytes),
+            Item::Int(value) => Cow::Owned(value.to_string().into_bytes()),
+            _ => {
+                return Err(Malformed(
+                    "a parameter is a string, binary data or an integer",
+                ));
+            }
+        });
+    }
+    Ok(argv)
+}
+
+fn read_response<'a>(rest: &mut &'a [u8]) -> Result<Message<'a>, Malformed> {
+    let id = unsigned(rest)?;
+    let error = match item(rest)? {
+        Item::Nil => None,
+        Item::Str(text) => Some(received(text)),
+        _ => return Err(Malformed("an error is a string")),
+    };
+    let result = read_reply(rest, 0)?;
+    Ok(Message::Response {
+        id,
+        reply: error.unwrap_or(result),
+    })
+}
+
+fn received(text: &[u8]) -> Reply {
+    Reply::Error(ReplyError::Received(
+        String::from_utf8_lossy(text).into_owned(),
+    ))
+}
+
+fn read_reply(rest: &mut &[u8], depth: usize) -> Result<Reply, Malformed> {
+    if depth > NESTING {
+        return Err(Malformed("too deep a nesting"));
+    }
+    Ok(match item(rest)? {
+        Item::Nil => Reply::Nil,
+        Item::Bool(value) => Reply::Bool(value),
+        Item::Int(value) => Reply::Int(i64::try_from(value).map_err(|_| Malformed("too large"))?),
+        Item::Float(value) => Reply::Double(value),
+        Item::Str(b"OK") => Reply::Ok,
+        Item::Str(text) => Reply::Status(String::from_utf8_lossy(text).into_owned().into()),
+        Item::Bin(bytes) => Reply::Bulk(Bytes::copy_from_slice(bytes)),
+        Item::Ext(ERROR_EXTENSION, text) => received(text),
+        Item::Ext(..) => return Err(Malformed("unknown extension type")),
+        Item::Array(count) => {
+            let items = (0..count).map(|_| read_reply(rest, depth + 1));
+            Reply::Array(items.collect::<Result<_, _>>()?)
+        }
+        Item::Map(count) => {
+            let pairs = (0..count)
+                .map(|_| Ok((read_reply(rest, depth + 1)?, read_reply(rest, depth + 1)?)));
+            Reply::Map(pairs.collect::<Result<_, _>>()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn content(frame: &[u8]) -> &[u8] {
+        let length = u32::from_be_bytes(frame[..4].try_into().unwrap()) as usize;
+        assert_eq!(frame.len(), length + 4);
+        &frame[4..]
+    }
+
+    fn words<'a>(words: &[&'a [u8]]) -> Words<'a> {
+        words.iter().map(|word| Cow::Borrowed(*word)).collect()
+    }
+
+    #[test]
+    fn requests_round_trip() {
+        let long = [7; 70_000];
+        let commands: &[&[&[u8]]] = &[
+            &[b"PING"],
+            &[b"HSET", b"k", b"\xff\x00", b""],
+            &[b"SET", b"k", &long],
+            &[b"\xff", b"x"],
+            &[b"two words"],
+        ];
+        for argv in commands {
+            for deadline_ms in [None, Some(0), Some(u64::MAX)] {
+                let (meta, mut out) = (Meta { deadline_ms }, BytesMut::new());
+                encode_request(u64::MAX, argv, &meta, &mut out);
+                let expect = Request {
+                    id: u64::MAX,
+                    argv: words(argv),
+                    meta,
+                };
+                assert_eq!(decode(content(&out)), Ok(Message::Request(expect)));
+            }
+            let mut out = BytesMut::new();
+            encode_notification(argv, &mut out);
+            assert_eq!(
+                decode(content(&out)),
+                Ok(Message::Notification(words(argv)))
+            );
+        }
+    }
+
+    #[test]
+    fn what_a_simple_client_sends_is_understood() {
+        let check = |frame: &[u8], argv: &[&[u8]]| match decode(frame).unwrap() {
+            Message::Request(request) => assert_eq!(request.argv, words(argv)),
+            other => panic!("{other:?}"),
+        };
+        check(b"\x94\x00\x07\xa4PING\x90", &[b"PING"]);
+        check(b"\x94\x00\x07\xa9CLIENT ID\x90", &[b"CLIENT", b"ID"]);
+        check(b"\x94\x00\x07\xa6CLIENT\x91\xa2ID", &[b"CLIENT", b"ID"]);
+        check(
+            b"\x94\x00\x07\xa3SET\x93\xa1k\x05\xd1\xff\x00",
+            &[b"SET", b"k", b"5", b"-256"],
+        );
+        check(
+            b"\x95\x00\x07\xa4PING\x90\x81\xa5trace\x93\x01\x02\x03",
+            &[b"PING"],
+        );
+    }
+
+    #[test]
+    fn replies_round_trip() {
+        let replies = [
+            Reply::Ok,
+            Reply::Status("PONG".into()),
+            Reply::Int(i64::MIN),
+            Reply::Int(200),
+            Reply::bulk([0; 300]),
+            Reply::Nil,
+            Reply::Array(vec![Reply::Nil; 70_000]),
+            Reply::Map(vec![(Reply::bulk("f"), Reply::bulk("v"))]),
+            Reply::Double(-0.5),
+            Reply::Bool(true),
+            Reply::Error(ReplyError::Received("ERR x".into())),
+            Reply::Array(vec![Reply::Error(ReplyError::Received(
+                "TRYAGAIN y".into(),
+            ))]),
+        ];
+        for reply in replies {
+            let mut out = BytesMut::new();
+            encode_response(9, &reply, &mut out);
+            assert_eq!(
+                decode(content(&out)),
+                Ok(Message::Response { id: 9, reply })
+            );
+        }
+    }
+
+    #[test]
+    fn a_reply_that_is_too_long_becomes_an_error() {
+        let value = Bytes::from(vec![0; FRAME_BYTES]);
+        let mut out = BytesMut::from("before");
+        encode_response(9, &Reply::Bulk(value), &mut out);
+        let Ok(Message::Response { id: 9, reply }) = decode(content(&out[6..])) else {
+            panic!("no response");
+        };
+        let text = format!("ERR reply is longer than {FRAME_BYTES} bytes");
+        assert_eq!(reply, Reply::Error(ReplyError::Received(text)));
+    }
+
+    #[test]
+    fn what_is_no_message_is_refused() {
+        let deep = [
+            b"\x94\x01\x01\xc0".to_vec(),
+            vec![0x91; NESTING + 1],
+            vec![0xc0],
+        ]
+        .concat();
+        let frames: &[&[u8]] = &[
+            b"",
+            b"\xc0",
+            b"\x90",
+            b"\x94\x00",
+            b"\x94\x03\x01\xc0\xc0",
+            b"\x94\x00\xff\xa4PING\x90",
+            b"\x94\x00\x01\xa4PING\x91\xc0",
+            b"\x94\x00\x01\xa4PING\xdd\xff\xff\xff\xff",
+            b"\x94\x00\x01\xa4PING\x90\x00",
+            b"\x95\x00\x01\xa4PING\x90\x00",
+            b"\x94\x01\x01\xc0\xdd\xff\xff\xff\xff",
+            b"\x94\x01\x01\xc0\xc7\x00\x09",
+            b"\x94\x01\x01\xc0\xc1",
+            &deep,
+        ];
+        for frame in frames {
+            assert!(decode(frame).is_err(), "{frame:?}");
+        }
+    }
+}

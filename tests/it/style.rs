@@ -1,0 +1,352 @@
+//! The style of the repository, checked line by line: what core may import, how long things may be,
+//! which words are unfinished work. Every rule has a canary, a bad snippet that it must catch.
+
+#[path = "style/source.rs"]
+mod source;
+
+use std::fs;
+
+use dht_proto::commands::TABLE;
+use source::{Source, is_rust, is_word, line_of, repository, root};
+
+/// Lines of a function, its signature included.
+const FUNCTION_LINES: usize = 70;
+/// Lines of a file.
+const FILE_LINES: usize = 1000;
+/// Characters of a line.
+const COLUMNS: usize = 100;
+/// Lines of ARCHITECTURE.md.
+const ARCHITECTURE_LINES: usize = 300;
+/// The one file of the tests that may sleep: it asks again and again until something is so.
+const POLLING: &str = "tests/src/wait.rs";
+/// The one file that may be long: the command table.
+const COMMAND_TABLE: &str = "proto/src/commands.rs";
+
+struct Rule {
+    name: &'static str,
+    covers: fn(&str) -> bool,
+    /// The lines at fault.
+    faults: fn(&Source) -> Vec<usize>,
+    /// A file that the rule covers and that breaks it.
+    canary: fn() -> Source,
+}
+
+static RULES: &[Rule] = &[
+    Rule {
+        name: "core performs no I/O, reads no clock, spawns and awaits nothing",
+        covers: is_core,
+        faults: |source| {
+            let words = [
+                "tokio",
+                "std::net",
+                "std::fs",
+                "std::io",
+                "std::thread",
+                "std::{",
+                "Instant",
+                "SystemTime",
+                "rand",
+                "getrandom",
+                "async",
+                ".await",
+                "print!",
+                "println!",
+                "eprintln!",
+                "std::env",
+                "std::process",
+            ];
+            lines_with(&source.code, &words)
+        },
+        canary: || Source::new("node/src/core/x.rs", "use std::time::Instant;\n"),
+    },
+    Rule {
+        name: "core has no map whose order differs from run to run, and shares no locks",
+        covers: is_core,
+        faults: |source| {
+            let code = source.product();
+            lines_with(
+                &code,
+                &[
+                    "collections::HashMap",
+                    "collections::HashSet",
+                    "RandomState",
+                ],
+            )
+            .into_iter()
+            .chain(lines_with(&code, &["Arc<Mutex<", "Arc<RwLock<"]))
+            .collect()
+        },
+        canary: || Source::new("node/src/core/x.rs", "type State = Arc<Mutex<u8>>;\n"),
+    },
+    Rule {
+        name: "core does not know the shell",
+        covers: is_core,
+        faults: |source| lines_with(&source.code, &["shell"]),
+        canary: || Source::new("node/src/core/x.rs", "use crate::shell::Listener;\n"),
+    },
+    Rule {
+        name: "proto performs no I/O and reads no clock",
+        covers: |path| path.starts_with("proto/src/"),
+        faults: |source| {
+            let words = [
+                "tokio::",
+                "std::net",
+                "std::fs",
+                "std::thread",
+                "Instant",
+                "SystemTime",
+            ];
+            lines_with(&source.product(), &words)
+        },
+        canary: || Source::new("proto/src/x.rs", "use std::net::TcpStream;\n"),
+    },
+    Rule {
+        name: "a module says first what it is for",
+        covers: is_rust,
+        faults: |source| {
+            let said =
+                source.text.starts_with("//! ") && source.text.lines().next() != Some("//! x");
+            if said { vec![] } else { vec![1] }
+        },
+        canary: || Source::new("node/src/x.rs", "use std::fmt;\n"),
+    },
+    Rule {
+        name: "functions have at most 70 lines",
+        covers: is_rust,
+        faults: |source| {
+            let functions = source.functions().into_iter();
+            let long = functions.filter(|(_, _, lines)| *lines > FUNCTION_LINES);
+            long.map(|(_, line, _)| line).collect()
+        },
+        canary: || {
+            Source::new(
+                "node/src/x.rs",
+                &format!("fn f() {{{}}}\n", "\n".repeat(FUNCTION_LINES)),
+            )
+        },
+    },
+    Rule {
+        name: "files have at most 1000 lines",
+        covers: |path| path != COMMAND_TABLE,
+        faults: |source| {
+            let lines = source.text.lines().count();
+            if lines > FILE_LINES {
+                vec![lines]
+            } else {
+                vec![]
+            }
+        },
+        canary: || Source::new("node/src/x.rs", &"\n".repeat(FILE_LINES + 1)),
+    },
+    Rule {
+        name: "lines have at most 100 columns",
+        covers: |path| is_rust(path) || !path.contains("data/") && !path.ends_with(".toml"),
+        faults: |source| lines_where(&source.text, |line| line.chars().count() > COLUMNS),
+        canary: || Source::new("scripts/x", &"x".repeat(COLUMNS + 1)),
+    },
+    Rule {
+        name: "nothing is unfinished",
+        covers: is_rust,
+        faults: |source| {
+            let words = ["todo!", "unimplemented!", "dbg!", "unreachable!()"];
+            let mut faults = lines_with(&source.code, &words);
+            faults.extend(lines_where(&source.text, |line| {
+                line.contains(concat!("TO", "DO")) || line.contains(concat!("FIX", "ME"))
+            }));
+            faults
+        },
+        canary: || Source::new("node/src/x.rs", "fn f() {\n    todo!()\n}\n"),
+    },
+    Rule {
+        name: "a lint is silenced by #[expect(…, reason = …)]",
+        covers: is_rust,
+        faults: |source| {
+            lines_with(
+                &source.code,
+                &["#[allow", "#![allow", "cfg_attr(test, allow"],
+            )
+        },
+        canary: || Source::new("client/src/x.rs", "#[allow(dead_code)]\nfn f() {}\n"),
+    },
+    Rule {
+        name: "product code neither unwraps nor panics",
+        covers: is_rust,
+        faults: |source| {
+            let words = [
+                ".unwrap()",
+                ".expect(",
+                ".unwrap_err()",
+                "panic!",
+                ".unwrap_unchecked()",
+            ];
+            lines_with(&source.product(), &words)
+        },
+        canary: || Source::new("client/src/x.rs", "fn f() {\n    g().unwrap();\n}\n"),
+    },
+    Rule {
+        name: "tests wait for something, never for some time",
+        covers: |path| is_rust(path) && path != POLLING,
+        faults: |source| {
+            let mut faults = lines_with(&source.code, &["thread::sleep", "time::sleep"]);
+            let product = lines_with(&source.product(), &["thread::sleep", "time::sleep"]);
+            faults.retain(|line| !product.contains(line));
+            faults
+        },
+        canary: || {
+            Source::new(
+                "tests/it/x.rs",
+                "fn f() {\n    std::thread::sleep(second);\n}\n",
+            )
+        },
+    },
+    Rule {
+        name: "proto depends on neither node nor client",
+        covers: |path| path == "proto/Cargo.toml",
+        faults: |source| lines_with(&source.code, &["dht-node", "dht-client", "dht-tests"]),
+        canary: || {
+            Source::new(
+                "proto/Cargo.toml",
+                "[dependencies]\ndht-node.workspace = true\n",
+            )
+        },
+    },
+    Rule {
+        name: "client depends on proto only",
+        covers: |path| path == "client/Cargo.toml",
+        faults: |source| lines_with(&source.code, &["dht-node", "dht-tests"]),
+        canary: || {
+            Source::new(
+                "client/Cargo.toml",
+                "[dependencies]\ndht-node.workspace = true\n",
+            )
+        },
+    },
+    Rule {
+        name: "node depends on proto only",
+        covers: |path| path == "node/Cargo.toml",
+        faults: |source| lines_with(&source.code, &["dht-client", "dht-tests"]),
+        canary: || {
+            Source::new(
+                "node/Cargo.toml",
+                "[dependencies]\ndht-client.workspace = true\n",
+            )
+        },
+    },
+];
+
+#[test]
+fn the_repository_keeps_every_rule() {
+    let files = repository();
+    assert!(files.len() > 30, "the files were not found");
+    let mut faults = String::new();
+    for rule in RULES {
+        for source in files.iter().filter(|source| (rule.covers)(&source.path)) {
+            for line in (rule.faults)(source) {
+                faults += &format!("{}:{line}: {}\n", source.path, rule.name);
+            }
+        }
+    }
+    assert!(faults.is_empty(), "\n{faults}");
+}
+
+#[test]
+fn every_rule_catches_its_canary() {
+    for rule in RULES {
+        let canary = (rule.canary)();
+        assert!(
+            (rule.covers)(&canary.path),
+            "{}: does not cover {}",
+            rule.name,
+            canary.path
+        );
+        assert!(
+            !(rule.faults)(&canary).is_empty(),
+            "{}: not caught",
+            rule.name
+        );
+    }
+}
+
+#[test]
+fn the_command_table_is_in_order() {
+    for pair in TABLE.windows(2) {
+        let (before, after) = (&pair[0], &pair[1]);
+        let sorted = (before.family, before.name) < (after.family, after.name);
+        assert!(sorted, "{} {} are out of order", before.name, after.name);
+    }
+    for spec in TABLE {
+        assert!(spec.summary.ends_with('.'), "{}: no full stop", spec.name);
+        assert_eq!(spec.name, spec.name.to_uppercase());
+    }
+}
+
+#[test]
+fn documents_name_only_what_exists() {
+    let documents = ["README.md", "ARCHITECTURE.md"];
+    for document in documents {
+        let text = fs::read_to_string(root().join(document)).expect(document);
+        let paths = paths_in(&text);
+        assert!(paths.len() > 5, "{document} names hardly any file");
+        for path in paths {
+            assert!(root().join(path).exists(), "{document}: there is no {path}");
+        }
+    }
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it exists");
+    assert!(
+        text.lines().count() <= ARCHITECTURE_LINES,
+        "it is too long to be read"
+    );
+}
+
+#[test]
+fn paths_are_found_in_prose() {
+    let text =
+        "See `node/src/lib.rs`, (scripts/cluster up) and README.md. `HSET`, a/b, target/debug";
+    assert_eq!(
+        paths_in(text),
+        ["node/src/lib.rs", "scripts/cluster", "README.md"]
+    );
+}
+
+/// The words of a document that are paths inside the repository.
+fn paths_in(text: &str) -> Vec<&str> {
+    let folders = [
+        "proto/", "node/", "client/", "tests/", "scripts/", "docs/", ".ci/", ".config/",
+    ];
+    text.split(|c: char| c.is_whitespace() || "`()|,;\"'".contains(c))
+        .map(|word| word.trim_end_matches(['.', ':']).trim_start_matches("./"))
+        .filter(|word| {
+            let is_file = [".md", ".toml", ".rs"]
+                .iter()
+                .any(|end| word.ends_with(end));
+            folders.iter().any(|folder| word.starts_with(folder)) || is_file
+        })
+        .collect()
+}
+
+fn is_core(path: &str) -> bool {
+    path.starts_with("node/src/core/")
+}
+
+/// The lines that hold one of the words, where a word ends where an identifier does.
+fn lines_with(code: &str, words: &[&str]) -> Vec<usize> {
+    let hits = words.iter().flat_map(|word| {
+        code.match_indices(word).filter(move |(start, _)| {
+            let before = code[..*start].chars().next_back();
+            let after = code[start + word.len()..].chars().next();
+            let joined = |inner: Option<char>, outer: Option<char>| {
+                inner.is_some_and(is_word) && outer.is_some_and(is_word)
+            };
+            !joined(word.chars().next(), before) && !joined(word.chars().next_back(), after)
+        })
+    });
+    hits.map(|(start, _)| line_of(code, start)).collect()
+}
+
+fn lines_where(text: &str, is_bad: fn(&str) -> bool) -> Vec<usize> {
+    let lines = (1..).zip(text.lines());
+    lines
+        .filter(|(_, line)| is_bad(line))
+        .map(|(number, _)| number)
+        .collect()
+}

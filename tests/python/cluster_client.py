@@ -1,0 +1,33 @@
+"""redis-py's cluster client on a cluster: arguments are a node's client port, then the redirecting
+ports of all nodes. Prints one line when everything was right."""
+
+import sys
+
+from redis.cluster import RedisCluster
+
+first, redirecting = int(sys.argv[1]), sorted(map(int, sys.argv[2:]))
+cluster = RedisCluster(host="127.0.0.1", port=first)
+
+# The map names the redirecting ports, and every node has a part of it.
+assert sorted(node.port for node in cluster.get_nodes()) == redirecting, cluster.get_nodes()
+assert len(cluster.get_primaries()) == len(redirecting)
+
+users = {f"user:{i}": {b"name": b"Alice", b"age": b"%d" % i} for i in range(300)}
+for key, fields in users.items():
+    assert cluster.hset(key, mapping=fields) == 2
+for key, fields in users.items():
+    assert cluster.hgetall(key) == fields, key
+owners = {cluster.get_node_from_key(key).port for key in users}
+assert sorted(owners) == redirecting, owners
+
+pipeline = cluster.pipeline()
+for key in users:
+    pipeline.hincrby(key, "age", 1)
+assert pipeline.execute() == list(range(1, 301))
+
+assert cluster.mset_nonatomic({f"plain:{i}": i for i in range(100)})
+assert cluster.mget_nonatomic([f"plain:{i}" for i in range(100)]) == [b"%d" % i for i in range(100)]
+assert sorted(cluster.scan_iter(match="user:*", count=100)) == sorted(map(str.encode, users))
+assert cluster.dbsize() == 400
+assert cluster.flushall() and cluster.dbsize() == 0
+print("right")

@@ -1,0 +1,213 @@
+//! Clusters of real processes on loopback, for what one process cannot show: kill, freeze, restart.
+//!
+//! Knows of a node only its command line and what it answers to `CLUSTER INFO`.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::wait;
+
+/// Time for a cluster to form, or for a node to come back.
+const READY: Duration = Duration::from_secs(30);
+
+/// Nodes that form a cluster, each a process. They end with this value.
+pub struct Processes {
+    nodes: Vec<Node>,
+    folder: TempDir,
+}
+
+struct Node {
+    client: SocketAddr,
+    redirect: SocketAddr,
+    process: Option<Child>,
+}
+
+impl Processes {
+    /// A cluster of so many nodes that serves.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn start(nodes: usize) -> Self {
+        let ports = free_addresses(2 * nodes);
+        let pairs = ports.chunks(2).map(|pair| Node {
+            client: pair[0],
+            redirect: pair[1],
+            process: None,
+        });
+        let mut cluster = Self {
+            nodes: pairs.collect(),
+            folder: tempfile::tempdir().expect("a folder for logs"),
+        };
+        (0..nodes).for_each(|node| cluster.launch(node));
+        (0..nodes).for_each(|node| cluster.await_ready(node));
+        cluster
+    }
+
+    /// Where a node serves any client.
+    #[must_use]
+    pub fn client(&self, node: usize) -> SocketAddr {
+        self.nodes[node].client
+    }
+
+    /// Where a node redirects cluster-aware clients.
+    #[must_use]
+    pub fn redirect(&self, node: usize) -> SocketAddr {
+        self.nodes[node].redirect
+    }
+
+    /// Ends a node at once, as SIGKILL does.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn kill(&mut self, node: usize) {
+        end(self.nodes[node].process.take().expect("it runs"));
+    }
+
+    /// Starts a node that was killed, and waits until it serves.
+    ///
+    /// # Panics
+    /// When it does not serve in time.
+    pub fn restart(&mut self, node: usize) {
+        self.launch(node);
+        self.await_ready(node);
+    }
+
+    /// Freezes a node; it neither answers nor closes its connections.
+    pub fn pause(&self, node: usize) {
+        self.signal(node, "-STOP");
+    }
+
+    /// Ends a [`pause`](Self::pause).
+    pub fn resume(&self, node: usize) {
+        self.signal(node, "-CONT");
+    }
+
+    fn launch(&mut self, node: usize) {
+        let join: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| node.client.to_string())
+            .collect();
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(self.log(node))
+            .expect("a log");
+        let Node {
+            client,
+            redirect,
+            process,
+        } = &mut self.nodes[node];
+        let started = Command::new(program("dht-node"))
+            .args(["--listen", &client.to_string()])
+            .args(["--cluster-listen", &redirect.to_string()])
+            .args(["--join", &join.join(",")])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
+        *process = Some(started.expect("dht-node"));
+    }
+
+    fn await_ready(&self, node: usize) {
+        wait::until(&format!("node {node}"), READY, || {
+            let info = ask(self.client(node), "CLUSTER INFO").ok()?;
+            info.contains("cluster_state:ok").then_some(())
+        });
+    }
+
+    fn signal(&self, node: usize, signal: &str) {
+        let process = self.nodes[node]
+            .process
+            .as_ref()
+            .expect("it runs")
+            .id()
+            .to_string();
+        let sent = Command::new("kill")
+            .args([signal, &process])
+            .status()
+            .expect("kill");
+        assert!(sent.success(), "{signal} to node {node}");
+    }
+
+    fn log(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("node-{node}.log"))
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        self.nodes
+            .iter_mut()
+            .filter_map(|node| node.process.take())
+            .for_each(end);
+        if thread::panicking() {
+            for node in 0..self.nodes.len() {
+                let log = fs::read_to_string(self.log(node)).unwrap_or_default();
+                eprintln!("--- log of node {node}\n{log}");
+            }
+        }
+    }
+}
+
+fn end(mut process: Child) {
+    process.kill().expect("a child can be killed");
+    process.wait().expect("a child that was killed ends");
+}
+
+/// Sends one inline command and gives the first piece of the answer.
+///
+/// # Errors
+/// Nobody listens, or there is no answer within a second.
+pub fn ask(node: SocketAddr, command: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect(node)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(format!("{command}\r\n").as_bytes())?;
+    let mut answer = [0; 4096];
+    let length = stream.read(&mut answer)?;
+    Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
+}
+
+/// A program of the workspace, built with the same profile as the test that runs it.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
+    let path = target().join(name);
+    assert!(
+        path.exists(),
+        "there is no {}: run cargo build --bins",
+        path.display()
+    );
+    path
+}
+
+/// The folder of the profile, such as target/debug; the test itself is in its `deps`.
+#[must_use]
+pub fn target() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors()
+        .nth(2)
+        .map(Path::to_owned)
+        .unwrap_or_default()
+}
+
+/// Addresses on loopback on which nobody listens; held until all are found, so that they differ.
+fn free_addresses(count: usize) -> Vec<SocketAddr> {
+    let listeners: Vec<_> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
+        .collect();
+    let addresses = listeners.iter().map(TcpListener::local_addr);
+    addresses
+        .collect::<io::Result<_>>()
+        .expect("a bound address")
+}
