@@ -248,17 +248,27 @@ impl Shared {
     /// Goes on to the next seed, if this is the one in use.
     fn avoid_seed(&self, address: &str) {
         let index = self.seed.load(Ordering::Relaxed);
-        if self.target.seeds.get(index).is_some_and(|seed| seed == address) {
+        if self
+            .target
+            .seeds
+            .get(index)
+            .is_some_and(|seed| seed == address)
+        {
             let next = (index + 1) % self.target.seeds.len();
             // Whoever was faster has gone on already.
-            let _ = self.seed.compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self
+                .seed
+                .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
     /// Asks for the routes in the background, unless that was done a moment ago.
     fn refresh_soon(self: &Arc<Self>) {
         let now = Instant::now();
-        let mut next = self.next_refresh.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self
+            .next_refresh
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if *next > now {
             return;
         }

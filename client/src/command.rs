@@ -24,7 +24,9 @@ impl Command {
     /// A command without arguments yet. A name of two words, `CLIENT ID`, may be given as one text.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        let words = name.split(' ').map(|word| Bytes::from_static(word.as_bytes()));
+        let words = name
+            .split(' ')
+            .map(|word| Bytes::from_static(word.as_bytes()));
         Self {
             words: words.collect(),
         }
@@ -59,7 +61,10 @@ impl Command {
         let place = match id.spec().kind {
             Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
                 let keys = id.schema().keys.into_iter();
-                common_slot(keys.flat_map(|keys| keys.positions(words.len())).map(|at| words[at]))
+                common_slot(
+                    keys.flat_map(|keys| keys.positions(words.len()))
+                        .map(|at| words[at]),
+                )
             }
             Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
                 Place::Anywhere
@@ -80,7 +85,7 @@ fn common_slot<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> Place {
     }
 }
 
-/// What can be one argument: text, bytes or a number.
+/// What can be given as an argument: text, bytes or a number; also the options of a command.
 pub trait Arg {
     /// Adds it to a command.
     fn append_to(&self, command: &mut Command);

@@ -102,7 +102,10 @@ async fn greet(
         writer.write_all(&out).await?;
         return Ok((frames, writer, Reply::Ok));
     };
-    let words = ["AUTH"].into_iter().chain(user.as_deref()).chain([password.as_str()]);
+    let words = ["AUTH"]
+        .into_iter()
+        .chain(user.as_deref())
+        .chain([password.as_str()]);
     let words: Vec<&str> = words.collect();
     // The link counts from 1.
     rpc::encode_request(0, &words, &Meta::default(), &mut out);
@@ -162,7 +165,8 @@ impl<'a> Connection<'a> {
         let mut batch = Vec::new();
         while needed || !self.link.is_empty() {
             if self.out.is_empty() {
-                self.link.transmit(self.mono_ms(Instant::now()), WRITE_BYTES, &mut self.out);
+                self.link
+                    .transmit(self.mono_ms(Instant::now()), WRITE_BYTES, &mut self.out);
             }
             let room = limits::IN_FLIGHT - self.link.len();
             tokio::select! {

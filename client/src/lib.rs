@@ -70,7 +70,7 @@ pub use command::{Arg, Args, Command, Pair, Pairs};
 pub use dht_proto::{Reply, ReplyError};
 pub use error::{Cause, Error, Result};
 pub use node::Node;
-pub use options::{Exists, Expiry, ExpireIf, ScanOptions, SetOptions};
+pub use options::{Exists, ExpireIf, Expiry, ScanOptions, SetOptions};
 pub use pipeline::Pipeline;
 pub use url::{Credentials, PORT, Target};
 pub use value::FromReply;

@@ -48,7 +48,11 @@ impl Node {
     pub fn new(address: &str, credentials: Option<Credentials>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let address: Arc<str> = address.into();
-        tokio::spawn(connection::serve(Arc::clone(&address), credentials, receiver));
+        tokio::spawn(connection::serve(
+            Arc::clone(&address),
+            credentials,
+            receiver,
+        ));
         Self {
             address,
             requests: sender,

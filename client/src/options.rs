@@ -122,7 +122,10 @@ mod tests {
         check(&set(None, Some(Expiry::AtMillis(3))), "PXAT 3");
         check(&ExpireIf::Longer, "GT");
         let pattern = Some("user:*".to_owned());
-        let scan = ScanOptions { pattern, count: Some(100) };
+        let scan = ScanOptions {
+            pattern,
+            count: Some(100),
+        };
         check(&scan, "MATCH user:* COUNT 100");
         check(&ScanOptions::default(), "");
     }

@@ -76,7 +76,13 @@ fn range_of(range: &Reply, asked: &str) -> Option<(usize, usize, String)> {
     let Reply::Array(parts) = range else {
         return None;
     };
-    let [Reply::Int(first), Reply::Int(last), Reply::Array(leader), ..] = parts.as_slice() else {
+    let [
+        Reply::Int(first),
+        Reply::Int(last),
+        Reply::Array(leader),
+        ..,
+    ] = parts.as_slice()
+    else {
         return None;
     };
     let [host, Reply::Int(port), ..] = leader.as_slice() else {
@@ -91,7 +97,11 @@ fn range_of(range: &Reply, asked: &str) -> Option<(usize, usize, String)> {
     } else {
         format!("{host}:{port}")
     };
-    Some((usize::try_from(*first).ok()?, usize::try_from(*last).ok()?, leader))
+    Some((
+        usize::try_from(*first).ok()?,
+        usize::try_from(*last).ok()?,
+        leader,
+    ))
 }
 
 #[cfg(test)]
@@ -101,7 +111,11 @@ pub mod tests {
     /// The answer to CLUSTER SLOTS of a cluster that has these ranges.
     pub fn slots_reply(ranges: &[(u16, u16, &str, u16)]) -> Reply {
         let entry = |(first, last, host, port): &(u16, u16, &str, u16)| {
-            let node = vec![Reply::bulk(host), Reply::Int((*port).into()), Reply::bulk("id")];
+            let node = vec![
+                Reply::bulk(host),
+                Reply::Int((*port).into()),
+                Reply::bulk("id"),
+            ];
             Reply::Array(vec![
                 Reply::Int((*first).into()),
                 Reply::Int((*last).into()),
@@ -117,7 +131,11 @@ pub mod tests {
 
     #[test]
     fn slots_have_leaders() {
-        let reply = slots_reply(&[(0, 99, "a", 1), (100, 16000, "::1", 2), (16001, 16382, "", 3)]);
+        let reply = slots_reply(&[
+            (0, 99, "a", 1),
+            (100, 16000, "::1", 2),
+            (16001, 16382, "", 3),
+        ]);
         let routes = Routes::from_reply(&reply, "seed:7400").unwrap();
         let check = |slot, expect| assert_eq!(leader(&routes, slot), expect, "{slot}");
         check(0, Some("a:1"));
@@ -150,7 +168,9 @@ pub mod tests {
 
     #[test]
     fn a_redirection_moves_one_slot() {
-        let routes = Routes::default().with_leader(7, "a:1").with_leader(8, "b:1");
+        let routes = Routes::default()
+            .with_leader(7, "a:1")
+            .with_leader(8, "b:1");
         let routes = routes.with_leader(7, "b:1");
         assert_eq!(leader(&routes, 7), Some("b:1"));
         assert_eq!(leader(&routes, 8), Some("b:1"));

@@ -138,8 +138,21 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         for text in [
-            "", "a,,b", "h:0", "h:x", "h:65536", ":1", "::1", "http://h", "h/1", "me@h", ":@h",
-            "dht://:%zz@h", "dht://:%f@h", "dht://:%ff@h", "[]:1",
+            "",
+            "a,,b",
+            "h:0",
+            "h:x",
+            "h:65536",
+            ":1",
+            "::1",
+            "http://h",
+            "h/1",
+            "me@h",
+            ":@h",
+            "dht://:%zz@h",
+            "dht://:%f@h",
+            "dht://:%ff@h",
+            "[]:1",
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }

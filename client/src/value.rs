@@ -194,7 +194,10 @@ impl<A: FromReply, B: FromReply> FromReply for (A, B) {
     }
 
     fn from_map(pairs: Vec<(Reply, Reply)>) -> Result<Vec<Self>> {
-        pairs.into_iter().map(|(first, second)| pair(first, second)).collect()
+        pairs
+            .into_iter()
+            .map(|(first, second)| pair(first, second))
+            .collect()
     }
 }
 

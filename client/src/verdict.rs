@@ -129,7 +129,11 @@ mod tests {
         let error = |text| Fate::Answered(Reply::Error(refused(text)));
         let cluster = |text| Cause::Cluster(refused(text));
 
-        check(Fate::Answered(Reply::Nil), false, Verdict::Final(Ok(Reply::Nil)));
+        check(
+            Fate::Answered(Reply::Nil),
+            false,
+            Verdict::Final(Ok(Reply::Nil)),
+        );
         check(
             error("ERR syntax error"),
             true,
@@ -137,7 +141,11 @@ mod tests {
         );
         let again = Verdict::Again(Error::NotDone(broken()), Turn::Elsewhere);
         check(Fate::NotSent(broken()), false, again);
-        check(Fate::Lost(broken()), false, Verdict::Final(Err(Error::Unknown(broken()))));
+        check(
+            Fate::Lost(broken()),
+            false,
+            Verdict::Final(Err(Error::Unknown(broken()))),
+        );
         let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
         check(Fate::Lost(broken()), true, again);
         check(
@@ -150,8 +158,16 @@ mod tests {
             check(error(text), false, again);
         }
         let unknown = Error::Unknown(cluster("UNKNOWN lost"));
-        check(error("UNKNOWN lost"), false, Verdict::Final(Err(unknown.clone())));
-        check(error("UNKNOWN lost"), true, Verdict::Again(unknown, Turn::Later));
+        check(
+            error("UNKNOWN lost"),
+            false,
+            Verdict::Final(Err(unknown.clone())),
+        );
+        check(
+            error("UNKNOWN lost"),
+            true,
+            Verdict::Again(unknown, Turn::Later),
+        );
         let turn = Turn::Moved {
             slot: 77,
             to: "b:8400".to_owned(),
@@ -173,6 +189,14 @@ mod tests {
             assert_eq!(pauses, expect_ms.map(u128::from));
         };
         check(0, [5, 10, 20, 20]);
-        check(u64::MAX - 3, [5 + (u64::MAX - 3) % 6, 10 + (u64::MAX - 3) % 11, 20 + (u64::MAX - 3) % 21, 20 + (u64::MAX - 3) % 21]);
+        check(
+            u64::MAX - 3,
+            [
+                5 + (u64::MAX - 3) % 6,
+                10 + (u64::MAX - 3) % 11,
+                20 + (u64::MAX - 3) % 21,
+                20 + (u64::MAX - 3) % 21,
+            ],
+        );
     }
 }

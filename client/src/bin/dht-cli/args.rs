@@ -50,7 +50,11 @@ struct Options {
     #[arg(long, action = clap::ArgAction::Version)]
     version: Option<bool>,
     /// The command and its arguments
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "COMMAND")]
+    #[arg(
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "COMMAND"
+    )]
     words: Vec<OsString>,
 }
 
@@ -88,12 +92,17 @@ pub fn parse(
         _ if terminal => Form::Human,
         _ => Form::Raw,
     };
-    let target = target(&options, env)
-        .map_err(|why| clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n")))?;
+    let target = target(&options, env).map_err(|why| {
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n"))
+    })?;
     Ok(Settings {
         target,
         form,
-        words: options.words.into_iter().map(OsStringExt::into_vec).collect(),
+        words: options
+            .words
+            .into_iter()
+            .map(OsStringExt::into_vec)
+            .collect(),
     })
 }
 
@@ -106,17 +115,27 @@ fn target(
     let text = if options.host.is_some() || options.port.is_some() {
         let host = options.host.as_deref().unwrap_or("127.0.0.1");
         let port = options.port.unwrap_or(dht_client::PORT);
-        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+        if host.contains(':') {
+            format!("[{host}]:{port}")
+        } else {
+            format!("{host}:{port}")
+        }
     } else {
         let url = options.url.clone().or_else(|| env("DHT_URL"));
         url.unwrap_or_else(|| "127.0.0.1".to_owned())
     };
     let mut target: Target = text.parse()?;
     if let Some(password) = options.password.clone() {
-        target.credentials = Some(Credentials { user: None, password });
+        target.credentials = Some(Credentials {
+            user: None,
+            password,
+        });
     } else if target.credentials.is_none() {
         let password = env("DHT_PASSWORD").or_else(|| env("REDISCLI_AUTH"));
-        target.credentials = password.map(|password| Credentials { user: None, password });
+        target.credentials = password.map(|password| Credentials {
+            user: None,
+            password,
+        });
     }
     if let (Some(user), Some(credentials)) = (&options.user, &mut target.credentials) {
         credentials.user = Some(user.clone());
@@ -149,10 +168,25 @@ mod tests {
         check("-p 7401", &[], "127.0.0.1:7401", None);
         check("-h ::1", &[], "[::1]:7400", None);
         check("-h a -p 1 -a x", &[("DHT_PASSWORD", "y")], "a:1", Some("x"));
-        check("", &[("DHT_URL", "b:2"), ("REDISCLI_AUTH", "z")], "b:2", Some("z"));
+        check(
+            "",
+            &[("DHT_URL", "b:2"), ("REDISCLI_AUTH", "z")],
+            "b:2",
+            Some("z"),
+        );
         check("-p 3", &[("DHT_URL", "dht://:q@b:2")], "127.0.0.1:3", None);
-        check("--url dht://:q@b", &[("DHT_PASSWORD", "y")], "b:7400", Some("q"));
-        check("", &[("DHT_PASSWORD", "y"), ("REDISCLI_AUTH", "z")], "127.0.0.1:7400", Some("y"));
+        check(
+            "--url dht://:q@b",
+            &[("DHT_PASSWORD", "y")],
+            "b:7400",
+            Some("q"),
+        );
+        check(
+            "",
+            &[("DHT_PASSWORD", "y"), ("REDISCLI_AUTH", "z")],
+            "127.0.0.1:7400",
+            Some("y"),
+        );
         check("", &[("DHT_PASSWORD", "")], "127.0.0.1:7400", None);
     }
 
@@ -167,7 +201,11 @@ mod tests {
         check("get k", Form::Human, &["get", "k"]);
         check("--json get k", Form::Json, &["get", "k"]);
         check("--raw incrby k -5", Form::Raw, &["incrby", "k", "-5"]);
-        check("set k -h --json", Form::Human, &["set", "k", "-h", "--json"]);
+        check(
+            "set k -h --json",
+            Form::Human,
+            &["set", "k", "-h", "--json"],
+        );
         check("--no-raw", Form::Human, &[]);
     }
 

@@ -69,9 +69,17 @@ mod tests {
             }
         };
         check("", &["help @<group>"], &[]);
-        check("hget", &["\n  HGET key field\n", "group: hash"], &["HGETALL"]);
+        check(
+            "hget",
+            &["\n  HGET key field\n", "group: hash"],
+            &["HGETALL"],
+        );
         check("@hash", &["\n  HSET ", "\n  HGETALL "], &["\n  GET "]);
-        check("client", &["\n  CLIENT ID\n", "\n  CLIENT SETNAME "], &["PING"]);
+        check(
+            "client",
+            &["\n  CLIENT ID\n", "\n  CLIENT SETNAME "],
+            &["PING"],
+        );
         check("Client SetName", &["connection-name"], &["CLIENT ID"]);
         assert_eq!(help("no-such"), None);
         assert_eq!(help("@no-such"), None);
@@ -80,7 +88,11 @@ mod tests {
     #[test]
     fn every_group_is_named_in_the_general_help() {
         for spec in TABLE {
-            assert!(GENERAL.contains(&format!("@{}", group_of(spec))), "{}", spec.name);
+            assert!(
+                GENERAL.contains(&format!("@{}", group_of(spec))),
+                "{}",
+                spec.name
+            );
         }
     }
 }

@@ -47,9 +47,16 @@ fn main() -> ExitCode {
 }
 
 fn run(settings: Settings) -> io::Result<Outcome> {
-    let Settings { target, form, words } = settings;
+    let Settings {
+        target,
+        form,
+        words,
+    } = settings;
     // The worker keeps watching the connection while the prompt waits for a line.
-    let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()?;
     let enter = runtime.enter();
     let mut session = Session::new(target);
     drop(enter);
@@ -105,8 +112,10 @@ fn one(
 
 /// What there is to be written about a command, be it one of ours or one for the node.
 async fn answer(session: &mut Session, form: Form, words: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
-    let text: Vec<String> =
-        words.iter().map(|word| String::from_utf8_lossy(word).to_ascii_lowercase()).collect();
+    let text: Vec<String> = words
+        .iter()
+        .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
+        .collect();
     let text: Vec<&str> = text.iter().map(String::as_str).collect();
     match text.as_slice() {
         ["help", topic @ ..] => {
@@ -125,7 +134,10 @@ async fn answer(session: &mut Session, form: Form, words: Vec<Vec<u8>>) -> Resul
 /// What an error means for the process, and what is said of it.
 fn told(error: &Error, form: Form) -> (Outcome, Vec<u8>) {
     if let Some(reply) = error.reply() {
-        return (Outcome::ErrorReply, shown(&Reply::Error(reply.clone()), form));
+        return (
+            Outcome::ErrorReply,
+            shown(&Reply::Error(reply.clone()), form),
+        );
     }
     let mut text = format!("{error}\n");
     if error.is_unreachable() {

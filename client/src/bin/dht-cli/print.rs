@@ -51,7 +51,11 @@ fn human(reply: &Reply, indent: &str, out: &mut String) {
             Ok(())
         }
         Reply::Map(pairs) => {
-            human_list(pairs.iter().flat_map(|(key, value)| [key, value]), indent, out);
+            human_list(
+                pairs.iter().flat_map(|(key, value)| [key, value]),
+                indent,
+                out,
+            );
             Ok(())
         }
     };
@@ -63,11 +67,7 @@ fn write_text(out: &mut String, text: &str) -> std::fmt::Result {
     write!(out, "{text}{end}")
 }
 
-fn human_list<'a>(
-    items: impl Iterator<Item = &'a Reply> + Clone,
-    indent: &str,
-    out: &mut String,
-) {
+fn human_list<'a>(items: impl Iterator<Item = &'a Reply> + Clone, indent: &str, out: &mut String) {
     let count = items.clone().count();
     if count == 0 {
         out.push_str("(empty array)\n");
@@ -139,7 +139,9 @@ fn json(reply: &Reply) -> Value {
         Reply::Double(number) if number.is_finite() => (*number).into(),
         Reply::Double(number) => number.to_string().into(),
         Reply::Nil => Value::Null,
-        Reply::Error(error) => Map::from_iter([("error".to_owned(), error.to_string().into())]).into(),
+        Reply::Error(error) => {
+            Map::from_iter([("error".to_owned(), error.to_string().into())]).into()
+        }
         Reply::Array(items) | Reply::Set(items) => items.iter().map(json).collect(),
         Reply::Map(pairs) => {
             let member = |(key, value): &(Reply, Reply)| (json_name(key), json(value));
@@ -179,7 +181,12 @@ mod tests {
         check(Reply::Status("PONG".into()), "PONG", "PONG", "\"PONG\"");
         check(Reply::Int(-1), "(integer) -1", "-1", "-1");
         check(Reply::bulk("a\"b"), r#""a\"b""#, "a\"b", r#""a\"b""#);
-        check(Reply::bulk("\n\x07\u{e4}"), r#""\n\a\xc3\xa4""#, "\n\x07\u{e4}", "\"\\n\\u0007\u{e4}\"");
+        check(
+            Reply::bulk("\n\x07\u{e4}"),
+            r#""\n\a\xc3\xa4""#,
+            "\n\x07\u{e4}",
+            "\"\\n\\u0007\u{e4}\"",
+        );
         check(Reply::Nil, "(nil)", "", "null");
         check(Reply::Double(3.5), "\"3.5\"", "3.5", "3.5");
         check(Reply::Double(f64::INFINITY), "\"inf\"", "inf", "\"inf\"");
@@ -200,7 +207,11 @@ mod tests {
             r#"{"name":"Alice"}"#,
         );
         check(
-            Reply::Array(vec![Reply::bulk("0"), Reply::Array(alice().into()), Reply::Nil]),
+            Reply::Array(vec![
+                Reply::bulk("0"),
+                Reply::Array(alice().into()),
+                Reply::Nil,
+            ]),
             "1) \"0\"\n2) 1) \"name\"\n   2) \"Alice\"\n3) (nil)",
             "0\nname\nAlice\n",
             r#"["0",["name","Alice"],null]"#,
@@ -213,7 +224,10 @@ mod tests {
     fn numbers_of_a_long_list_are_aligned() {
         let list = Reply::Array(vec![Reply::Array(vec![Reply::Nil; 2]); 10]);
         let text = String::from_utf8(shown(&list, Form::Human)).unwrap();
-        assert!(text.starts_with(" 1) 1) (nil)\n    2) (nil)\n 2) 1)"), "{text}");
+        assert!(
+            text.starts_with(" 1) 1) (nil)\n    2) (nil)\n 2) 1)"),
+            "{text}"
+        );
         assert!(text.ends_with("10) 1) (nil)\n    2) (nil)\n"), "{text}");
     }
 

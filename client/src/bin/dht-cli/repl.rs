@@ -47,7 +47,11 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
     }
     let mut connected = execute(runtime, &mut session, form, vec![b"PING".to_vec()], false)?;
     loop {
-        let prompt = if connected { format!("{}> ", session.address()) } else { "not connected> ".to_owned() };
+        let prompt = if connected {
+            format!("{}> ", session.address())
+        } else {
+            "not connected> ".to_owned()
+        };
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -82,7 +86,10 @@ fn understood(line: &str) -> Line {
     if times.is_some() {
         words.remove(0);
     }
-    let text: Vec<Cow<'_, str>> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+    let text: Vec<Cow<'_, str>> = words
+        .iter()
+        .map(|word| String::from_utf8_lossy(word))
+        .collect();
     let text: Vec<&str> = text.iter().map(AsRef::as_ref).collect();
     match text.as_slice() {
         [] => Line::Nothing,
@@ -132,7 +139,10 @@ fn execute(
             let (outcome, text) = told(&error, form);
             (outcome == Outcome::ErrorReply, text)
         }
-        None => (true, b"not waited for; it may or may not have been done\n".to_vec()),
+        None => (
+            true,
+            b"not waited for; it may or may not have been done\n".to_vec(),
+        ),
     };
     let mut out = io::stdout().lock();
     out.write_all(&text)?;
@@ -162,7 +172,8 @@ fn remember(editor: &mut Editor<Typist, FileHistory>, file: Option<&PathBuf>, li
 
 /// AUTH, and HELLO with its AUTH option.
 fn has_password(line: &str) -> bool {
-    line.split_whitespace().any(|word| is(word.trim_matches(['"', '\'']), "auth"))
+    line.split_whitespace()
+        .any(|word| is(word.trim_matches(['"', '\'']), "auth"))
 }
 
 fn editor() -> rustyline::Result<Editor<Typist, FileHistory>> {
@@ -197,7 +208,10 @@ impl Hinter for Typist {
     type Hint = Missing;
 
     fn hint(&self, line: &str, pos: usize, _: &Context<'_>) -> Option<Missing> {
-        (pos == line.len()).then(|| typing::hint(line)).flatten().map(Missing)
+        (pos == line.len())
+            .then(|| typing::hint(line))
+            .flatten()
+            .map(Missing)
     }
 }
 
@@ -228,7 +242,10 @@ mod tests {
     fn lines_are_understood() {
         let check = |line: &str, expect: Line| assert_eq!(understood(line), expect, "{line}");
         let command = |words: &[&str], times| {
-            Line::Command(words.iter().map(|word| word.as_bytes().to_vec()).collect(), times)
+            Line::Command(
+                words.iter().map(|word| word.as_bytes().to_vec()).collect(),
+                times,
+            )
         };
         check("", Line::Nothing);
         check("  Quit ", Line::Quit);

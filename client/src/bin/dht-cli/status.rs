@@ -51,7 +51,11 @@ fn row(line: &str) -> Option<Row> {
     let epoch = words.nth(3)?.parse().ok()?;
     let slots = words.skip(1).map(slots_in).sum();
     let host = redirect.rsplit_once(':')?.0;
-    let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     Some(Row {
         id: id.to_owned(),
         address: format!("{host}:{port}"),
@@ -99,7 +103,8 @@ impl Row {
             self.address.clone(),
             self.state.to_owned(),
             format!("{} ({share:.1} %)", self.slots),
-            self.keys.map_or_else(|| "-".to_owned(), |keys| keys.to_string()),
+            self.keys
+                .map_or_else(|| "-".to_owned(), |keys| keys.to_string()),
             self.epoch.to_string(),
         ]
     }
@@ -111,19 +116,32 @@ impl Row {
             ("state", Reply::bulk(self.state)),
             ("slots", Reply::Int(self.slots.into())),
             ("keys", self.keys.map_or(Reply::Nil, Reply::Int)),
-            ("epoch", Reply::Int(i64::try_from(self.epoch).unwrap_or(i64::MAX))),
+            (
+                "epoch",
+                Reply::Int(i64::try_from(self.epoch).unwrap_or(i64::MAX)),
+            ),
         ];
-        Reply::Map(members.map(|(name, value)| (Reply::bulk(name), value)).into())
+        Reply::Map(
+            members
+                .map(|(name, value)| (Reply::bulk(name), value))
+                .into(),
+        )
     }
 }
 
 fn table(rows: &[Row]) -> String {
     let head = ["NODE", "ADDRESS", "STATE", "SLOTS LED", "KEYS", "EPOCH"].map(str::to_owned);
-    let lines: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(Row::cells)).collect();
+    let lines: Vec<[String; 6]> = std::iter::once(head)
+        .chain(rows.iter().map(Row::cells))
+        .collect();
     let mut text = String::new();
     for line in &lines {
         for (column, cell) in line.iter().enumerate() {
-            let width = lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+            let width = lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0);
             text.push_str(&format!("{cell:<width$}  "));
         }
         text.truncate(text.trim_end().len());
@@ -134,9 +152,16 @@ fn table(rows: &[Row]) -> String {
 
 fn summary(rows: &[Row]) -> String {
     let up = rows.iter().filter(|row| row.state == "up");
-    let (count, served) = (up.clone().count(), up.clone().map(|row| row.slots).sum::<u32>());
+    let (count, served) = (
+        up.clone().count(),
+        up.clone().map(|row| row.slots).sum::<u32>(),
+    );
     let keys: i64 = rows.iter().filter_map(|row| row.keys).sum();
-    let verdict = if served == u32::from(SLOTS) { "ok" } else { "degraded" };
+    let verdict = if served == u32::from(SLOTS) {
+        "ok"
+    } else {
+        "degraded"
+    };
     format!(
         "{verdict}: {count} of {} nodes up, {served} of {SLOTS} slots served, {keys} keys",
         rows.len()

@@ -11,7 +11,10 @@ const OWN: [&str; 6] = ["HELP", "QUIT", "EXIT", "CLEAR", "CONNECT", "CLUSTER STA
 pub fn completions(line: &str) -> (usize, Vec<String>) {
     let start = line.rfind(' ').map_or(0, |blank| blank + 1);
     let (before, typed) = line.split_at(start);
-    let words: Vec<String> = before.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let words: Vec<String> = before
+        .split_whitespace()
+        .map(str::to_ascii_uppercase)
+        .collect();
     let mut found = match words.as_slice() {
         [help, topic @ ..] if help == "HELP" => topics(&topic.join(" ")),
         words => [names(&words.join(" ")), options(words)].concat(),
@@ -21,7 +24,13 @@ pub fn completions(line: &str) -> (usize, Vec<String>) {
     let prefix = typed.to_ascii_uppercase();
     found.retain(|word| word.starts_with(&prefix));
     let lower = !typed.chars().any(|c| c.is_ascii_uppercase());
-    let in_case = |word: &str| if lower { word.to_ascii_lowercase() } else { word.to_owned() };
+    let in_case = |word: &str| {
+        if lower {
+            word.to_ascii_lowercase()
+        } else {
+            word.to_owned()
+        }
+    };
     (start, found.into_iter().map(in_case).collect())
 }
 
@@ -30,14 +39,25 @@ fn names(before: &str) -> Vec<&'static str> {
     let all = TABLE.iter().map(|spec| spec.name).chain(OWN);
     let next = |name: &'static str| {
         let rest = name.strip_prefix(before)?;
-        let rest = if before.is_empty() { rest } else { rest.strip_prefix(' ')? };
+        let rest = if before.is_empty() {
+            rest
+        } else {
+            rest.strip_prefix(' ')?
+        };
         rest.split(' ').next()
     };
     all.filter_map(next).collect()
 }
 
 fn topics(before: &str) -> Vec<&'static str> {
-    const GROUPS: [&str; 6] = ["@CONNECTION", "@SERVER", "@GENERIC", "@STRING", "@HASH", "@CLUSTER"];
+    const GROUPS: [&str; 6] = [
+        "@CONNECTION",
+        "@SERVER",
+        "@GENERIC",
+        "@STRING",
+        "@HASH",
+        "@CLUSTER",
+    ];
     let mut topics = names(before);
     if before.is_empty() {
         topics.extend(GROUPS);
@@ -69,7 +89,10 @@ fn command(words: &[String]) -> Option<CommandId> {
 
 /// The part of the syntax that is still to be typed, with the blank that it needs before it.
 pub fn hint(line: &str) -> Option<String> {
-    let words: Vec<String> = line.split_whitespace().map(str::to_ascii_uppercase).collect();
+    let words: Vec<String> = line
+        .split_whitespace()
+        .map(str::to_ascii_uppercase)
+        .collect();
     let id = command(&words)?;
     let missing = missing(id.schema(), &words[id.words()..]);
     if missing.is_empty() {
@@ -80,17 +103,27 @@ pub fn hint(line: &str) -> Option<String> {
 }
 
 fn missing(schema: &Schema, mut words: &[String]) -> String {
-    let (options, required): (Vec<&Argument>, Vec<&Argument>) =
-        schema.arguments.iter().partition(|argument| argument.optional);
-    let mut parts: Vec<String> =
-        required.into_iter().map(|argument| rest_of(argument, &mut words)).collect();
+    let (options, required): (Vec<&Argument>, Vec<&Argument>) = schema
+        .arguments
+        .iter()
+        .partition(|argument| argument.optional);
+    let mut parts: Vec<String> = required
+        .into_iter()
+        .map(|argument| rest_of(argument, &mut words))
+        .collect();
     let mut left = options;
     while let Some(first) = words.first() {
         let found = left.iter().position(|option| begins_with(option, first));
         // A value without a token before it is known by its place only; a word that fits nowhere is passed over.
-        match found.or_else(|| left.iter().position(|option| token_of(&option.shape).is_none())) {
+        match found.or_else(|| {
+            left.iter()
+                .position(|option| token_of(&option.shape).is_none())
+        }) {
             Some(index) => {
-                let option = Argument { optional: false, ..left.remove(index).clone() };
+                let option = Argument {
+                    optional: false,
+                    ..left.remove(index).clone()
+                };
                 parts.push(rest_of(&option, &mut words));
             }
             None => words = &words[1..],
@@ -116,11 +149,15 @@ fn rest_of(argument: &Argument, words: &mut &[String]) -> String {
         }
         Shape::Block(parts) => {
             let rest = parts.iter().map(|part| rest_of(part, words));
-            rest.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+            rest.filter(|part| !part.is_empty())
+                .collect::<Vec<_>>()
+                .join(" ")
         }
         Shape::Choice(choices) => {
             let chosen = choices.iter().find(|choice| begins_with(choice, first));
-            chosen.or(choices.first()).map_or_else(String::new, |choice| rest_of(choice, words))
+            chosen
+                .or(choices.first())
+                .map_or_else(String::new, |choice| rest_of(choice, words))
         }
     }
 }
@@ -166,7 +203,11 @@ mod tests {
     #[test]
     fn names_and_options_are_completed() {
         let check = |line: &str, start: usize, expect: &[&str]| {
-            assert_eq!(completions(line), (start, expect.iter().map(|word| (*word).into()).collect()), "{line}");
+            assert_eq!(
+                completions(line),
+                (start, expect.iter().map(|word| (*word).into()).collect()),
+                "{line}"
+            );
         };
         check("hset", 0, &["hset", "hsetnx"]);
         check("HSETN", 0, &["HSETNX"]);
@@ -195,14 +236,20 @@ mod tests {
         check("hset k f v g ", "value [field value ...]");
         check("get k", "");
         check("del a b ", "[key ...]");
-        check("set k v nx ", "[GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]");
+        check(
+            "set k v nx ",
+            "[GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+        );
         check("set k v ex ", "seconds [NX | XX] [GET]");
         check("expire k 5 gt", "");
         check("ping", " [message]");
         check("ping hello", "");
         check("hscan k 0 count ", "count [MATCH pattern]");
         check("client setname ", "connection-name");
-        check("client list id 1 ", "[client-id ...] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>]");
+        check(
+            "client list id 1 ",
+            "[client-id ...] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>]",
+        );
         check("no-such", "");
     }
 }
