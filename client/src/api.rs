@@ -37,7 +37,6 @@ macro_rules! commands {
 
         impl Pipeline<'_> {
             $($(#[$doc])*
-            #[must_use]
             pub fn $name(self, $($param: $type),*) -> Self {
                 self.command(command!($($word),+))
             })*

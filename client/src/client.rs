@@ -116,7 +116,6 @@ impl Client {
     }
 
     /// Begins a pipeline: commands that are sent together.
-    #[must_use]
     pub const fn pipeline(&self) -> Pipeline<'_> {
         Pipeline::new(self)
     }

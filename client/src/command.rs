@@ -206,9 +206,10 @@ mod tests {
             assert_eq!(words(&command), ["HSET", "a", "1", "b", "2"]);
         };
         let array = [("a", 1), ("b", 2)];
+        let slice: &[(&str, i32)] = &array;
         let map: BTreeMap<&str, i64> = [("a", 1), ("b", 2)].into();
         check(&|command| Pairs::append_to(array, command));
-        check(&|command| Pairs::append_to(&array, command));
+        check(&|command| Pairs::append_to(slice, command));
         check(&|command| Pairs::append_to(array.to_vec(), command));
         check(&|command| Pairs::append_to(&map, command));
     }

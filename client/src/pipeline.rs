@@ -10,7 +10,7 @@ use crate::error::Result;
 ///
 /// A pipeline is not atomic. Commands on keys of one slot are executed in their order, except that one which the
 /// cluster could not execute at that moment is sent again after the others.
-#[must_use]
+#[must_use = "a pipeline does nothing until it is sent"]
 pub struct Pipeline<'a> {
     client: &'a Client,
     commands: Vec<Command>,

@@ -222,9 +222,12 @@ where
 mod tests {
     use super::*;
 
-    fn check<T: FromReply + PartialEq + std::fmt::Debug>(reply: Reply, expect: Option<T>) {
+    fn check<T: FromReply + PartialEq + std::fmt::Debug>(
+        reply: Reply,
+        expect: impl Into<Option<T>>,
+    ) {
         let shown = format!("{reply:?}");
-        assert_eq!(T::from_reply(reply).ok(), expect, "{shown}");
+        assert_eq!(T::from_reply(reply).ok(), expect.into(), "{shown}");
     }
 
     fn bulks(words: &[&str]) -> Vec<Reply> {

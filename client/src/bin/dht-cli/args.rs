@@ -50,11 +50,7 @@ struct Options {
     #[arg(long, action = clap::ArgAction::Version)]
     version: Option<bool>,
     /// The command and its arguments
-    #[arg(
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "COMMAND"
-    )]
+    #[arg(trailing_var_arg = true, value_name = "COMMAND")]
     words: Vec<OsString>,
 }
 
