@@ -61,6 +61,8 @@ mod node;
 mod options;
 mod pipeline;
 mod routes;
+#[cfg(test)]
+mod testing;
 mod url;
 mod value;
 mod verdict;

@@ -222,12 +222,9 @@ where
 mod tests {
     use super::*;
 
-    fn check<T: FromReply + PartialEq + std::fmt::Debug>(
-        reply: Reply,
-        expect: impl Into<Option<T>>,
-    ) {
+    fn check<T: FromReply + PartialEq + std::fmt::Debug>(reply: Reply, expect: &Option<T>) {
         let shown = format!("{reply:?}");
-        assert_eq!(T::from_reply(reply).ok(), expect.into(), "{shown}");
+        assert_eq!(T::from_reply(reply).ok(), *expect, "{shown}");
     }
 
     fn bulks(words: &[&str]) -> Vec<Reply> {
@@ -236,40 +233,40 @@ mod tests {
 
     #[test]
     fn single_values() {
-        check(Reply::Ok, Some(()));
-        check::<()>(Reply::Nil, None);
-        check(Reply::Int(-3), Some(-3_i64));
-        check::<u64>(Reply::Int(-3), None);
-        check(Reply::bulk("17"), Some(17_u64));
-        check(Reply::bulk("10.5"), Some(10.5));
-        check::<f64>(Reply::bulk("ten"), None);
-        check(Reply::Int(1), Some(true));
-        check(Reply::Nil, Some(false));
-        check::<bool>(Reply::Int(2), None);
-        check(Reply::bulk("v"), Some(Bytes::from_static(b"v")));
-        check(Reply::Status("hash".into()), Some("hash".to_owned()));
-        check::<String>(Reply::bulk([0xff]), None);
-        check(Reply::Nil, Some(None::<Bytes>));
-        check::<Option<i64>>(Reply::bulk("x"), None);
+        check(Reply::Ok, &Some(()));
+        check::<()>(Reply::Nil, &None);
+        check(Reply::Int(-3), &Some(-3_i64));
+        check::<u64>(Reply::Int(-3), &None);
+        check(Reply::bulk("17"), &Some(17_u64));
+        check(Reply::bulk("10.5"), &Some(10.5));
+        check::<f64>(Reply::bulk("ten"), &None);
+        check(Reply::Int(1), &Some(true));
+        check(Reply::Nil, &Some(false));
+        check::<bool>(Reply::Int(2), &None);
+        check(Reply::bulk("v"), &Some(Bytes::from_static(b"v")));
+        check(Reply::Status("hash".into()), &Some("hash".to_owned()));
+        check::<String>(Reply::bulk([0xff]), &None);
+        check(Reply::Nil, &Some(None::<Bytes>));
+        check::<Option<i64>>(Reply::bulk("x"), &None);
     }
 
     #[test]
     fn lists_and_pairs() {
         let alice = || ("name".to_owned(), "Alice".to_owned());
         let flat = bulks(&["name", "Alice"]);
-        check(Reply::Array(flat.clone()), Some(vec![alice()]));
-        check(Reply::Array(flat.clone()), Some(alice()));
+        check(Reply::Array(flat.clone()), &Some(vec![alice()]));
+        check(Reply::Array(flat.clone()), &Some(alice()));
         check(
             Reply::Map(vec![(Reply::bulk("name"), Reply::bulk("Alice"))]),
-            Some(vec![alice()]),
+            &Some(vec![alice()]),
         );
-        check::<Vec<(String, String)>>(Reply::Array(bulks(&["name"])), None);
-        check::<HashMap<String, String>>(Reply::Array(flat.clone()), Some([alice()].into()));
+        check::<Vec<(String, String)>>(Reply::Array(bulks(&["name"])), &None);
+        check::<HashMap<String, String>>(Reply::Array(flat.clone()), &Some([alice()].into()));
         let page = Reply::Array(vec![Reply::bulk("0"), Reply::Array(flat)]);
-        check(page, Some((0_u64, vec![alice()])));
+        check(page, &Some((0_u64, vec![alice()])));
         check(
             Reply::Array(vec![Reply::Nil, Reply::bulk("x")]),
-            Some(vec![None, Some("x".to_owned())]),
+            &Some(vec![None, Some("x".to_owned())]),
         );
     }
 }
