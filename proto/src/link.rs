@@ -1,7 +1,8 @@
-//! The requests of one multiplexed link between two processes: which wait, which were sent, and what became of them.
+//! The requests of one multiplexed link between two processes: which wait, which were sent, and
+//! what became of them.
 //!
-//! Used by a node for its links to others and by the client library. Performs no I/O and reads no clock: its owner
-//! writes what [`Link::transmit`] appends and reports what arrives.
+//! Used by a node for its links to others and by the client library. Performs no I/O and reads no
+//! clock: its owner writes what [`Link::transmit`] appends and reports what arrives.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -86,8 +87,9 @@ impl<T> Link<T> {
         Ok(())
     }
 
-    /// Appends queued requests as frames, in order, until `out` holds `enough` bytes. From here on they count as sent:
-    /// call this only when everything appended before has been written, and with a moderate number.
+    /// Appends queued requests as frames, in order, until `out` holds `enough` bytes. From here on
+    /// they count as sent: call this only when everything appended before has been written, and
+    /// with a moderate number.
     pub fn transmit(&mut self, now_mono_ms: u64, enough: usize, out: &mut BytesMut) {
         while out.len() < enough {
             let Some(Queued { argv, pending }) = self.queued.pop_front() else {
@@ -102,7 +104,8 @@ impl<T> Link<T> {
         }
     }
 
-    /// Takes the ticket of the request that a response answers; nothing when it was given up before.
+    /// Takes the ticket of the request that a response answers; nothing when it was given up
+    /// before.
     pub fn answered(&mut self, id: u64) -> Option<T> {
         self.sent.remove(&id).map(|sent| sent.ticket)
     }

@@ -1,5 +1,5 @@
-//! The handshake of a link between two nodes: both prove that they know the cluster's secret, then each says who it
-//! is. Fresh random nonces are handed in; nothing here waits or sends.
+//! The handshake of a link between two nodes: both prove that they know the cluster's secret, then
+//! each says who it is. Fresh random nonces are handed in; nothing here waits or sends.
 //!
 //! ```text
 //! dialer                                acceptor
@@ -13,9 +13,10 @@
 //!    |<-------------------------------------|
 //! ```
 //!
-//! A proof is HMAC-SHA256, with the secret as its key, over a label of the role, the dialer's nonce and the
-//! acceptor's. The label makes it useless for the other role, the nonces on any other connection. A hello is
-//! sent only after the other side's proof was checked. What follows is neither encrypted nor signed.
+//! A proof is HMAC-SHA256, with the secret as its key, over a label of the role, the dialer's nonce
+//! and the acceptor's. The label makes it useless for the other role, the nonces on any other
+//! connection. A hello is sent only after the other side's proof was checked. What follows is
+//! neither encrypted nor signed.
 
 use std::fmt;
 
@@ -370,8 +371,8 @@ mod tests {
 
     #[test]
     fn our_own_words_prove_nothing_to_us() {
-        // Someone without the secret sends a dialer's challenge to an acceptor of the cluster and passes the
-        // acceptor's proof off as a dialer's.
+        // Someone without the secret sends a dialer's challenge to an acceptor of the cluster and
+        // passes the acceptor's proof off as a dialer's.
         let (victim, mut oracle) = (dialer("secret"), acceptor("secret", 2));
         let mut target = acceptor("secret", 2);
         let answer = sent(oracle.on_frame(&victim.challenge()[4..]));

@@ -1,7 +1,8 @@
-//! What native frames hold: MessagePack in the shape of MessagePack-RPC. docs/protocol.md describes it for clients.
+//! What native frames hold: MessagePack in the shape of MessagePack-RPC. docs/protocol.md describes
+//! it for clients.
 //!
-//! Knows neither the commands that travel in it nor the connection. Everything written here includes the frame's
-//! length; everything read is one frame without it.
+//! Knows neither the commands that travel in it nor the connection. Everything written here
+//! includes the frame's length; everything read is one frame without it.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -61,7 +62,8 @@ pub struct Meta {
     pub deadline_ms: Option<u64>,
 }
 
-/// Appends a request. A command that fits into [`crate::limits::QUERY_BYTES`] as RESP fits into a frame.
+/// Appends a request. A command that fits into [`crate::limits::QUERY_BYTES`] as RESP fits into a
+/// frame.
 pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut BytesMut) {
     append(out, |to| {
         let with_meta = *meta != Meta::default();
@@ -129,8 +131,8 @@ fn append(
     });
 }
 
-/// The name as `str`, the arguments as an array of `bin`. In a name that is `str` a blank stands before the
-/// subcommand, so that a name which holds another blank, or is no UTF-8, is `bin`.
+/// The name as `str`, the arguments as an array of `bin`. In a name that is `str` a blank stands
+/// before the subcommand, so that a name which holds another blank, or is no UTF-8, is `bin`.
 fn write_words(argv: &[impl AsRef<[u8]>], to: &mut impl Write) -> io::Result<()> {
     let (name, args) = match argv.split_first() {
         Some((name, args)) => (name.as_ref(), args),

@@ -284,7 +284,7 @@ impl Parser {
         word
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), String> {
+    fn sign(&mut self, sign: &str) -> Result<(), String> {
         match self.take() {
             found if found == sign => Ok(()),
             found => Err(format!("'{sign}' expected, not '{found}'")),
@@ -300,7 +300,7 @@ impl Parser {
                 "<" => {
                     self.take();
                     items.push(self.choice()?);
-                    self.expect(">")?;
+                    self.sign(">")?;
                 }
                 word if word.contains(char::is_uppercase) => {
                     items.push(Argument::required(Shape::Token(self.take())));
@@ -312,7 +312,7 @@ impl Parser {
 
     /// Something optional, or the sign that the items just read may be repeated.
     fn bracket(&mut self, items: &mut Vec<Argument>) -> Result<(), String> {
-        self.expect("[")?;
+        self.sign("[")?;
         let mut inner = self.choice()?;
         if self.peek() == "..." {
             self.take();
@@ -331,7 +331,7 @@ impl Parser {
             inner.optional = true;
         }
         items.push(inner);
-        self.expect("]")
+        self.sign("]")
     }
 
     fn choice(&mut self) -> Result<Argument, String> {

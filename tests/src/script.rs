@@ -342,8 +342,8 @@ mod tests {
 
     #[test]
     fn blocks_steps_and_directives_are_read() {
-        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n@redis nil: why not\n\n\
-                    == two\n@cluster\n>* SCAN 0\n[]\n";
+        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n@redis nil: why not\n\
+                    \n== two\n@cluster\n>* SCAN 0\n[]\n";
         let script = parse(text).expect("a script");
         let [one, two] = script.blocks.as_slice() else {
             panic!("{:?}", script.blocks);

@@ -1,5 +1,5 @@
-//! The protocols of a connection, as its session tells them apart: how requests are read, and how and by when
-//! each is answered.
+//! The protocols of a connection, as its session tells them apart: how requests are read, and how
+//! and by when each is answered.
 
 use bytes::BytesMut;
 use dht_proto::resp::{self, RequestReader, Version};
