@@ -57,9 +57,7 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let enter = runtime.enter();
     let mut session = Session::new(target);
-    drop(enter);
     if !words.is_empty() {
         return one(&runtime, &mut session, form, words);
     }

@@ -1,9 +1,10 @@
 //! Replies as text: redis-cli's form for people, raw bytes for pipes, JSON for programs.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use dht_proto::Reply;
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
 
 /// How replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,12 @@ pub fn shown(reply: &Reply, form: Form) -> Vec<u8> {
             out.push(b'\n');
             out
         }
-        Form::Json => format!("{}\n", json(reply)).into_bytes(),
+        Form::Json => {
+            // Text, numbers and maps whose names are text can always be written to memory.
+            let mut out = serde_json::to_vec(&Json(reply)).unwrap_or_default();
+            out.push(b'\n');
+            out
+        }
     }
 }
 
@@ -128,38 +134,44 @@ fn raw_list<'a>(items: impl Iterator<Item = &'a Reply>, out: &mut Vec<u8>) {
     }
 }
 
-fn json(reply: &Reply) -> Value {
-    match reply {
-        Reply::Ok => "OK".into(),
-        Reply::Status(text) => text.as_ref().into(),
-        Reply::Bulk(bytes) | Reply::Text(bytes) => json_text(bytes).into(),
-        Reply::Int(n) => (*n).into(),
-        Reply::Bool(yes) => (*yes).into(),
-        // JSON has no infinities; their text stands for them.
-        Reply::Double(number) if number.is_finite() => (*number).into(),
-        Reply::Double(number) => number.to_string().into(),
-        Reply::Nil => Value::Null,
-        Reply::Error(error) => {
-            Map::from_iter([("error".to_owned(), error.to_string().into())]).into()
-        }
-        Reply::Array(items) | Reply::Set(items) => items.iter().map(json).collect(),
-        Reply::Map(pairs) => {
-            let member = |(key, value): &(Reply, Reply)| (json_name(key), json(value));
-            pairs.iter().map(member).collect::<Map<_, _>>().into()
+/// A reply as JSON, the members of a map in its order.
+struct Json<'a>(&'a Reply);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Reply::Ok => to.serialize_str("OK"),
+            Reply::Status(text) => to.serialize_str(text),
+            Reply::Bulk(bytes) | Reply::Text(bytes) => to.serialize_str(&json_text(bytes)),
+            Reply::Int(n) => to.serialize_i64(*n),
+            Reply::Bool(yes) => to.serialize_bool(*yes),
+            // JSON has no infinities; their text stands for them.
+            Reply::Double(number) if number.is_finite() => to.serialize_f64(*number),
+            Reply::Double(number) => to.collect_str(number),
+            Reply::Nil => to.serialize_unit(),
+            Reply::Error(error) => to.collect_map([("error", error.to_string())]),
+            Reply::Array(items) | Reply::Set(items) => to.collect_seq(items.iter().map(Json)),
+            Reply::Map(pairs) => to.collect_map(
+                pairs
+                    .iter()
+                    .map(|(key, value)| (json_name(key), Json(value))),
+            ),
         }
     }
 }
 
 /// Names in a JSON object are text, whatever they are in the reply.
 fn json_name(key: &Reply) -> String {
-    match json(key) {
-        Value::String(text) => text,
-        other => other.to_string(),
+    match key {
+        Reply::Bulk(bytes) => json_text(bytes).into_owned(),
+        other => String::from_utf8_lossy(&shown(other, Form::Raw))
+            .trim_end()
+            .to_owned(),
     }
 }
 
-fn json_text(bytes: &[u8]) -> String {
-    str::from_utf8(bytes).map_or_else(|_| quoted(bytes), str::to_owned)
+fn json_text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| quoted(bytes).into(), Cow::from)
 }
 
 #[cfg(test)]
@@ -216,8 +228,12 @@ mod tests {
             "0\nname\nAlice\n",
             r#"["0",["name","Alice"],null]"#,
         );
-        let map = Reply::Map(vec![(Reply::Int(1), Reply::Nil)]);
-        check(map, "1) (integer) 1\n2) (nil)", "1\n", r#"{"1":null}"#);
+        let map = Reply::Map(vec![
+            (Reply::Int(2), Reply::Nil),
+            (Reply::Int(1), Reply::Ok),
+        ]);
+        let human = "1) (integer) 2\n2) (nil)\n3) (integer) 1\n4) OK";
+        check(map, human, "2\n\n1\nOK", r#"{"2":null,"1":"OK"}"#);
     }
 
     #[test]

@@ -65,7 +65,6 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
             Line::Clear => editor.clear_screen().map_err(io::Error::other)?,
             Line::Wrong(why) => println!("{why}"),
             Line::Connect(address) => {
-                let _inside = runtime.enter();
                 session.connect(address);
                 connected = execute(runtime, &mut session, form, vec![b"PING".to_vec()], false)?;
             }

@@ -163,7 +163,7 @@ fn summary(rows: &[Row]) -> String {
         "degraded"
     };
     format!(
-        "{verdict}: {count} of {} nodes up, {served} of {SLOTS} slots served, {keys} keys",
+        "{verdict}: {count} of {} nodes up, {served} of {SLOTS} slots served, keys: {keys}",
         rows.len()
     )
 }
@@ -202,7 +202,7 @@ not a node
 NODE      ADDRESS         STATE  SLOTS LED      KEYS  EPOCH
 07c37dfe  127.0.0.1:7400  up     8193 (50.0 %)  42    4
 67ed2db8  [::1]:7401      down   8191 (50.0 %)  -     4
-degraded: 1 of 2 nodes up, 8193 of 16384 slots served, 42 keys
+degraded: 1 of 2 nodes up, 8193 of 16384 slots served, keys: 42
 "
         );
     }

@@ -103,15 +103,22 @@ pub fn hint(line: &str) -> Option<String> {
 }
 
 fn missing(schema: &Schema, mut words: &[String]) -> String {
-    let (options, required): (Vec<&Argument>, Vec<&Argument>) = schema
+    if words.is_empty() {
+        return joined(schema.arguments.iter().map(Argument::to_string));
+    }
+    // What is optional and precedes what is required is not known to be left out or typed.
+    let start = schema
         .arguments
+        .iter()
+        .position(|argument| !argument.optional)
+        .unwrap_or(0);
+    let (mut left, required): (Vec<&Argument>, Vec<&Argument>) = schema.arguments[start..]
         .iter()
         .partition(|argument| argument.optional);
     let mut parts: Vec<String> = required
         .into_iter()
         .map(|argument| rest_of(argument, &mut words))
         .collect();
-    let mut left = options;
     while let Some(first) = words.first() {
         let found = left.iter().position(|option| begins_with(option, first));
         // A value without a token before it is known by its place only; a word that fits nowhere is passed over.
@@ -130,8 +137,14 @@ fn missing(schema: &Schema, mut words: &[String]) -> String {
         }
     }
     parts.extend(left.into_iter().map(Argument::to_string));
-    parts.retain(|part| !part.is_empty());
-    parts.join(" ")
+    joined(parts.into_iter())
+}
+
+fn joined(parts: impl Iterator<Item = String>) -> String {
+    parts
+        .filter(|part| !part.is_empty())
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Takes the words that belong to an argument; gives what is missing of it.
@@ -147,12 +160,7 @@ fn rest_of(argument: &Argument, words: &mut &[String]) -> String {
             *words = &words[1..];
             String::new()
         }
-        Shape::Block(parts) => {
-            let rest = parts.iter().map(|part| rest_of(part, words));
-            rest.filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join(" ")
-        }
+        Shape::Block(parts) => joined(parts.iter().map(|part| rest_of(part, words))),
         Shape::Choice(choices) => {
             let chosen = choices.iter().find(|choice| begins_with(choice, first));
             chosen
@@ -251,5 +259,7 @@ mod tests {
             "[client-id ...] [TYPE <NORMAL | MASTER | REPLICA | PUBSUB>]",
         );
         check("no-such", "");
+        check("auth", " [username] password");
+        check("auth x", "");
     }
 }
