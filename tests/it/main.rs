@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod article;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod cluster_script;
