@@ -5,9 +5,15 @@
 #[cfg(test)]
 mod article;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod cluster_script;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

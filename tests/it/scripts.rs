@@ -3,12 +3,14 @@
 use std::io;
 use std::path::Path;
 
+use dht_node::{Config, Listeners};
 use dht_proto::commands::TABLE;
 use dht_proto::resp::Version;
 use dht_proto::spec::Spec;
 use dht_proto::syntax::schema;
 use dht_tests::door::Door;
 use dht_tests::expect::render;
+use dht_tests::process::Processes;
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::script::{Block, Script};
 use proptest::strategy::{Strategy, ValueTree};
@@ -24,7 +26,7 @@ fn scripts() -> io::Result<Vec<Script>> {
 async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool) -> io::Result<()> {
     let mut report = String::new();
     for script in scripts()? {
-        let mismatches = script.run(door, &wanted).await?;
+        let mismatches = script.run(door, &wanted).await.map_err(|e| io::Error::other(format!("{}: {e}", script.path.display())))?;
         if rewrites && std::env::var_os("REWRITE").is_some() {
             let text = script.rewritten(&mismatches);
             std::fs::write(&script.path, text)?;
@@ -49,6 +51,39 @@ async fn check_real_redis(version: Version, mode: Mode) -> io::Result<()> {
 #[tokio::test]
 async fn the_core_answers() -> io::Result<()> {
     check(&mut Door::store(), |_| true, false).await
+}
+
+async fn check_alone(version: Version) -> io::Result<()> {
+    let config = Config::from_args(["dht-node", "--listen", "127.0.0.1:0"])
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let running = dht_node::start(&config, Listeners::bind(&config)?)?;
+    let mut door = Door::resp("resp", version, vec![running.client_addr]);
+    check(&mut door, |block| !block.cluster, false).await?;
+    running.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_alone_answers_in_resp2() -> io::Result<()> {
+    check_alone(Version::V2).await
+}
+
+#[tokio::test]
+async fn a_node_alone_answers_in_resp3() -> io::Result<()> {
+    check_alone(Version::V3).await
+}
+
+/// Each command goes to another node than the one before it.
+#[tokio::test]
+async fn three_nodes_answer_as_one() -> io::Result<()> {
+    let cluster = Processes::start(3);
+    let nodes = (0..3).map(|node| cluster.client(node)).collect();
+    check(
+        &mut Door::resp("cluster", Version::V3, nodes),
+        |_| true,
+        false,
+    )
+    .await
 }
 
 #[tokio::test]

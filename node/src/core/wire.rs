@@ -54,10 +54,9 @@ impl Origin {
         }
     }
 
-    /// The same once the command has been executed: HELLO and RESET are answered in the version
-    /// that they chose.
+    /// The same request, answered in RESP as this protocol has it.
     #[must_use]
-    pub const fn after(self, protocol: Protocol) -> Self {
+    pub const fn in_version_of(self, protocol: Protocol) -> Self {
         match self {
             Self::Resp(_) => Self::resp(protocol),
             Self::Native { .. } | Self::Silent => self,
