@@ -26,7 +26,7 @@ fn scripts() -> io::Result<Vec<Script>> {
 async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool) -> io::Result<()> {
     let mut report = String::new();
     for script in scripts()? {
-        let mismatches = script.run(door, &wanted).await.map_err(|e| io::Error::other(format!("{}: {e}", script.path.display())))?;
+        let mismatches = script.run(door, &wanted).await?;
         if rewrites && std::env::var_os("REWRITE").is_some() {
             let text = script.rewritten(&mismatches);
             std::fs::write(&script.path, text)?;
