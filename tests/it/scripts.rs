@@ -1,6 +1,7 @@
 //! The scripts of tests/data/commands, through every door.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use dht_proto::commands::TABLE;
@@ -9,6 +10,7 @@ use dht_proto::spec::Spec;
 use dht_proto::syntax::schema;
 use dht_tests::door::Door;
 use dht_tests::expect::render;
+use dht_tests::process::Processes;
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::script::{Block, Script};
 use proptest::strategy::{Strategy, ValueTree};
@@ -49,6 +51,39 @@ async fn check_real_redis(version: Version, mode: Mode) -> io::Result<()> {
 #[tokio::test]
 async fn the_core_answers() -> io::Result<()> {
     check(&mut Door::store(), |_| true, false).await
+}
+
+/// The doors of a cluster of so many processes; whether real Redis needs to be in cluster mode for
+/// a block does not matter to ours.
+async fn check_node(open: impl FnOnce(&[SocketAddr]) -> Door, nodes: usize) -> io::Result<()> {
+    let processes = Processes::start(nodes);
+    let addresses: Vec<SocketAddr> = (0..nodes).map(|node| processes.client(node)).collect();
+    check(&mut open(&addresses), |_| true, false).await
+}
+
+#[tokio::test]
+async fn a_node_answers_in_resp2() -> io::Result<()> {
+    check_node(|nodes| Door::resp("resp", Version::V2, nodes.to_vec()), 1).await
+}
+
+#[tokio::test]
+async fn a_node_answers_in_resp3() -> io::Result<()> {
+    check_node(|nodes| Door::resp("resp", Version::V3, nodes.to_vec()), 1).await
+}
+
+#[tokio::test]
+async fn a_node_answers_in_native_frames() -> io::Result<()> {
+    check_node(|nodes| Door::native(nodes[0]), 1).await
+}
+
+/// Each command goes to another node than the one before.
+#[tokio::test]
+async fn three_nodes_answer_as_one() -> io::Result<()> {
+    check_node(
+        |nodes| Door::resp("cluster", Version::V3, nodes.to_vec()),
+        3,
+    )
+    .await
 }
 
 #[tokio::test]
