@@ -9,7 +9,8 @@ const HEAD: &str = "\
 # Commands
 
 Made from the command table in `proto/src/commands.rs`; a test keeps it current. `[…]` may be left
-out, `a | b` is a choice, `…` repeats what precedes it, and words in upper case are sent as they are, in any case.
+out, `a | b` is a choice, `…` repeats what precedes it, and words in upper case are sent as they
+are, in any case.
 ";
 
 /// The text of docs/commands.md.

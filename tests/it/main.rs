@@ -9,6 +9,8 @@ mod clients;
 #[cfg(test)]
 mod cluster_script;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;

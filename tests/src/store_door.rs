@@ -31,7 +31,7 @@ impl StoreDoor {
         let settings = Settings {
             password: None,
             standalone: true,
-            max_clients: 10_000,
+            max_clients: 100,
             client: address.clone(),
             redirect: address.clone(),
         };

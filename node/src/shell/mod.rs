@@ -38,8 +38,8 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Starts what runs besides connections: housekeeping, and a link to each of the other nodes. It ends when the
-    /// node shuts down.
+    /// Starts what runs besides connections: housekeeping, and a link to each of the other nodes.
+    /// It ends when the node shuts down.
     pub fn start(self: &Arc<Self>) {
         self.spawn(housekeeping::run(Arc::clone(self)));
         for seat in self.cluster.others() {
