@@ -6,6 +6,7 @@
 
 pub mod door;
 pub mod expect;
+pub mod native_client;
 pub mod process;
 pub mod python;
 pub mod quoting;
