@@ -9,6 +9,10 @@ mod clients;
 #[cfg(test)]
 mod cluster_script;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;
