@@ -1,4 +1,5 @@
-//! `dht-node`: a node as a process. It reads the configuration, sets up logging and memory, and waits for a signal.
+//! `dht-node`: a node as a process. It reads the configuration, sets up logging and memory, and
+//! waits for a signal.
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;

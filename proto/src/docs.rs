@@ -8,8 +8,9 @@ use crate::spec::{Kind, Spec};
 const HEAD: &str = "\
 # Commands
 
-Made from the command table in `proto/src/commands.rs`; a test keeps it current. `[…]` may be left out, `a | b` is a
-choice, `…` repeats what precedes it, and words in upper case are sent as they are, in any case.
+Made from the command table in `proto/src/commands.rs`; a test keeps it current. `[…]` may be left
+out, `a | b` is a choice, `…` repeats what precedes it, and words in upper case are sent as they
+are, in any case.
 ";
 
 /// The text of docs/commands.md.

@@ -163,12 +163,15 @@ impl Argument {
 
 impl fmt::Display for Argument {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let open = if self.optional { "[" } else { "" };
-        let close = if self.optional { "]" } else { "" };
-        match (&self.shape, self.repeated) {
-            (Shape::Choice(_), false) if !self.optional => write!(f, "<{}>", self.shape),
-            (shape, false) => write!(f, "{open}{shape}{close}"),
-            (shape, true) => write!(f, "{open}{shape} [{shape} ...]{close}"),
+        let once = match &self.shape {
+            Shape::Choice(_) if !self.optional || self.repeated => format!("<{}>", self.shape),
+            shape => shape.to_string(),
+        };
+        match (self.optional, self.repeated) {
+            (false, false) => f.write_str(&once),
+            (true, false) => write!(f, "[{once}]"),
+            (false, true) => write!(f, "{once} [{once} ...]"),
+            (true, true) => write!(f, "[{once} [{once} ...]]"),
         }
     }
 }
@@ -284,7 +287,7 @@ impl Parser {
         word
     }
 
-    fn expect(&mut self, sign: &str) -> Result<(), String> {
+    fn demand(&mut self, sign: &str) -> Result<(), String> {
         match self.take() {
             found if found == sign => Ok(()),
             found => Err(format!("'{sign}' expected, not '{found}'")),
@@ -299,8 +302,11 @@ impl Parser {
                 "[" => self.bracket(&mut items)?,
                 "<" => {
                     self.take();
-                    items.push(self.choice()?);
-                    self.expect(">")?;
+                    match self.choice()? {
+                        choice if matches!(choice.shape, Shape::Choice(_)) => items.push(choice),
+                        only => return Err(format!("'<{only}>' leaves no choice")),
+                    }
+                    self.demand(">")?;
                 }
                 word if word.contains(char::is_uppercase) => {
                     items.push(Argument::required(Shape::Token(self.take())));
@@ -312,7 +318,7 @@ impl Parser {
 
     /// Something optional, or the sign that the items just read may be repeated.
     fn bracket(&mut self, items: &mut Vec<Argument>) -> Result<(), String> {
-        self.expect("[")?;
+        self.demand("[")?;
         let mut inner = self.choice()?;
         if self.peek() == "..." {
             self.take();
@@ -331,7 +337,7 @@ impl Parser {
             inner.optional = true;
         }
         items.push(inner);
-        self.expect("]")
+        self.demand("]")
     }
 
     fn choice(&mut self) -> Result<Argument, String> {
@@ -378,6 +384,7 @@ mod tests {
             "[a",
             "a]",
             "<a",
+            "<a>",
             "a >",
             "a | b",
             "[]",
@@ -392,6 +399,39 @@ mod tests {
         ] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    /// A million lines of random parts, from a fixed seed: none breaks the parser, and what it
+    /// accepts it writes in a form that means the same.
+    #[test]
+    fn random_lines_are_accepted_or_refused() {
+        const PARTS: [&str; 11] = [
+            "[", "]", "<", ">", "|", " ...", " a", " b", " X", "a b ", "é",
+        ];
+        let mut state = 1u64;
+        let mut random = |end: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1);
+            (state >> 33) as usize % end
+        };
+        let text: String = (0..1_000_000).map(|_| PARTS[random(PARTS.len())]).collect();
+        let text: &'static str = Box::leak(text.into_boxed_str());
+        let mut accepted = 0;
+        for _ in 0..1_000_000 {
+            let start = random(text.len() - 40);
+            let Some(line) = text.get(start..start + random(40)) else {
+                continue;
+            };
+            let Ok(arguments) = parse(line) else {
+                continue;
+            };
+            accepted += 1;
+            let written: Vec<String> = arguments.iter().map(Argument::to_string).collect();
+            let written: &'static str = Box::leak(written.join(" ").into_boxed_str());
+            assert_eq!(parse(written), Ok(arguments), "{line:?} {written:?}");
+        }
+        assert!(accepted > 10_000, "only {accepted} lines were accepted");
     }
 
     #[test]

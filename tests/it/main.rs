@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod article;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod cluster_script;
@@ -12,6 +16,10 @@ mod cluster_script;
 mod doors;
 #[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod fuzz;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

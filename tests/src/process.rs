@@ -267,7 +267,11 @@ fn above_this_test(levels: usize) -> PathBuf {
 }
 
 /// Addresses on loopback on which nobody listens; held until all are found, so that they differ.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
         .collect();

@@ -1,5 +1,5 @@
-//! Buffers that the connections of a thread share while they are busy, so that one that waits keeps no more than
-//! it has to. It does not know what is in them.
+//! Buffers that the connections of a thread share while they are busy, so that one that waits keeps
+//! no more than it has to. It does not know what is in them.
 
 use std::cell::Cell;
 use std::mem;
@@ -10,7 +10,8 @@ use crate::core::session::Effects;
 
 /// Room for one read, in bytes.
 const READ_BYTES: usize = 64 * 1024;
-/// What waits in the input is copied to a buffer of its own size up to this many bytes; above, it keeps its buffer.
+/// What waits in the input is copied to a buffer of its own size up to this many bytes; above, it
+/// keeps its buffer.
 const COPY_BYTES: usize = 8 * 1024;
 /// An output buffer that has grown beyond this many bytes is not kept for the next connection.
 pub const SHARED_BYTES: usize = 1024 * 1024;

@@ -1,5 +1,5 @@
-//! The other nodes as they are at present: the links that are up, and what formation makes of what was said over
-//! them. It does not know how links come about.
+//! The other nodes as they are at present: the links that are up, and what formation makes of what
+//! was said over them. It does not know how links come about.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -107,8 +107,8 @@ impl Cluster {
         others.cloned().collect()
     }
 
-    /// Takes what was said over a link to a seat, over which commands can be sent from now on; gives them, or nothing
-    /// when the node at the seat is this one.
+    /// Takes what was said over a link to a seat, over which commands can be sent from now on;
+    /// gives them, or nothing when the node at the seat is this one.
     ///
     /// # Errors
     /// The two nodes cannot be in one cluster.

@@ -1,5 +1,5 @@
-//! One accepted connection: waits for its socket and for other nodes, hands what arrived to its session, and does what
-//! the session returns. It knows neither requests nor replies.
+//! One accepted connection: waits for its socket and for other nodes, hands what arrived to its
+//! session, and does what the session returns. It knows neither requests nor replies.
 
 use std::future::poll_fn;
 use std::io;
@@ -108,7 +108,8 @@ impl Connection {
         }
     }
 
-    /// Handles events until the connection can be closed. Nothing is lost when it is dropped and called again.
+    /// Handles events until the connection can be closed. Nothing is lost when it is dropped and
+    /// called again.
     async fn serve(&mut self) {
         while !self.is_done() {
             let event = poll_fn(|cx| self.poll_event(cx)).await;
@@ -240,7 +241,8 @@ impl Connection {
         self.send(&mut effects.output);
     }
 
-    /// Writes output, or keeps what the socket does not take. Leaves a buffer that may be used again.
+    /// Writes output, or keeps what the socket does not take. Leaves a buffer that may be used
+    /// again.
     fn send(&mut self, output: &mut BytesMut) {
         if self.output.is_empty() {
             let large = output.len() > buffers::SHARED_BYTES;
@@ -275,7 +277,8 @@ impl Connection {
         }
     }
 
-    /// Tells a client that has sent no request what was expected of it. Native frames know no such notice.
+    /// Tells a client that has sent no request what was expected of it. Native frames know no such
+    /// notice.
     fn give_up(&mut self) {
         self.patience = None;
         self.intake = Intake::Closing;
@@ -299,7 +302,8 @@ pub fn out_of_patience() -> String {
     format!("-{}\r\n", ReplyError::Protocol(what.into()))
 }
 
-/// Closes a connection so that the last reply arrives: were input unread, the system would throw it away.
+/// Closes a connection so that the last reply arrives: were input unread, the system would throw it
+/// away.
 pub async fn linger(mut stream: TcpStream) {
     let mut rest = [0; 4096];
     let read_to_end = async {

@@ -1,4 +1,5 @@
-//! An open link to another node: sends it commands, tells their fates, and notices when it falls silent.
+//! An open link to another node: sends it commands, tells their fates, and notices when it falls
+//! silent.
 
 use std::future::poll_fn;
 use std::io;
@@ -24,7 +25,8 @@ use crate::core::session::{Fate, Ticket};
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks from one heartbeat to the next.
 const TICKS_A_BEAT: u32 = 10;
-/// After so many heartbeats without a byte from the other node the link is given up: within two seconds.
+/// After so many heartbeats without a byte from the other node the link is given up: within two
+/// seconds.
 const SILENT_BEATS: u32 = 3;
 /// Bytes of requests that are encoded at a time, and room for a read.
 const BATCH_BYTES: usize = 64 * 1024;

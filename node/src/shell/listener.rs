@@ -1,5 +1,5 @@
-//! Accepting connections and finding out what they are: by the first byte, RESP or native; by the preface, a client
-//! or a node of the cluster.
+//! Accepting connections and finding out what they are: by the first byte, RESP or native; by the
+//! preface, a client or a node of the cluster.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,5 +1,5 @@
-//! How links between nodes come about: dialling, answering, and the handshake on both sides. Before it is over,
-//! nothing that arrives reaches the core.
+//! How links between nodes come about: dialling, answering, and the handshake on both sides. Before
+//! it is over, nothing that arrives reaches the core.
 
 use std::io;
 use std::net::SocketAddr;

@@ -58,10 +58,6 @@ fn server(ctx: &Local<'_>) -> Facts {
         ("server_name", "dht".to_owned()),
         ("dht_version", env!("CARGO_PKG_VERSION").to_owned()),
         ("redis_mode", settings.mode().to_owned()),
-        (
-            "os",
-            format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        ),
         ("arch_bits", usize::BITS.to_string()),
         ("run_id", ctx.node.id.to_string()),
         ("tcp_port", host_and_port(&settings.client).1.to_string()),

@@ -126,7 +126,7 @@ impl Desk {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let id = spec::find(&words)?;
         let Handler::Local(run) = handler(id) else {
-            panic!("{line} is not a local command");
+            unreachable!("{line} is not a local command");
         };
         let name_words = id.spec().name.split(' ').count();
         let mut local = Local {
