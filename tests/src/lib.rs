@@ -4,6 +4,7 @@
     reason = "a harness fails as a test does, by panicking"
 )]
 
+pub mod cluster;
 pub mod door;
 pub mod expect;
 pub mod native_client;
