@@ -1,5 +1,5 @@
-//! What stands between the network and the core: the first bytes, the password, the cluster's secret, the limits
-//! on connections and time, and how a connection ends.
+//! What stands between the network and the core: the first bytes, the password, the cluster's
+//! secret, the limits on connections and time, and how a connection ends.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};

@@ -1,5 +1,5 @@
-//! Clients that mean harm, or act like it: whatever they do, others are answered within a second, and memory stays
-//! bounded.
+//! Clients that mean harm, or act like it: whatever they do, others are answered within a second,
+//! and memory stays bounded.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -84,19 +84,34 @@ fn what_is_longer_than_its_limit_is_refused_before_it_is_sent() {
     let node = Processes::alone(&[]);
     let cases = [
         ("*1\r\n$1073741824\r\n".to_owned(), "invalid bulk length"),
-        (format!("*2\r\n$3\r\nGET\r\n${}\r\n", limits::VALUE_BYTES + 1), "invalid bulk length"),
+        (
+            format!("*2\r\n$3\r\nGET\r\n${}\r\n", limits::VALUE_BYTES + 1),
+            "invalid bulk length",
+        ),
         ("*1073741824\r\n".to_owned(), "invalid multibulk length"),
-        (format!("*{}\r\n", limits::ARGUMENTS + 1), "invalid multibulk length"),
-        ("*99999999999999999999\r\n".to_owned(), "invalid multibulk length"),
-        ("x".repeat(limits::INLINE_BYTES + 1), "too big inline request"),
-        (format!("*1\r\n${}", "9".repeat(limits::INLINE_BYTES)), "too big bulk count string"),
+        (
+            format!("*{}\r\n", limits::ARGUMENTS + 1),
+            "invalid multibulk length",
+        ),
+        (
+            "*99999999999999999999\r\n".to_owned(),
+            "invalid multibulk length",
+        ),
+        (
+            "x".repeat(limits::INLINE_BYTES + 1),
+            "too big inline request",
+        ),
+        (
+            format!("*1\r\n${}", "9".repeat(limits::INLINE_BYTES)),
+            "too big bulk count string",
+        ),
     ];
     harm(&node, || {
         for (request, expect) in &cases {
             let mut stream = connect(node.client(0));
             stream.write_all(request.as_bytes()).unwrap();
             let answer = last_words(&mut stream);
-            assert!(answer.contains(expect), "{:.40}: {answer}", request);
+            assert!(answer.contains(expect), "{request:.40}: {answer}");
         }
     });
 }
@@ -126,7 +141,10 @@ fn long_keys_and_fields_are_refused() {
     let mut stream = connect(node.client(0));
     for (request, what) in [
         (format!("*2\r\n$3\r\nGET\r\n${length}\r\n{long}\r\n"), "key"),
-        (format!("*4\r\n$4\r\nHSET\r\n$1\r\nk\r\n${length}\r\n{long}\r\n$1\r\nv\r\n"), "field"),
+        (
+            format!("*4\r\n$4\r\nHSET\r\n$1\r\nk\r\n${length}\r\n{long}\r\n$1\r\nv\r\n"),
+            "field",
+        ),
     ] {
         stream.write_all(request.as_bytes()).unwrap();
         let expect = format!("-ERR {what} is longer than {} bytes\r\n", limits::KEY_BYTES);
@@ -163,7 +181,12 @@ fn frames_that_are_too_long_or_no_frames_end_the_connection() {
 fn handshakes_that_stop_half_way_are_given_up() {
     let node = Processes::alone(&[]);
     let preface = frame::preface(Role::Peer);
-    let beginnings = [&preface[..1], &preface[..7], &preface[..], &frame::preface(Role::Client)];
+    let beginnings = [
+        &preface[..1],
+        &preface[..7],
+        &preface[..],
+        &frame::preface(Role::Client),
+    ];
     harm(&node, || {
         let start = Instant::now();
         let mut held: Vec<_> = (0..200)
@@ -205,7 +228,9 @@ fn a_client_that_never_reads_holds_up_itself_alone() {
 /// Sends requests, reading nothing, until the node takes no more of them.
 fn stuff(mut stream: TcpStream) -> TcpStream {
     let requests = "HGETALL big\r\n".repeat(1000);
-    stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
+    stream
+        .set_write_timeout(Some(Duration::from_millis(100)))
+        .unwrap();
     for _ in 0..1000 {
         if stream.write_all(requests.as_bytes()).is_err() {
             return stream;
@@ -220,7 +245,9 @@ fn a_huge_pipeline_holds_up_nobody_else() {
     harm(&node, || {
         let mut stream = connect(node.client(0));
         let mut reader = stream.try_clone().unwrap();
-        let requests: String = (0..50_000).map(|i| format!("SET key:{i} {i}\r\n")).collect();
+        let requests: String = (0..50_000)
+            .map(|i| format!("SET key:{i} {i}\r\n"))
+            .collect();
         thread::scope(|scope| {
             scope.spawn(move || stream.write_all(requests.as_bytes()).unwrap());
             let mut answers = vec![0; 5 * 50_000];
@@ -235,7 +262,10 @@ fn ten_thousand_idle_connections_cost_little() {
     const IDLE: usize = 9_900;
     let mut limit = getrlimit(Resource::Nofile);
     let most = limit.maximum.unwrap_or(u64::MAX);
-    assert!(most > IDLE as u64 + 200, "the system allows for {most} open files only");
+    assert!(
+        most > IDLE as u64 + 200,
+        "the system allows for {most} open files only"
+    );
     limit.current = Some(most.min(IDLE as u64 + 1000));
     setrlimit(Resource::Nofile, limit).unwrap();
 

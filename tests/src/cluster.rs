@@ -1,4 +1,5 @@
-//! Nodes inside of the test's own process, for what needs no process to be killed: started in milliseconds.
+//! Nodes inside of the test's own process, for what needs no process to be killed: started in
+//! milliseconds.
 
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
@@ -87,7 +88,8 @@ impl Cluster {
         self.nodes[node].take().expect("it runs").shutdown().await;
     }
 
-    /// Starts a node that was stopped, empty, at its old addresses, and waits until every node knows.
+    /// Starts a node that was stopped, empty, at its old addresses, and waits until every node
+    /// knows.
     ///
     /// # Panics
     /// When it does not start, or they do not find it.

@@ -29,14 +29,9 @@ pub enum Route {
 /// The keys of a command.
 ///
 /// # Errors
-/// A key is longer than its limit, or the last one lacks what has to follow it.
+/// A key is longer than its limit.
 pub fn keys<'a>(id: CommandId, argv: &[&'a [u8]]) -> Result<Keys<'a>, ReplyError> {
     let spec = id.schema().keys;
-    if let Some(spec) = spec.filter(|spec| spec.step > 1)
-        && !(argv.len() - spec.first).is_multiple_of(spec.step)
-    {
-        return Err(ReplyError::Arity(id.spec().full_name().into()));
-    }
     spec.into_iter()
         .flat_map(|spec| spec.positions(argv.len()))
         .map(|position| match argv[position] {
