@@ -1,4 +1,5 @@
-//! The client of a whole cluster: finds the node for each command, and tries again where that does no harm.
+//! The client of a whole cluster: finds the node for each command, and tries again where that does
+//! no harm.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -26,9 +27,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 
 /// A client of one cluster. Cheap to clone; all clones share one connection a node.
 ///
-/// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does it or has it
-/// done. What was not executed for certain is sent again until the deadline, and so is a read whose answer was
-/// lost. A write whose answer was lost is [`Error::Unknown`].
+/// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does
+/// it or has it done. What was not executed for certain is sent again until the deadline, and so is
+/// a read whose answer was lost. A write whose answer was lost is [`Error::Unknown`].
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -58,10 +59,12 @@ struct Call {
 }
 
 impl Client {
-    /// Connects to a cluster: `dht://:password@host:port,host:port`, or only addresses. One seed has to answer.
+    /// Connects to a cluster: `dht://:password@host:port,host:port`, or only addresses. One seed
+    /// has to answer.
     ///
     /// # Errors
-    /// [`Error::Address`], [`Error::NotDone`] when no seed answers, [`Error::Reply`] when the password is wrong.
+    /// [`Error::Address`], [`Error::NotDone`] when no seed answers, [`Error::Reply`] when the
+    /// password is wrong.
     pub async fn connect(target: &str) -> Result<Self> {
         let client = Self::open(target.parse()?);
         client.shared.refresh().await?;
@@ -122,14 +125,15 @@ impl Client {
         Pipeline::new(self)
     }
 
-    /// Exactly the node at an address, to which commands go without routing and without second tries.
+    /// Exactly the node at an address, to which commands go without routing and without second
+    /// tries.
     #[must_use]
     pub fn node(&self, address: &str) -> Node {
         self.shared.node(address).with_deadline(self.deadline)
     }
 
-    /// Tries the calls, all at first, then those for which another try can do no harm, until none is left or the
-    /// time is over.
+    /// Tries the calls, all at first, then those for which another try can do no harm, until none
+    /// is left or the time is over.
     async fn settle(&self, calls: &mut [Call]) {
         let deadline = Instant::now() + self.deadline;
         let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
@@ -155,7 +159,8 @@ impl Client {
         }
     }
 
-    /// Tries the open calls once, in their order; leaves open those to be tried again and gives their turns.
+    /// Tries the open calls once, in their order; leaves open those to be tried again and gives
+    /// their turns.
     async fn try_once(
         &self,
         calls: &mut [Call],
@@ -290,7 +295,8 @@ impl Shared {
         });
     }
 
-    /// Takes the routes from the first seed that answers; what it answers may be that there are none.
+    /// Takes the routes from the first seed that answers; what it answers may be that there are
+    /// none.
     async fn refresh(&self) -> Result<()> {
         let mut failure = Error::Address("there is no address to connect to".to_owned());
         for _ in &self.target.seeds {
@@ -379,7 +385,8 @@ mod tests {
         let old = FakeNode::start(move |_| refuse(&text)).await;
         let seed = seed(&old.address, answer("seed")).await;
         let client = Client::connect(&seed.address).await.unwrap();
-        // The routes, asked for again, still tell of the old leader; only the first call can meet it.
+        // The routes, asked for again, still tell of the old leader; only the first call can meet
+        // it.
         *client.shared.next_refresh.lock().unwrap() += Duration::from_secs(60);
         for _ in 0..3 {
             assert_eq!(

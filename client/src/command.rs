@@ -50,8 +50,8 @@ impl Command {
         self.words.push(word.into());
     }
 
-    /// Where it has to run, and whether running it twice does no harm. Of a command that the table does not know
-    /// the worst is assumed; the server, which may know more, will say.
+    /// Where it has to run, and whether running it twice does no harm. Of a command that the table
+    /// does not know the worst is assumed; the server, which may know more, will say.
     #[must_use]
     pub(crate) fn plan(&self) -> (Place, bool) {
         let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();

@@ -1,6 +1,8 @@
-//! The task behind a node's handle: connects, writes requests, reads answers, and settles every request.
+//! The task behind a node's handle: connects, writes requests, reads answers, and settles every
+//! request.
 //!
-//! It knows one address and nothing of routes. What it cannot do it says at once; when to try again is for others.
+//! It knows one address and nothing of routes. What it cannot do it says at once; when to try again
+//! is for others.
 
 use std::io;
 use std::sync::Arc;

@@ -1,7 +1,8 @@
 //! The Rust client of dht, a distributed hash table.
 //!
-//! A [`Client`] finds the leader of each key's slot and talks to it directly, over one connection a node that all
-//! clones share. It knows the commands of the table as methods, and takes any other by its words.
+//! A [`Client`] finds the leader of each key's slot and talks to it directly, over one connection a
+//! node that all clones share. It knows the commands of the table as methods, and takes any other
+//! by its words.
 //!
 //! ```no_run
 //! # async fn example() -> dht_client::Result<()> {
@@ -16,9 +17,10 @@
 //!
 //! # What became of it
 //!
-//! The variant of an [`Error`] says whether the command took effect: [`Error::NotDone`] and [`Error::Reply`] mean
-//! that nothing has changed, [`Error::Unknown`] that nobody knows. The client itself sends a command again only
-//! when it was not executed for certain, or when it only reads; a write is executed once or reported as unknown.
+//! The variant of an [`Error`] says whether the command took effect: [`Error::NotDone`] and
+//! [`Error::Reply`] mean that nothing has changed, [`Error::Unknown`] that nobody knows. The client
+//! itself sends a command again only when it was not executed for certain, or when it only reads; a
+//! write is executed once or reported as unknown.
 //!
 //! ```no_run
 //! # async fn example(client: dht_client::Client) -> dht_client::Result<()> {
@@ -48,9 +50,10 @@
 //!
 //! # Which node
 //!
-//! Commands on several slots, on the whole keyspace or on none go to the first seed address that answers, so more
-//! than one seed should be named. [`Client::node`] asks one node, such as for `INFO`. Commands that change the
-//! state of a connection, such as `CLIENT SETNAME`, meet a connection which others share and which may be replaced.
+//! Commands on several slots, on the whole keyspace or on none go to the first seed address that
+//! answers, so more than one seed should be named. [`Client::node`] asks one node, such as for
+//! `INFO`. Commands that change the state of a connection, such as `CLIENT SETNAME`, meet a
+//! connection which others share and which may be replaced.
 
 mod api;
 mod client;

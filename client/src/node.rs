@@ -17,8 +17,8 @@ use crate::verdict::{Fate, Verdict, judge};
 /// Requests that may wait for the connection's task, besides those that the link holds.
 const QUEUE: usize = 1024;
 
-/// A handle on the connection to one node. Cheap to clone; the connection is made when a command needs it, made
-/// anew when it broke, and closed when the last handle is gone.
+/// A handle on the connection to one node. Cheap to clone; the connection is made when a command
+/// needs it, made anew when it broke, and closed when the last handle is gone.
 #[derive(Clone)]
 pub struct Node {
     address: Arc<str>,
@@ -43,7 +43,8 @@ pub struct Answer {
 }
 
 impl Node {
-    /// A node at `host:port`. Has to be called inside a tokio runtime, on which the connection's task runs.
+    /// A node at `host:port`. Has to be called inside a tokio runtime, on which the connection's
+    /// task runs.
     #[must_use]
     pub fn new(address: &str, credentials: Option<Credentials>) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -98,8 +99,8 @@ impl Node {
         }
     }
 
-    /// Hands a command to the connection, as soon as there is room for it. Commands handed over one after the
-    /// other are sent in that order.
+    /// Hands a command to the connection, as soon as there is room for it. Commands handed over one
+    /// after the other are sent in that order.
     pub(crate) async fn send(&self, command: Command, deadline: Instant) -> Answer {
         let (ticket, fate) = oneshot::channel();
         let request = Request {
@@ -127,7 +128,8 @@ impl Request {
 }
 
 impl Answer {
-    /// Waits for it. The connection's task settles every request; that it cannot is told as the worst.
+    /// Waits for it. The connection's task settles every request; that it cannot is told as the
+    /// worst.
     pub(crate) async fn fate(self) -> Fate {
         self.fate.await.unwrap_or_else(|_| {
             Fate::Lost(Cause::Broken {

@@ -8,8 +8,8 @@ use crate::error::Result;
 
 /// Commands to be sent together, to all nodes at once; see [`Client::pipeline`].
 ///
-/// A pipeline is not atomic. Commands on keys of one slot are executed in their order, except that one which the
-/// cluster could not execute at that moment is sent again after the others.
+/// A pipeline is not atomic. Commands on keys of one slot are executed in their order, except that
+/// one which the cluster could not execute at that moment is sent again after the others.
 #[must_use = "a pipeline does nothing until it is sent"]
 pub struct Pipeline<'a> {
     client: &'a Client,

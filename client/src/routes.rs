@@ -10,14 +10,14 @@ use dht_proto::slot::SLOTS;
 pub struct Routes {
     /// `host:port` of redirecting ports.
     nodes: Vec<Arc<str>>,
-    /// For each slot the index of its leader in `nodes`, plus one; 0 where none is known. Empty before the first
-    /// answer.
+    /// For each slot the index of its leader in `nodes`, plus one; 0 where none is known. Empty
+    /// before the first answer.
     leaders: Vec<u16>,
 }
 
 impl Routes {
-    /// Reads the answer to `CLUSTER SLOTS`. `asked` is the address of the node that gave it, whose host stands
-    /// for a host left empty.
+    /// Reads the answer to `CLUSTER SLOTS`. `asked` is the address of the node that gave it, whose
+    /// host stands for a host left empty.
     ///
     /// Nothing when it is no such answer; an answer without slots gives routes that know nothing.
     #[must_use]

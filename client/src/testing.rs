@@ -1,4 +1,5 @@
-//! A node made of a function, for tests of what a client does when nodes answer, redirect, or vanish.
+//! A node made of a function, for tests of what a client does when nodes answer, redirect, or
+//! vanish.
 
 use std::sync::{Arc, Mutex};
 

@@ -34,8 +34,9 @@ impl std::fmt::Debug for Credentials {
 impl FromStr for Target {
     type Err = Error;
 
-    /// Reads `dht://[[user]:password@]host[:port][,host[:port]…]`, or the same without the scheme; `redis://` and
-    /// `valkey://` are taken too, with a database 0 or none. Percent signs escape, as in any URL.
+    /// Reads `dht://[[user]:password@]host[:port][,host[:port]…]`, or the same without the scheme;
+    /// `redis://` and `valkey://` are taken too, with a database 0 or none. Percent signs escape,
+    /// as in any URL.
     fn from_str(text: &str) -> Result<Self, Error> {
         let rest = match text.split_once("://") {
             Some(("dht" | "redis" | "valkey", rest)) => rest,

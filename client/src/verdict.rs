@@ -1,4 +1,5 @@
-//! What to do when a try of a command is over: give its result, or try again. Pure: no connection, no clock.
+//! What to do when a try of a command is over: give its result, or try again. Pure: no connection,
+//! no clock.
 
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ fn moved(error: &ReplyError) -> Option<Turn> {
     Some(Turn::Moved { slot, to })
 }
 
-/// Pauses between tries: each twice the one before up to a greatest, and at random between half and all of that,
-/// so that clients that failed together do not return together.
+/// Pauses between tries: each twice the one before up to a greatest, and at random between half and
+/// all of that, so that clients that failed together do not return together.
 #[derive(Debug)]
 pub struct Backoff {
     next_ms: u64,

@@ -13,7 +13,13 @@ mod clients;
 #[cfg(test)]
 mod cluster_script;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

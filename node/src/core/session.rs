@@ -632,6 +632,15 @@ mod tests {
     }
 
     #[test]
+    fn a_key_without_its_value_is_refused_before_anything_is_split() {
+        let mut line = client_port();
+        line.send("MSET foo 1 b\r\n");
+        let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
+        assert_eq!(line.output(), refused);
+        assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
     fn nothing_is_done_when_a_part_cannot_be() {
         let mut line = client_port();
         line.desk.set_down(NodeId([3; 20]), true);

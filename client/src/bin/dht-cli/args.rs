@@ -74,7 +74,8 @@ pub struct Settings {
     pub words: Vec<Vec<u8>>,
 }
 
-/// Reads the command line. `env` looks up the environment; `terminal` says whether output goes to one.
+/// Reads the command line. `env` looks up the environment; `terminal` says whether output goes to
+/// one.
 pub fn parse(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,

@@ -16,7 +16,8 @@ Type any command, such as: hset user:1 name Alice age 25
 Tab completes, the arrow keys walk through the history, Ctrl-C drops a line, Ctrl-D leaves.
 ";
 
-/// Help on a topic: a command, all subcommands of one, or `@group`. Nothing when there is no such topic.
+/// Help on a topic: a command, all subcommands of one, or `@group`. Nothing when there is no such
+/// topic.
 pub fn help(topic: &str) -> Option<String> {
     let topic = topic.trim().to_ascii_uppercase();
     if topic.is_empty() {

@@ -1,4 +1,5 @@
-//! The prompt: reads lines with history, completion and hints, executes them, and goes on whatever happens.
+//! The prompt: reads lines with history, completion and hints, executes them, and goes on whatever
+//! happens.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -156,8 +157,8 @@ fn history_file() -> Option<PathBuf> {
     Some(PathBuf::from(std::env::var_os("HOME")?).join(HISTORY))
 }
 
-/// Puts a line into the history, unless it is empty or holds a password. A history that cannot be written is no
-/// reason to stop.
+/// Puts a line into the history, unless it is empty or holds a password. A history that cannot be
+/// written is no reason to stop.
 fn remember(editor: &mut Editor<Typist, FileHistory>, file: Option<&PathBuf>, line: &str) {
     if line.trim().is_empty() || has_password(line) {
         return;

@@ -7,7 +7,8 @@ use dht_proto::syntax::{Argument, Schema, Shape};
 /// Words that the prompt itself understands.
 const OWN: [&str; 6] = ["HELP", "QUIT", "EXIT", "CLEAR", "CONNECT", "CLUSTER STATUS"];
 
-/// Where the last word of a line starts, and what may stand there instead of it, in the case in which it is typed.
+/// Where the last word of a line starts, and what may stand there instead of it, in the case in
+/// which it is typed.
 pub fn completions(line: &str) -> (usize, Vec<String>) {
     let start = line.rfind(' ').map_or(0, |blank| blank + 1);
     let (before, typed) = line.split_at(start);
@@ -121,7 +122,8 @@ fn missing(schema: &Schema, mut words: &[String]) -> String {
         .collect();
     while let Some(first) = words.first() {
         let found = left.iter().position(|option| begins_with(option, first));
-        // A value without a token before it is known by its place only; a word that fits nowhere is passed over.
+        // A value without a token before it is known by its place only; a word that fits nowhere is
+        // passed over.
         match found.or_else(|| {
             left.iter()
                 .position(|option| token_of(&option.shape).is_none())
