@@ -152,37 +152,3 @@ fn status_shows_every_node_also_one_that_is_down() {
     });
     assert!(shown.contains("\ndegraded: 2 of 3 nodes up, "), "{shown}");
 }
-
-#[test]
-fn the_prompt_on_a_terminal() {
-    let cluster = Processes::start(1);
-    let home = tempfile::tempdir().unwrap();
-    let address = cluster.client(0);
-    let line = format!("{} -p {}", program("dht-cli").display(), address.port());
-    let mut terminal = Command::new("script");
-    terminal
-        .args(["-qec", &line, "/dev/null"])
-        .env("HOME", home.path())
-        .env("TERM", "xterm");
-    let typed = "hset user:1 name 'Alice B'\nhgetall user:1\nauth no-such-password\n\
-                 2 incr n\nhelp hlen\nget user:1\nconnect 127.0.0.1 1\nping\nquit\n";
-    let ended = run(&mut terminal, typed);
-    let shown = text(&ended.stdout).replace('\r', "");
-    for expect in [
-        &format!("{address}> "),
-        "\n(integer) 1\n",
-        "\n1) \"name\"\n2) \"Alice B\"\n",
-        "\n(error) ERR AUTH <password> called without any password",
-        "\n(integer) 1\n(integer) 2\n",
-        "\n  summary: Returns the number of fields of a hash.\n",
-        "\n(error) WRONGTYPE ",
-        "cannot connect to 127.0.0.1:1",
-        "not connected> ",
-    ] {
-        assert!(shown.contains(expect), "no '{expect}' in {shown}");
-    }
-    assert_eq!(ended.status.code(), Some(0));
-    let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
-    assert!(history.contains("hgetall user:1\n"), "{history}");
-    assert!(!history.contains("no-such-password"), "{history}");
-}
