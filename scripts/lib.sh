@@ -47,11 +47,11 @@ need_cargo() {
         if [[ -n $have ]] && at_least "$wanted" "$have"; then
             need cargo cargo
         else
-            die "cargo is missing: install Rust $wanted or newer from https://rustup.rs and try again"
+            die "cargo is missing: install Rust $wanted or newer (see https://rustup.rs)"
         fi
     fi
     have=$(cargo --version | cut -d' ' -f2)
-    at_least "$wanted" "$have" || die "cargo is $have: update Rust to $wanted or newer and try again"
+    at_least "$wanted" "$have" || die "cargo is $have: update Rust to $wanted or newer"
     need cc gcc
 }
 

@@ -169,7 +169,8 @@ impl Config {
             .is_some_and(|addr| addr.ip().is_unspecified());
         if let Some(addr) = exposed.filter(|_| open) {
             return Err(ConfigError::Wrong(format!(
-                "refusing to serve {addr} without a password: set --password, or --insecure if you mean it"
+                "refusing to serve {addr} without a password: set --password, or --insecure if you \
+                 mean it"
             )));
         }
         if anywhere && self.advertise.is_none() && !self.join.is_empty() {

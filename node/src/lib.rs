@@ -1,5 +1,158 @@
 //! The dht server as a library: a pure [`core`] and the [`shell`] around it that waits.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use dht_node::{Config, Listeners};
+//!
+//! let config = Config::from_args(["dht-node", "--listen", "127.0.0.1:0"])?;
+//! let running = dht_node::start(&config, Listeners::bind(&config)?)?;
+//! println!("serving {}", running.client_addr);
+//! running.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod config;
 pub mod core;
 pub mod shell;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use dht_proto::topology::NodeId;
+use tokio::time::timeout;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use tracing::{info, warn};
+
+pub use self::config::Config;
+use self::core::client::Door;
+use self::core::formation::Formation;
+use self::core::node::{Node, Settings};
+use self::shell::{Clock, Cluster, Shell, listener, random};
+
+/// Time for open connections to end in at a shutdown.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// The ports of a node, bound already.
+pub struct Listeners {
+    /// For clients and for other nodes; the first is the one that is advertised.
+    pub clients: Vec<TcpListener>,
+    /// For cluster-aware clients.
+    pub redirect: TcpListener,
+}
+
+impl Listeners {
+    /// Binds what the configuration says.
+    ///
+    /// # Errors
+    /// An address cannot be bound: which, and why.
+    pub fn bind(config: &Config) -> io::Result<Self> {
+        let bind = |addr: SocketAddr| {
+            let named = |error: io::Error| io::Error::new(error.kind(), format!("{addr}: {error}"));
+            TcpListener::bind(addr).map_err(named)
+        };
+        Ok(Self {
+            clients: config
+                .listen
+                .iter()
+                .copied()
+                .map(bind)
+                .collect::<io::Result<_>>()?,
+            redirect: bind(config.redirect_listen())?,
+        })
+    }
+}
+
+/// A node that runs, until this is dropped.
+pub struct Running {
+    /// Where clients are served.
+    pub client_addr: SocketAddr,
+    /// Where cluster-aware clients are served.
+    pub redirect_addr: SocketAddr,
+    /// The core.
+    pub node: Arc<Node>,
+    connections: TaskTracker,
+    end: DropGuard,
+}
+
+/// Starts a node inside of a tokio runtime.
+///
+/// # Errors
+/// The system refuses something.
+pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
+    let Some(first) = listeners.clients.first() else {
+        return Err(io::Error::other("a node needs a port for clients"));
+    };
+    let (client_addr, redirect_addr) = (first.local_addr()?, listeners.redirect.local_addr()?);
+    let clock = Clock::new();
+    let settings = settings(config, client_addr, redirect_addr);
+    let node = Arc::new(Node::new(NodeId(random()?), settings, clock.now()));
+    let shell = Arc::new(Shell {
+        cluster: cluster(config, &node),
+        clock,
+        next_client: AtomicU64::new(1),
+        connections: TaskTracker::new(),
+        shutdown: CancellationToken::new(),
+        node: Arc::clone(&node),
+    });
+    let doors = listeners
+        .clients
+        .into_iter()
+        .map(|listener| (listener, Door::Forward));
+    for (listener, door) in doors.chain([(listeners.redirect, Door::Redirect)]) {
+        listener.set_nonblocking(true)?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        tokio::spawn(listener::accept(Arc::clone(&shell), listener, door));
+    }
+    info!(id = %node.id, clients = %client_addr, redirecting = %redirect_addr, "started");
+    shell.start();
+    Ok(Running {
+        client_addr,
+        redirect_addr,
+        node,
+        connections: shell.connections.clone(),
+        end: shell.shutdown.clone().drop_guard(),
+    })
+}
+
+impl Running {
+    /// Ends: accepts nothing more, writes the replies to what was executed, closes the connections.
+    pub async fn shutdown(self) {
+        drop(self.end);
+        self.connections.close();
+        if timeout(DRAIN, self.connections.wait()).await.is_err() {
+            warn!(
+                connections = self.connections.len(),
+                "cut off: they did not end in time"
+            );
+        }
+    }
+}
+
+fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr) -> Settings {
+    let client = config
+        .advertise
+        .clone()
+        .unwrap_or_else(|| client_addr.to_string());
+    let host = client.rsplit_once(':').map_or("", |(host, _)| host);
+    Settings {
+        password: config.password.clone(),
+        standalone: config.join.is_empty(),
+        max_clients: config.max_clients,
+        redirect: format!("{host}:{}", redirect_addr.port()),
+        client,
+    }
+}
+
+fn cluster(config: &Config, node: &Arc<Node>) -> Cluster {
+    let mut me = node.settings.member(node.id);
+    // Which of the addresses in --join is this node's is found out.
+    me.seat.clear();
+    let formation = Formation::new(me, &config.join, config.shards);
+    let secret = config.cluster_secret().to_owned();
+    Cluster::new(Arc::clone(node), formation, config.shards, secret)
+}

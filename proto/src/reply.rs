@@ -222,9 +222,9 @@ impl fmt::Display for ReplyError {
             Self::Protocol(what) => write!(f, "Protocol error: {what}"),
             Self::NoAuth => f.write_str("Authentication required."),
             Self::NoAuthHello => f.write_str(
-                "HELLO must be called with the client already authenticated, otherwise the HELLO AUTH \
-                 <user> <pass> option can be used to authenticate the client and select the RESP \
-                 protocol version at the same time",
+                "HELLO must be called with the client already authenticated, otherwise the HELLO \
+                 AUTH <user> <pass> option can be used to authenticate the client and select the \
+                 RESP protocol version at the same time",
             ),
             Self::WrongPass => f.write_str("invalid username-password pair or user is disabled."),
             Self::NoProto => f.write_str("unsupported protocol version"),

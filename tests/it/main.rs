@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod cluster_script;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod scripts;

@@ -3,11 +3,18 @@
 use std::io;
 use std::path::Path;
 
+use dht_node::{Config, Listeners};
 use dht_proto::commands::TABLE;
+use dht_proto::resp::Version;
 use dht_proto::spec::Spec;
-use dht_tests::door::{Door, Version};
+use dht_proto::syntax::schema;
+use dht_tests::door::Door;
+use dht_tests::expect::render;
+use dht_tests::process::Processes;
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::script::{Block, Script};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::TestRunner;
 
 fn scripts() -> io::Result<Vec<Script>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("data/commands");
@@ -35,25 +42,63 @@ async fn check(door: &mut Door, wanted: impl Fn(&Block) -> bool, rewrites: bool)
 /// The expectations are Redis's words: `REWRITE=1` takes them from here.
 async fn check_real_redis(version: Version, mode: Mode) -> io::Result<()> {
     let server = RealRedis::start(mode)?;
-    let mut door = Door::resp("redis", version, vec![server.address.clone()]);
+    let mut door = Door::resp("redis", version, vec![server.address]);
     let in_cluster = mode == Mode::Cluster;
     let wanted = |block: &Block| block.cluster == in_cluster;
-    check(&mut door, wanted, version == Version::Resp3).await
+    check(&mut door, wanted, version == Version::V3).await
+}
+
+#[tokio::test]
+async fn the_core_answers() -> io::Result<()> {
+    check(&mut Door::store(), |_| true, false).await
+}
+
+async fn check_alone(version: Version) -> io::Result<()> {
+    let config = Config::from_args(["dht-node", "--listen", "127.0.0.1:0"])
+        .map_err(|error| io::Error::other(error.to_string()))?;
+    let running = dht_node::start(&config, Listeners::bind(&config)?)?;
+    let mut door = Door::resp("resp", version, vec![running.client_addr]);
+    check(&mut door, |block| !block.cluster, false).await?;
+    running.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_node_alone_answers_in_resp2() -> io::Result<()> {
+    check_alone(Version::V2).await
+}
+
+#[tokio::test]
+async fn a_node_alone_answers_in_resp3() -> io::Result<()> {
+    check_alone(Version::V3).await
+}
+
+/// Each command goes to another node than the one before it.
+#[tokio::test]
+async fn three_nodes_answer_as_one() -> io::Result<()> {
+    let cluster = Processes::start(3);
+    let nodes = (0..3).map(|node| cluster.client(node)).collect();
+    check(
+        &mut Door::resp("cluster", Version::V3, nodes),
+        |_| true,
+        false,
+    )
+    .await
 }
 
 #[tokio::test]
 async fn real_redis_answers_in_resp2() -> io::Result<()> {
-    check_real_redis(Version::Resp2, Mode::Alone).await
+    check_real_redis(Version::V2, Mode::Alone).await
 }
 
 #[tokio::test]
 async fn real_redis_answers_in_resp3() -> io::Result<()> {
-    check_real_redis(Version::Resp3, Mode::Alone).await
+    check_real_redis(Version::V3, Mode::Alone).await
 }
 
 #[tokio::test]
 async fn a_real_cluster_answers() -> io::Result<()> {
-    check_real_redis(Version::Resp3, Mode::Cluster).await
+    check_real_redis(Version::V3, Mode::Cluster).await
 }
 
 /// Every command occurs, and every option that its syntax line names.
@@ -96,15 +141,39 @@ fn uncovered(spec: &Spec, lines: &[Vec<String>]) -> Vec<String> {
     if own.is_empty() {
         return vec![spec.name.to_owned()];
     }
-    let is_option =
-        |word: &&str| !word.is_empty() && !word.contains(|c: char| c.is_ascii_lowercase());
-    spec.syntax
-        .split([' ', '[', ']', '<', '>', '|', '.'])
-        .filter(is_option)
-        .filter(|option| {
-            !own.iter()
-                .any(|line| line.iter().any(|word| word == option))
-        })
+    let is_used = |option: &&str| {
+        own.iter()
+            .any(|line| line.iter().any(|word| word == option))
+    };
+    schema(spec)
+        .tokens()
+        .into_iter()
+        .filter(|option| !is_used(option))
         .map(|option| format!("{} {option}", spec.name))
         .collect()
+}
+
+/// HINCRBYFLOAT adds as Redis does on x86-64, whose `long double` is not that of other platforms.
+#[cfg(target_arch = "x86_64")]
+#[tokio::test]
+async fn floats_are_added_as_real_redis_adds_them() -> io::Result<()> {
+    let server = RealRedis::start(Mode::Alone)?;
+    let mut redis = Door::resp("redis", Version::V3, vec![server.address]);
+    let mut store = Door::store();
+    redis.open(true).await?;
+    let number =
+        r"[-+]?([0-9]{1,22}(\.[0-9]{0,20})?(e[-+]?[0-9]{1,2}|e-?49[0-9]{2})?|0x[0-9a-f.]{1,20}p?)";
+    let mut numbers = TestRunner::deterministic();
+    for _ in 0..3000 {
+        let pair = (number, number).new_tree(&mut numbers).unwrap().current();
+        let set = ["HSET", "h", "f", &pair.0];
+        let add = ["HINCRBYFLOAT", "h", "f", &pair.1];
+        let mut sums = Vec::new();
+        for door in [&mut redis, &mut store] {
+            door.call(&set).await?;
+            sums.push(render(&door.call(&add).await?));
+        }
+        assert_eq!(sums[0], sums[1], "{pair:?}");
+    }
+    Ok(())
 }

@@ -1,52 +1,59 @@
 //! The ways to reach a keyspace by which the same script runs.
 
 use std::io;
+use std::net::SocketAddr;
 
 use dht_proto::Reply;
+use dht_proto::resp::Version;
 
 use crate::resp_client::RespClient;
-
-/// The version of RESP that a door speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Version {
-    /// RESP2: maps are flat arrays.
-    Resp2,
-    /// RESP3.
-    Resp3,
-}
-
-impl Version {
-    const fn number(self) -> &'static str {
-        match self {
-            Self::Resp2 => "2",
-            Self::Resp3 => "3",
-        }
-    }
-}
+use crate::store_door::StoreDoor;
 
 /// A way to reach a keyspace.
 pub struct Door {
     /// As scripts name it.
     pub name: &'static str,
-    version: Version,
     /// Whether maps come as arrays at present.
     pub is_flat: bool,
-    addresses: Vec<String>,
+    way: Way,
+}
+
+enum Way {
+    Store(Box<StoreDoor>),
+    Resp(Servers),
+}
+
+/// Servers that show one keyspace; each command goes to the next of them.
+struct Servers {
+    version: Version,
+    addresses: Vec<SocketAddr>,
     connections: Vec<RespClient>,
     turn: usize,
 }
 
 impl Door {
-    /// A door to servers that show one keyspace; each command goes to the next of them.
+    /// The core of a node, without any wire.
     #[must_use]
-    pub const fn resp(name: &'static str, version: Version, addresses: Vec<String>) -> Self {
+    pub fn store() -> Self {
+        Self {
+            name: "store",
+            is_flat: false,
+            way: Way::Store(Box::default()),
+        }
+    }
+
+    /// RESP to servers that show one keyspace.
+    #[must_use]
+    pub const fn resp(name: &'static str, version: Version, addresses: Vec<SocketAddr>) -> Self {
         Self {
             name,
-            version,
             is_flat: true,
-            addresses,
-            connections: Vec::new(),
-            turn: 0,
+            way: Way::Resp(Servers {
+                version,
+                addresses,
+                connections: Vec::new(),
+                turn: 0,
+            }),
         }
     }
 
@@ -56,15 +63,14 @@ impl Door {
     /// # Errors
     /// A connection fails.
     pub async fn open(&mut self, steady: bool) -> io::Result<()> {
-        self.connections.clear();
-        let servers = if steady { 1 } else { self.addresses.len() };
-        for address in &self.addresses[..servers] {
-            self.connections.push(RespClient::connect(address).await?);
+        match &mut self.way {
+            Way::Store(store) => **store = StoreDoor::new(),
+            Way::Resp(servers) => {
+                self.is_flat = servers.version == Version::V2;
+                servers.open(steady).await?;
+            }
         }
-        for _ in 0..servers {
-            self.call(&["HELLO", self.version.number()]).await?;
-        }
-        self.call(&["FLUSHALL"]).await.map(drop)
+        Ok(())
     }
 
     /// Executes a command.
@@ -72,11 +78,36 @@ impl Door {
     /// # Errors
     /// The connection breaks.
     pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
-        self.turn = (self.turn + 1) % self.connections.len();
-        let reply = self.connections[self.turn].call(argv).await?;
+        let reply = match &mut self.way {
+            Way::Store(store) => store.call(argv),
+            Way::Resp(servers) => servers.call(argv).await?,
+        };
+        // HELLO changes the form of replies, its own included.
         if argv[0].as_ref() == b"HELLO" && !matches!(reply, Reply::Error(_)) {
             self.is_flat = matches!(reply, Reply::Array(_));
         }
         Ok(reply)
+    }
+}
+
+impl Servers {
+    async fn open(&mut self, steady: bool) -> io::Result<()> {
+        self.connections.clear();
+        let servers = if steady { 1 } else { self.addresses.len() };
+        let version = match self.version {
+            Version::V2 => "2",
+            Version::V3 => "3",
+        };
+        for address in &self.addresses[..servers] {
+            let mut connection = RespClient::connect(*address).await?;
+            connection.call(&["HELLO", version]).await?;
+            self.connections.push(connection);
+        }
+        self.call(&["FLUSHALL"]).await.map(drop)
+    }
+
+    async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        self.turn = (self.turn + 1) % self.connections.len();
+        self.connections[self.turn].call(argv).await
     }
 }

@@ -12,4 +12,5 @@ pub mod quoting;
 pub mod real_redis;
 pub mod resp_client;
 pub mod script;
+pub mod store_door;
 pub mod wait;

@@ -182,7 +182,7 @@ pub fn ask(node: SocketAddr, command: &str) -> io::Result<String> {
 /// When it was not built.
 #[must_use]
 pub fn program(name: &str) -> PathBuf {
-    let path = target().join(name);
+    let path = above_this_test(2).join(name);
     assert!(
         path.exists(),
         "there is no {}: run cargo build --bins",
@@ -191,18 +191,26 @@ pub fn program(name: &str) -> PathBuf {
     path
 }
 
-/// The folder of the profile, such as target/debug; the test itself is in its `deps`.
+/// The target folder; the test itself is in target/PROFILE/deps.
 #[must_use]
 pub fn target() -> PathBuf {
+    above_this_test(3)
+}
+
+fn above_this_test(levels: usize) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
     test.ancestors()
-        .nth(2)
+        .nth(levels)
         .map(Path::to_owned)
         .unwrap_or_default()
 }
 
 /// Addresses on loopback on which nobody listens; held until all are found, so that they differ.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
+///
+/// # Panics
+/// When there is none.
+#[must_use]
+pub fn free_addresses(count: usize) -> Vec<SocketAddr> {
     let listeners: Vec<_> = (0..count)
         .map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"))
         .collect();

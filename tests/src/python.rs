@@ -11,7 +11,7 @@ use crate::process::target;
 /// When the program fails, or the packages are not there.
 #[must_use]
 pub fn run(program: &str, args: &[String]) -> String {
-    let python = target().join("../venv/bin/python");
+    let python = target().join("venv/bin/python");
     let missing = "the Python packages are missing: run scripts/test";
     assert!(python.exists(), "{missing} (no {})", python.display());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);

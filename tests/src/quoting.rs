@@ -40,25 +40,6 @@ pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
     }
 }
 
-/// Splits a command line into words at blanks; a word that starts with a double quote is a quoted
-/// string.
-#[must_use]
-pub fn split(line: &str) -> Option<Vec<Vec<u8>>> {
-    let mut words = Vec::new();
-    let mut rest = line.trim();
-    while !rest.is_empty() {
-        let (word, tail) = if rest.starts_with('"') {
-            unquote(rest)?
-        } else {
-            let end = rest.find(' ').unwrap_or(rest.len());
-            (rest.as_bytes()[..end].to_vec(), &rest[end..])
-        };
-        words.push(word);
-        rest = tail.trim_start();
-    }
-    Some(words)
-}
-
 fn hex(digit: u8) -> Option<u8> {
     let value = char::from(digit).to_digit(16)?;
     u8::try_from(value).ok()
@@ -76,17 +57,5 @@ mod tests {
         assert_eq!(unquote(&format!("{text} x")), Some((every_byte, " x")));
         assert_eq!(unquote("\"open"), None);
         assert_eq!(unquote("\"\\xzz\""), None);
-    }
-
-    #[test]
-    fn lines_are_split_at_blanks_outside_quotes() {
-        let check = |line: &str, words: &[&str]| {
-            let expect: Vec<Vec<u8>> = words.iter().map(|word| word.as_bytes().to_vec()).collect();
-            assert_eq!(split(line), Some(expect), "{line}");
-        };
-        check("", &[]);
-        check(" GET  k ", &["GET", "k"]);
-        check(r#"SET "a b" "" "\x41\n""#, &["SET", "a b", "", "A\n"]);
-        check("KEYS a\"b", &["KEYS", "a\"b"]);
     }
 }

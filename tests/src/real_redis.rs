@@ -1,13 +1,14 @@
 //! A real redis-server of its own for a test, in a temporary directory, without persistence.
 
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::process::{ask, free_addresses};
 use crate::wait;
 
 /// Longest time a server takes to start.
@@ -17,7 +18,7 @@ const START: Duration = Duration::from_secs(20);
 pub struct RealRedis {
     child: Child,
     /// Where it listens.
-    pub address: String,
+    pub address: SocketAddr,
     _home: TempDir,
 }
 
@@ -38,10 +39,11 @@ impl RealRedis {
     pub fn start(mode: Mode) -> io::Result<Self> {
         let program = program()?;
         let home = tempfile::tempdir()?;
-        let (port, bus) = (free_port()?, free_port()?);
+        let addresses = free_addresses(2);
+        let (address, bus) = (addresses[0], addresses[1]);
         let mut command = Command::new(program);
         command
-            .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+            .args(["--port", &address.port().to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(home.path())
             .args(["--logfile", "redis.log"]);
@@ -50,34 +52,24 @@ impl RealRedis {
                 "--cluster-enabled",
                 "yes",
                 "--cluster-port",
-                &bus.to_string(),
+                &bus.port().to_string(),
             ]);
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
-        let address = format!("127.0.0.1:{port}");
         let server = Self {
             child,
             address,
             _home: home,
         };
-        wait::until("redis-server", START, || server.ask("PING").ok());
+        wait::until("redis-server", START, || ask(address, "PING").ok());
         if mode == Mode::Cluster {
-            server.ask("CLUSTER ADDSLOTSRANGE 0 16383")?;
+            ask(address, "CLUSTER ADDSLOTSRANGE 0 16383")?;
             let is_up = |info: &String| info.contains("cluster_state:ok");
             wait::until("the slots", START, || {
-                server.ask("CLUSTER INFO").ok().filter(is_up)
+                ask(address, "CLUSTER INFO").ok().filter(is_up)
             });
         }
         Ok(server)
-    }
-
-    /// Sends a command on a connection of its own; gives the start of what is answered.
-    fn ask(&self, command: &str) -> io::Result<String> {
-        let mut stream = TcpStream::connect(&self.address)?;
-        stream.write_all(format!("{command}\r\n").as_bytes())?;
-        let mut answer = [0; 1024];
-        let length = stream.read(&mut answer)?;
-        Ok(String::from_utf8_lossy(&answer[..length]).into_owned())
     }
 }
 
@@ -102,10 +94,4 @@ fn program() -> io::Result<PathBuf> {
         .chain(on_path)
         .find(|program| program.is_file())
         .ok_or_else(|| io::Error::other("no redis-server: set REDIS_SERVER or run scripts/test"))
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> io::Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }

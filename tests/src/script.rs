@@ -17,23 +17,23 @@
 //! @redis -ERR another reply at these doors: why
 //! ```
 //!
-//! `>` is a command in [`crate::quoting`]'s form, and the line below it what it should answer, in
-//! the form of [`crate::expect`], in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor
-//! until the iteration ends; the answer is everything found, sorted, once each. `@doors …: why`
-//! below an expectation replaces it at these doors. `@skip doors: why` and `@cluster` (at real
-//! Redis: the server is in cluster mode) stand below a block's head. Doors are named `store`,
-//! `resp`, `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
+//! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form
+//! of [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until
+//! the iteration ends; the answer is everything found, sorted, once each. `@doors …: why` below an
+//! expectation replaces it at these doors. `@skip doors: why` and `@cluster` (at real Redis: the
+//! server is in cluster mode) stand below a block's head. Doors are named `store`, `resp`,
+//! `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use dht_proto::Reply;
+use dht_proto::resp::split_words;
 use dht_proto::spec::{self, Family};
 
 use crate::door::Door;
 use crate::expect::{Expect, render};
-use crate::quoting;
 
 /// A file of blocks.
 #[derive(Debug)]
@@ -261,7 +261,7 @@ fn is_named(doors: &[String], door: &str) -> bool {
 impl Step {
     fn parse(command: &str, answer: &str, line: usize) -> Result<Self, String> {
         let words = command.trim_start_matches(['>', '*']);
-        let argv = quoting::split(words).ok_or("a quote is not closed")?;
+        let argv = split_words(words.as_bytes()).ok_or("a quote is not closed")?;
         if argv.is_empty() {
             return Err("no command".to_owned());
         }
@@ -342,8 +342,8 @@ mod tests {
 
     #[test]
     fn blocks_steps_and_directives_are_read() {
-        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n@redis nil: why not\n\n\
-                    == two\n@cluster\n>* SCAN 0\n[]\n";
+        let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n\
+                    @redis nil: why not\n\n== two\n@cluster\n>* SCAN 0\n[]\n";
         let script = parse(text).expect("a script");
         let [one, two] = script.blocks.as_slice() else {
             panic!("{:?}", script.blocks);

@@ -28,17 +28,11 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// A command that goes to one node whole.
+    /// A command that goes to one member whole.
     #[must_use]
-    pub const fn whole(writes: bool) -> Self {
-        Self {
-            parts: Vec::new(),
-            writes,
-            left: 1,
-            done: 0,
-            joined: None,
-            error: None,
-        }
+    pub fn whole(member: u16, writes: bool) -> Self {
+        let keys = Vec::new();
+        Self::split(vec![Part { member, keys }], writes)
     }
 
     /// A command that goes out in parts, at least one.
@@ -58,6 +52,12 @@ impl Gather {
     #[must_use]
     pub const fn writes(&self) -> bool {
         self.writes
+    }
+
+    /// The member that a part was for, by index in the topology.
+    #[must_use]
+    pub fn member(&self, part: usize) -> u16 {
+        self.parts.get(part).map_or(u16::MAX, |part| part.member)
     }
 
     /// Takes the answer to one part; says whether it was the last.
@@ -156,7 +156,7 @@ mod tests {
             &[&[0], &[1, 2]],
             true,
             vec![Reply::Int(1), Reply::Int(2)],
-            Reply::Int(3),
+            &Reply::Int(3),
         );
     }
 
@@ -166,7 +166,7 @@ mod tests {
             &[&[1, 3], &[0, 2]],
             false,
             vec![array(&[1, 3]), array(&[0, 2])],
-            array(&[0, 1, 2, 3]),
+            &array(&[0, 1, 2, 3]),
         );
     }
 
@@ -176,7 +176,7 @@ mod tests {
             &[&[], &[]],
             false,
             vec![array(&[1]), array(&[2, 3])],
-            array(&[1, 2, 3]),
+            &array(&[1, 2, 3]),
         );
     }
 

@@ -118,13 +118,13 @@ impl LongDouble {
         }
         // Numbers near the lower limit keep all their bits: none of them shows in 17 decimals.
         let top = exponent + 63;
-        (EXPONENT_MIN..EXPONENT_LIMIT)
-            .contains(&top)
-            .then_some(Self {
-                negative,
-                mantissa,
-                exponent,
-            })
+        let rounds_up_to_limit = top == EXPONENT_MIN - 1 && mantissa > half;
+        let in_range = (EXPONENT_MIN..EXPONENT_LIMIT).contains(&top) || rounds_up_to_limit;
+        in_range.then_some(Self {
+            negative,
+            mantissa,
+            exponent,
+        })
     }
 }
 
@@ -260,6 +260,8 @@ mod tests {
             ("18446744073709551615", "1", "18446744073709551616"),
             ("-18446744073709551617", "0", "-18446744073709551616"),
             ("0e999999999999", "2", "2"),
+            // The smallest number is 3.6e-4951; more than half of it is rounded up.
+            ("1.9e-4951", "2", "2"),
         ];
         for (a, b, expect) in cases {
             let read = |text: &str| LongDouble::parse(text.as_bytes()).expect(text);
@@ -287,6 +289,7 @@ mod tests {
             "--1",
             "1e5000",
             "1e-5000",
+            "1.8e-4951",
             "1e4933",
             "1e99999999999",
             &long,

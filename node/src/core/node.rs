@@ -144,6 +144,8 @@ pub struct Settings {
     pub client: String,
     /// `host:port` for cluster-aware clients.
     pub redirect: String,
+    /// How many clients may be connected at a time.
+    pub max_clients: usize,
 }
 
 impl Settings {

@@ -426,9 +426,11 @@ mod tests {
             );
             worst = (worst.0.max(ratios.0), worst.1.max(ratios.1));
         });
-        println!(
+        assert!(
+            worst.0 <= 1.4 && worst.1 <= 1.4,
             "copies moved {:.2} × the ideal, leaders {:.2} ×",
-            worst.0, worst.1
+            worst.0,
+            worst.1
         );
         assert!(worst.0 <= 1.4 && worst.1 <= 1.4, "{worst:?}");
     }

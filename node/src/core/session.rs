@@ -7,9 +7,13 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, Bytes, BytesMut};
+use dht_proto::resp::{Decoded, RequestReader};
+use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec;
 use dht_proto::topology::{NodeId, Topology};
 use dht_proto::{Reply, ReplyError, limits};
+use smallvec::SmallVec;
+use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::client::Client;
 use super::execute::{Command, Here};
@@ -17,13 +21,17 @@ use super::gather::{Gather, Part};
 use super::node::{Node, View};
 use super::router::{self, Route, Router};
 use super::time::{Now, UnixMs};
-use super::wire::{Next, Origin, Wire};
+use super::wire::{self, Origin, Wire};
+
+/// The words of a request.
+type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
 /// A connection's state between two calls of the shell.
 pub struct Session {
     /// Who is at the other end.
     pub client: Client,
-    wire: Wire,
+    /// Absent only while requests are read from it.
+    wire: Option<Wire>,
     /// Requests whose replies are not yet in the output, oldest first.
     turns: VecDeque<Turn>,
     /// The number of the first of `turns`; a request's number never changes.
@@ -102,12 +110,12 @@ pub enum Progress {
 }
 
 impl Session {
-    /// A connection that has just been accepted, its protocol known from the first bytes.
+    /// A connection that has just been accepted, its protocol known from the first byte.
     #[must_use]
-    pub const fn new(client: Client, wire: Wire, seed: u64) -> Self {
+    pub fn new(client: Client, seed: u64) -> Self {
         Self {
+            wire: Some(Wire::new(client.protocol)),
             client,
-            wire,
             turns: VecDeque::new(),
             first_turn: 0,
             held_bytes: 0,
@@ -129,61 +137,119 @@ impl Session {
             view: &view,
             now,
             stamp: node.stamp(now),
+            taken: 0,
             effects,
         };
-        // Taken out for the time of the loop: the words of a request lie in it.
-        let mut wire = std::mem::take(&mut self.wire);
-        let (mut at, mut taken) = (0, 0);
+        let progress = match self.wire.take() {
+            Some(Wire::Resp(mut reader)) => {
+                let progress = self.receive_resp(&mut step, &mut reader, input);
+                self.wire = Some(Wire::Resp(reader));
+                progress
+            }
+            Some(Wire::Native(mut codec)) => {
+                let progress = self.receive_frames(&mut step, &mut codec, input);
+                self.wire = Some(Wire::Native(codec));
+                progress
+            }
+            None => unreachable!("it is put back above"),
+        };
+        self.note(&step);
+        step.effects.close |= self.client.closing && self.turns.is_empty();
+        progress
+    }
+
+    fn receive_resp(
+        &mut self,
+        step: &mut Step<'_>,
+        reader: &mut RequestReader,
+        input: &mut BytesMut,
+    ) -> Progress {
+        let mut at = 0;
         let progress = loop {
-            if self.client.closing {
-                at = input.len();
-                break Progress::Input;
+            if let Some(progress) = self.pause(step.effects) {
+                break progress;
             }
-            if self.is_blocked(step.effects) {
-                break Progress::Blocked;
-            }
-            let origin = Origin::new(self.client.protocol);
-            match wire.next(&input[at..], self.client.authenticated) {
-                Ok(Next::Request(words, length)) => {
-                    self.request(&mut step, origin, &words);
+            let origin = Origin::resp(self.client.protocol);
+            match reader.read(&input[at..], self.client.authenticated) {
+                Ok(Decoded::Request(length)) => {
+                    let words: Words<'_> = reader.words(&input[at..]).collect();
+                    self.request(step, origin, &words);
                     at += length;
-                    taken += 1;
                 }
-                Ok(Next::Blank(length)) => at += length,
-                Ok(Next::Incomplete) => break Progress::Input,
+                Ok(Decoded::Nothing(length)) => at += length,
+                Ok(Decoded::Incomplete) => break Progress::Input,
                 Err(error) => {
                     self.answer(step.effects, origin, &error.into());
                     self.client.closing = true;
                 }
             }
         };
-        input.advance(at);
-        self.wire = wire;
-        self.note(&step, taken);
-        step.effects.close |= self.client.closing && self.turns.is_empty();
+        input.advance(if self.client.closing { input.len() } else { at });
         progress
     }
 
-    /// Takes the fate of a forwarded command.
-    pub fn settle(
+    fn receive_frames(
         &mut self,
-        node: &Node,
-        to: NodeId,
-        ticket: Ticket,
-        fate: Fate,
-        effects: &mut Effects,
-    ) {
-        let index = ticket
-            .turn
-            .checked_sub(self.first_turn)
-            .and_then(|i| usize::try_from(i).ok());
-        let turn = index.and_then(|index| self.turns.get_mut(index));
-        let Some(Turn::Waiting(waiting)) = turn else {
+        step: &mut Step<'_>,
+        codec: &mut LengthDelimitedCodec,
+        input: &mut BytesMut,
+    ) -> Progress {
+        loop {
+            if let Some(progress) = self.pause(step.effects) {
+                return progress;
+            }
+            let refusal = match codec.decode(input) {
+                Ok(Some(frame)) => self.message(step, &frame).err(),
+                Ok(None) => return Progress::Input,
+                Err(_) => Some("a frame is longer than allowed"),
+            };
+            if let Some(what) = refusal {
+                let error = ReplyError::Protocol(what.into());
+                wire::encode_refusal(&error, &mut step.effects.output);
+                self.client.closing = true;
+                input.clear();
+            }
+        }
+    }
+
+    /// Takes what a frame holds.
+    fn message(&mut self, step: &mut Step<'_>, frame: &[u8]) -> Result<(), &'static str> {
+        let (origin, argv) = match rpc::decode(frame).map_err(|malformed| malformed.0)? {
+            Message::Request(Request { id, argv, meta }) => {
+                let most_ms = Origin::Silent.deadline_ms();
+                let deadline_ms = meta.deadline_ms.unwrap_or(most_ms);
+                (Origin::Native { id, deadline_ms }, argv)
+            }
+            Message::Notification(argv) => (Origin::Silent, argv),
+            Message::Response { .. } => return Err("a response to no request"),
+        };
+        let words: Words<'_> = argv.iter().map(AsRef::as_ref).collect();
+        self.request(step, origin, &words);
+        Ok(())
+    }
+
+    /// Why no further request is taken at present, if so.
+    fn pause(&self, effects: &Effects) -> Option<Progress> {
+        let blocked = effects.output.len() + self.held_bytes >= limits::OUTPUT_SOFT_BYTES
+            || self.turns.len() >= limits::IN_FLIGHT;
+        match (self.client.closing, blocked) {
+            (true, _) => Some(Progress::Input),
+            (false, true) => Some(Progress::Blocked),
+            (false, false) => None,
+        }
+    }
+
+    /// Takes the fate of a forwarded command.
+    pub fn settle(&mut self, node: &Node, ticket: Ticket, fate: Fate, effects: &mut Effects) {
+        let Some(index) = (ticket.turn as usize).checked_sub(self.first_turn as usize) else {
+            return;
+        };
+        let Some(Turn::Waiting(waiting)) = self.turns.get_mut(index) else {
             return;
         };
         let reply = match fate {
             Fate::Answered(reply) => reply,
-            Fate::NotSent => not_sent(&node.view.load(), to).into(),
+            Fate::NotSent => not_sent(&node.view.load(), waiting.gather.member(ticket.part)).into(),
             Fate::Lost if waiting.gather.writes() => {
                 ReplyError::Unknown("the node that executes it did not answer in time".into())
                     .into()
@@ -194,9 +260,7 @@ impl Session {
                 ReplyError::ClusterDown(why.into()).into()
             }
         };
-        if waiting.gather.settle(ticket.part, reply)
-            && let Some(index) = index
-        {
+        if waiting.gather.settle(ticket.part, reply) {
             self.finish(index, effects);
         }
         effects.close |= self.client.closing && self.turns.is_empty();
@@ -208,15 +272,10 @@ impl Session {
         self.turns.len()
     }
 
-    fn is_blocked(&self, effects: &Effects) -> bool {
-        effects.output.len() + self.held_bytes >= limits::OUTPUT_SOFT_BYTES
-            || self.turns.len() >= limits::IN_FLIGHT
-    }
-
     /// Counts once a batch what would cost too much once a request.
-    fn note(&self, step: &Step<'_>, taken: u64) {
-        if taken > 0 {
-            step.node.stats.commands.fetch_add(taken, Relaxed);
+    fn note(&self, step: &Step<'_>) {
+        if step.taken > 0 {
+            step.node.stats.commands.fetch_add(step.taken, Relaxed);
             self.client
                 .facts
                 .last_mono_ms
@@ -229,13 +288,14 @@ impl Session {
     }
 
     fn request(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
+        step.taken += 1;
         match self.place(step, argv) {
             Ok((command, Route::Here)) => {
                 let reply = self.execute(step, &command);
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::There(member))) => {
-                let gather = Gather::whole(command.id.spec().kind.writes());
+                let gather = Gather::whole(member, command.id.spec().kind.writes());
                 let argv = argv
                     .iter()
                     .map(|word| Bytes::copy_from_slice(word))
@@ -340,7 +400,7 @@ impl Session {
 
     /// Answers a request at once, or as soon as the earlier ones are answered.
     fn answer(&mut self, effects: &mut Effects, origin: Origin, reply: &Reply) {
-        if self.turns.is_empty() {
+        if self.turns.is_empty() || !origin.is_ordered() {
             origin.encode(reply, &mut effects.output);
             return;
         }
@@ -359,10 +419,14 @@ impl Session {
             return;
         };
         let Waiting { origin, gather } = *waiting;
-        let mut encoded = BytesMut::new();
-        origin.encode(&gather.reply(), &mut encoded);
-        self.held_bytes += encoded.len();
-        self.turns[index] = Turn::Ready(encoded);
+        if origin.is_ordered() {
+            let mut encoded = BytesMut::new();
+            origin.encode(&gather.reply(), &mut encoded);
+            self.held_bytes += encoded.len();
+            self.turns[index] = Turn::Ready(encoded);
+        } else {
+            origin.encode(&gather.reply(), &mut effects.output);
+        }
         while let Some(Turn::Ready(encoded)) = self.turns.front() {
             effects.output.extend_from_slice(encoded);
             self.held_bytes -= encoded.len();
@@ -378,6 +442,8 @@ struct Step<'a> {
     view: &'a View,
     now: Now,
     stamp: UnixMs,
+    /// Requests taken.
+    taken: u64,
     effects: &'a mut Effects,
 }
 
@@ -404,20 +470,11 @@ impl Step<'_> {
     }
 }
 
-fn not_sent(view: &View, to: NodeId) -> ReplyError {
-    let place = view
-        .topology
-        .as_ref()
-        .ok()
-        .and_then(|topology| Some((topology, topology.index_of(to)?)));
-    place.map_or_else(
-        || {
-            ReplyError::ClusterDown(
-                "the node that leads the keys has left; nothing was changed".into(),
-            )
-        },
-        |(topology, member)| router::unreachable_member(topology, member),
-    )
+fn not_sent(view: &View, member: u16) -> ReplyError {
+    match &view.topology {
+        Ok(topology) => router::unreachable_member(topology, member),
+        Err(why) => ReplyError::ClusterDown(why.clone().into()),
+    }
 }
 
 /// The words of a command that belong to a part: its name, and the part's keys with what follows
@@ -443,4 +500,244 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
 /// SplitMix64 (Steele, Lea, Flood 2014): each state gives one seed, none repeats within 2^64.
 const fn next_seed(state: u64) -> u64 {
     state.wrapping_add(0x9e37_79b9_7f4a_7c15)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::client::{Door, Protocol};
+    use crate::core::commands::testing::Desk;
+
+    /// Slots 3300 and 866 are led by the tested node, 5061 and 12182 by the two others.
+    const HERE: [&str; 2] = ["b", "hello"];
+    const THERE: [&str; 2] = ["bar", "foo"];
+
+    /// A connection and its node, driven by inline commands.
+    struct Line {
+        desk: Node,
+        now: Now,
+        session: Session,
+        effects: Effects,
+    }
+
+    impl Line {
+        fn new(change: impl FnOnce(&mut Client)) -> Self {
+            let mut desk = Desk::at(crate::core::commands::testing::cluster());
+            change(&mut desk.client);
+            let session = Session::new(desk.client, 1);
+            Self {
+                desk: desk.node,
+                now: desk.now,
+                session,
+                effects: Effects::default(),
+            }
+        }
+
+        fn send(&mut self, input: &str) -> Progress {
+            let mut input = BytesMut::from(input);
+            self.session
+                .receive(&self.desk, self.now, &mut input, &mut self.effects)
+        }
+
+        fn settle(&mut self, forward: usize, fate: Fate) {
+            let ticket = self.effects.forwards[forward].ticket;
+            self.session
+                .settle(&self.desk, ticket, fate, &mut self.effects);
+        }
+
+        fn output(&mut self) -> String {
+            String::from_utf8(self.effects.output.split().to_vec()).unwrap()
+        }
+    }
+
+    fn client_port() -> Line {
+        Line::new(|_| ())
+    }
+
+    #[test]
+    fn all_that_has_arrived_is_answered_at_once_and_in_order() {
+        let mut line = client_port();
+        line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
+        assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
+        assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
+    fn a_forwarded_command_holds_back_the_replies_behind_it() {
+        let mut line = client_port();
+        line.send("PING\r\nGET foo\r\nSET b 1\r\nGET bar\r\nPING\r\n");
+        assert_eq!(line.output(), "+PONG\r\n");
+        let hosts: Vec<u8> = line
+            .effects
+            .forwards
+            .iter()
+            .map(|forward| forward.to.0[0])
+            .collect();
+        assert_eq!(hosts, [3, 2]);
+        assert_eq!(line.effects.forwards[0].argv, ["GET", "foo"]);
+        line.settle(1, Fate::Answered(Reply::Int(2)));
+        assert_eq!(line.output(), "", "the first one is still out");
+        line.settle(0, Fate::Answered(Reply::Int(1)));
+        assert_eq!(line.output(), ":1\r\n+OK\r\n:2\r\n+PONG\r\n");
+        assert_eq!(line.session.in_flight(), 0);
+        line.settle(0, Fate::Lost);
+        assert_eq!(line.output(), "", "a ticket is settled once");
+    }
+
+    #[test]
+    fn what_is_not_known_is_said_to_be_unknown() {
+        for (command, fate, prefix) in [
+            ("SET foo 1", Fate::Lost, "-UNKNOWN "),
+            ("SET foo 1", Fate::NotSent, "-CLUSTERDOWN "),
+            ("GET foo", Fate::Lost, "-CLUSTERDOWN "),
+            ("MSET b 1 foo 1", Fate::NotSent, "-UNKNOWN "),
+            ("MGET b foo", Fate::NotSent, "-CLUSTERDOWN "),
+        ] {
+            let mut line = client_port();
+            line.send(&format!("{command}\r\n"));
+            line.settle(0, fate);
+            let output = line.output();
+            assert!(output.starts_with(prefix), "{command}: {output}");
+        }
+    }
+
+    #[test]
+    fn commands_on_keys_of_several_nodes_are_split_and_joined() {
+        let mut line = client_port();
+        let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
+        line.send(&format!("SET b 1\r\nSET hello 2\r\nMGET {keys}\r\n"));
+        let parts: Vec<_> = line
+            .effects
+            .forwards
+            .iter()
+            .map(|forward| &forward.argv)
+            .collect();
+        assert_eq!(parts, [&["MGET", "bar"], &["MGET", "foo"]]);
+        let one = |text: &str| Fate::Answered(Reply::Array(vec![Reply::bulk(text)]));
+        line.settle(1, one("foo"));
+        line.settle(0, one("bar"));
+        let joined = "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$1\r\n2\r\n";
+        assert_eq!(line.output(), format!("+OK\r\n+OK\r\n{joined}"));
+    }
+
+    #[test]
+    fn nothing_is_done_when_a_part_cannot_be() {
+        let mut line = client_port();
+        line.desk.set_down(NodeId([3; 20]), true);
+        line.send("MSET b 1 foo 1\r\nEXISTS b\r\nFLUSHALL\r\n");
+        let output = line.output();
+        let replies: Vec<&str> = output.split("\r\n").collect();
+        assert!(replies[0].starts_with("-CLUSTERDOWN "), "{output}");
+        assert_eq!(replies[1], ":0");
+        assert!(replies[2].starts_with("-CLUSTERDOWN "), "{output}");
+        assert!(line.effects.forwards.is_empty());
+    }
+
+    #[test]
+    fn the_doors_differ_in_what_they_do_with_keys_of_others() {
+        for (door, command, expect) in [
+            (Door::Redirect, "GET foo", "-MOVED 12182 [::1]:8403\r\n"),
+            (Door::Redirect, "DBSIZE", ":0\r\n"),
+            (
+                Door::Peer,
+                "GET foo",
+                "-TRYAGAIN this node does not lead the slot\r\n",
+            ),
+            (Door::Peer, "DBSIZE", ":0\r\n"),
+        ] {
+            let mut line = Line::new(|client| client.door = door);
+            line.send(&format!("{command}\r\n"));
+            assert_eq!(line.output(), expect, "{door:?} {command}");
+        }
+        let mut line = Line::new(|client| client.door = Door::Redirect);
+        line.send("DEL b hello\r\n");
+        assert!(
+            line.output()
+                .starts_with("-CROSSSLOT Keys in request don't hash to the same slot")
+        );
+    }
+
+    #[test]
+    fn nothing_runs_before_the_password() {
+        let mut line = Line::new(|client| client.authenticated = false);
+        line.send("SET b 1\r\nnonsense\r\n");
+        let refused = "-NOAUTH Authentication required.\r\n";
+        assert_eq!(line.output(), refused.repeat(2));
+        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
+    }
+
+    #[test]
+    fn a_connection_closes_behind_its_last_reply() {
+        let mut line = client_port();
+        line.send("GET foo\r\nQUIT\r\nSET b 1\r\n");
+        assert!(!line.effects.close);
+        line.settle(0, Fate::Answered(Reply::Nil));
+        assert_eq!(line.output(), "$-1\r\n+OK\r\n");
+        assert!(line.effects.close);
+        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
+
+        let mut line = client_port();
+        line.send("*1\r\n!\r\nPING\r\n");
+        assert_eq!(
+            line.output(),
+            "-ERR Protocol error: expected '$', got '!'\r\n"
+        );
+        assert!(line.effects.close);
+    }
+
+    #[test]
+    fn a_full_output_stops_the_intake_until_it_is_written() {
+        let mut line = client_port();
+        let text = |n: usize| {
+            format!(
+                "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n${n}\r\n{}\r\n",
+                "x".repeat(n)
+            )
+        };
+        let mut input = BytesMut::from(text(limits::OUTPUT_SOFT_BYTES).as_str());
+        input.extend_from_slice(b"GET b\r\nPING\r\n");
+        let Line {
+            desk,
+            now,
+            session,
+            effects,
+        } = &mut line;
+        assert_eq!(
+            session.receive(desk, *now, &mut input, effects),
+            Progress::Blocked
+        );
+        assert_eq!(&input[..], b"PING\r\n");
+        effects.output.clear();
+        assert_eq!(
+            session.receive(desk, *now, &mut input, effects),
+            Progress::Input
+        );
+        assert_eq!(&effects.output[..], b"+PONG\r\n");
+    }
+
+    #[test]
+    fn native_requests_are_answered_by_id_in_any_order() {
+        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut input = BytesMut::new();
+        let meta = rpc::Meta {
+            deadline_ms: Some(70),
+        };
+        rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
+        rpc::encode_request(8, &["PING"], &meta, &mut input);
+        let Line {
+            desk,
+            now,
+            session,
+            effects,
+        } = &mut line;
+        session.receive(desk, *now, &mut input, effects);
+        assert_eq!(effects.forwards[0].deadline_mono_ms, now.mono_ms + 70);
+        let mut expect = BytesMut::new();
+        rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
+        assert_eq!(effects.output, expect);
+        line.settle(0, Fate::Answered(Reply::Int(1)));
+        rpc::encode_response(7, &Reply::Int(1), &mut expect);
+        assert_eq!(line.effects.output, expect);
+        assert_eq!(line.session.in_flight(), 0);
+    }
 }

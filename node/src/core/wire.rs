@@ -1,74 +1,85 @@
-//! The protocol of a connection: requests out of its bytes, replies into them.
+//! The protocols of a connection, as its session tells them apart: how requests are read, and how
+//! and by when each is answered.
 
 use bytes::BytesMut;
-use dht_proto::resp::{self, Decoded, RequestReader, Version};
-use dht_proto::{Reply, ReplyError, limits};
-use smallvec::SmallVec;
+use dht_proto::resp::{self, RequestReader, Version};
+use dht_proto::{Reply, ReplyError, frame, limits, rpc};
+use tokio_util::codec::LengthDelimitedCodec;
 
 use super::client::Protocol;
 
 /// Reads the requests of a connection.
-#[derive(Debug, Default)]
-pub struct Wire(RequestReader);
-
-/// What the beginning of the input holds.
 #[derive(Debug)]
-pub enum Next<'a> {
-    /// The beginning of a request, or nothing.
-    Incomplete,
-    /// So many bytes that ask for nothing.
-    Blank(usize),
-    /// A request, and its length in bytes.
-    Request(Words<'a>, usize),
+pub enum Wire {
+    /// RESP of either version, and inline commands.
+    Resp(RequestReader),
+    /// MessagePack frames.
+    Native(LengthDelimitedCodec),
 }
 
-/// The words of a request.
-pub type Words<'a> = SmallVec<[&'a [u8]; 8]>;
-
 impl Wire {
-    /// Reads the beginning of `input`. After [`Next::Incomplete`] the same bytes, with more behind
-    /// them, have to be given again.
-    ///
-    /// # Errors
-    /// The bytes are no request; nothing more can be read from the connection.
-    pub fn next<'a>(
-        &'a mut self,
-        input: &'a [u8],
-        authenticated: bool,
-    ) -> Result<Next<'a>, ReplyError> {
-        Ok(match self.0.read(input, authenticated)? {
-            Decoded::Incomplete => Next::Incomplete,
-            Decoded::Nothing(length) => Next::Blank(length),
-            Decoded::Request(length) => Next::Request(self.0.words(input).collect(), length),
-        })
+    /// A connection that begins in this protocol.
+    #[must_use]
+    pub fn new(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Resp2 | Protocol::Resp3 => Self::Resp(RequestReader::default()),
+            Protocol::Native => Self::Native(frame::codec(limits::FRAME_BYTES)),
+        }
     }
 }
 
 /// How and by when one request is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Origin {
-    version: Version,
+pub enum Origin {
+    /// In the order of requests.
+    Resp(Version),
+    /// By its id, as soon as it can be.
+    Native {
+        /// The request's id.
+        id: u64,
+        /// Time for an answer, in milliseconds from its arrival.
+        deadline_ms: u64,
+    },
+    /// Not at all: a notification.
+    Silent,
 }
 
 impl Origin {
-    /// The next request of a connection that speaks this protocol.
+    /// A RESP request of a connection that speaks this protocol at present.
     #[must_use]
-    pub const fn new(protocol: Protocol) -> Self {
-        let version = match protocol {
-            Protocol::Resp2 => Version::V2,
-            Protocol::Resp3 | Protocol::Native => Version::V3,
-        };
-        Self { version }
+    pub const fn resp(protocol: Protocol) -> Self {
+        match protocol {
+            Protocol::Resp2 => Self::Resp(Version::V2),
+            Protocol::Resp3 | Protocol::Native => Self::Resp(Version::V3),
+        }
     }
 
-    /// Writes the answer.
-    pub fn encode(self, reply: &Reply, output: &mut BytesMut) {
-        resp::encode(reply, self.version, output);
+    /// Whether the answer has to wait for those of earlier requests.
+    #[must_use]
+    pub const fn is_ordered(self) -> bool {
+        matches!(self, Self::Resp(_))
     }
 
     /// Time for other nodes to answer, in milliseconds.
     #[must_use]
     pub const fn deadline_ms(self) -> u64 {
-        limits::DEADLINE.as_millis() as u64
+        match self {
+            Self::Native { deadline_ms, .. } => deadline_ms,
+            Self::Resp(_) | Self::Silent => limits::DEADLINE.as_millis() as u64,
+        }
     }
+
+    /// Writes the answer.
+    pub fn encode(self, reply: &Reply, output: &mut BytesMut) {
+        match self {
+            Self::Resp(version) => resp::encode(reply, version, output),
+            Self::Native { id, .. } => rpc::encode_response(id, reply, output),
+            Self::Silent => (),
+        }
+    }
+}
+
+/// Tells a native client what was wrong with bytes that are no request: the notification `error`.
+pub fn encode_refusal(error: &ReplyError, output: &mut BytesMut) {
+    rpc::encode_notification(&["error", &error.to_string()], output);
 }

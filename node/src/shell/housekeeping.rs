@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
-use super::clock::Clock;
+use super::{Clock, Shell};
 use crate::core::node::{Node, Usage};
 use crate::core::store::{Cursor, SlotSet};
 
@@ -27,16 +27,17 @@ const STEP_RECORDS: usize = 1024;
 const AHEAD_MS: u64 = 1000;
 
 /// Keeps house until it is dropped.
-pub async fn run(node: Arc<Node>, clock: Arc<Clock>) {
+pub async fn run(shell: Arc<Shell>) {
+    let Shell { node, clock, .. } = &*shell;
     let mut ticks = tokio::time::interval(ROUND);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut cursor = Cursor::at_slot(0);
     let mut ahead = false;
     for round in 0u64.. {
         ticks.tick().await;
-        ahead = follow_clock(&clock, ahead);
-        cursor = expire(&node, &clock, cursor).await;
-        reclaim(&node).await;
+        ahead = follow_clock(clock, ahead);
+        cursor = expire(node, clock, cursor).await;
+        reclaim(node).await;
         if round % ROUNDS_A_SAMPLE == 0 {
             node.stats.take_sample(clock.now(), usage());
         }

@@ -1,5 +1,64 @@
 //! Everything that waits: sockets, timers, the system's clock. It does what the core returns and
 //! decides nothing.
 
-pub mod clock;
-pub mod housekeeping;
+mod buffers;
+mod clock;
+mod cluster;
+mod connection;
+mod housekeeping;
+mod link;
+pub mod listener;
+mod peers;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use self::clock::Clock;
+pub use self::cluster::Cluster;
+use crate::core::node::Node;
+
+/// What the tasks of a node share.
+pub struct Shell {
+    /// The core.
+    pub node: Arc<Node>,
+    /// The time.
+    pub clock: Clock,
+    /// The other nodes.
+    pub cluster: Cluster,
+    /// The id of the next connection.
+    pub next_client: AtomicU64,
+    /// The tasks of accepted connections.
+    pub connections: TaskTracker,
+    /// Begins the end.
+    pub shutdown: CancellationToken,
+}
+
+impl Shell {
+    /// Starts what runs besides connections: housekeeping, and a link to each of the other nodes.
+    /// It ends when the node shuts down.
+    pub fn start(self: &Arc<Self>) {
+        self.spawn(housekeeping::run(Arc::clone(self)));
+        for seat in self.cluster.others() {
+            self.spawn(peers::keep_linked(Arc::clone(self), seat));
+        }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let shutdown = self.shutdown.clone();
+        tokio::spawn(async move { shutdown.run_until_cancelled(task).await });
+    }
+}
+
+/// Random bytes of the system.
+///
+/// # Errors
+/// The system has none.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(io::Error::other)?;
+    Ok(bytes)
+}

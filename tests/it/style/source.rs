@@ -31,9 +31,10 @@ impl Source {
         }
     }
 
-    /// The code without `#[cfg(test)]` items; nothing of a file that is all test.
+    /// The code without `#[cfg(test)]` items; nothing of a file that is all test: those of the
+    /// package of tests, and modules named `testing`.
     pub fn product(&self) -> String {
-        if self.path.starts_with("tests/") {
+        if self.path.starts_with("tests/") || self.path.ends_with("/testing.rs") {
             return String::new();
         }
         let mut code = self.code.clone();

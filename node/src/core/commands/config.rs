@@ -37,7 +37,7 @@ fn values(settings: &Settings) -> [(&'static str, String); 12] {
         ),
         ("databases", text("1")),
         ("hash-max-listpack-entries", PACKED_FIELDS.to_string()),
-        ("maxclients", limits::CONNECTIONS.to_string()),
+        ("maxclients", settings.max_clients.to_string()),
         ("maxmemory", text("0")),
         ("maxmemory-policy", text("noeviction")),
         ("port", port.to_string()),

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use dht_proto::limits;
-
 use super::cluster::host_and_port;
 use super::server::REDIS_VERSION;
 use crate::core::local::Local;
@@ -60,10 +58,6 @@ fn server(ctx: &Local<'_>) -> Facts {
         ("server_name", "dht".to_owned()),
         ("dht_version", env!("CARGO_PKG_VERSION").to_owned()),
         ("redis_mode", settings.mode().to_owned()),
-        (
-            "os",
-            format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
-        ),
         ("arch_bits", usize::BITS.to_string()),
         ("run_id", ctx.node.id.to_string()),
         ("tcp_port", host_and_port(&settings.client).1.to_string()),
@@ -80,7 +74,7 @@ fn server(ctx: &Local<'_>) -> Facts {
 fn clients(ctx: &Local<'_>) -> Facts {
     vec![
         ("connected_clients", ctx.node.clients.len().to_string()),
-        ("maxclients", limits::CONNECTIONS.to_string()),
+        ("maxclients", ctx.node.settings.max_clients.to_string()),
         ("blocked_clients", "0".to_owned()),
     ]
 }

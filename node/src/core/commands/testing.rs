@@ -31,6 +31,7 @@ pub fn node() -> Node {
         standalone: true,
         client: "127.0.0.1:7401".to_owned(),
         redirect: "127.0.0.1:8401".to_owned(),
+        max_clients: 10_000,
     };
     Node::new(
         NodeId([1; 20]),
@@ -125,7 +126,7 @@ impl Desk {
         let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let id = spec::find(&words)?;
         let Handler::Local(run) = handler(id) else {
-            panic!("{line} is not a local command");
+            unreachable!("{line} is not a local command");
         };
         let name_words = id.spec().name.split(' ').count();
         let mut local = Local {
