@@ -75,7 +75,8 @@ pub struct Running {
     pub redirect_addr: SocketAddr,
     /// The core.
     pub node: Arc<Node>,
-    connections: TaskTracker,
+    serving: TaskTracker,
+    shutdown: CancellationToken,
     end: DropGuard,
 }
 
@@ -91,12 +92,15 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
     let clock = Clock::new();
     let settings = settings(config, client_addr, redirect_addr);
     let node = Arc::new(Node::new(NodeId(random()?), settings, clock.now()));
+    info!(id = %node.id, clients = %client_addr, redirecting = %redirect_addr, "started");
+    let end = CancellationToken::new();
     let shell = Arc::new(Shell {
         cluster: cluster(config, &node),
         clock,
         next_client: AtomicU64::new(1),
-        connections: TaskTracker::new(),
-        shutdown: CancellationToken::new(),
+        serving: TaskTracker::new(),
+        shutdown: end.child_token(),
+        end: end.clone(),
         node: Arc::clone(&node),
     });
     let doors = listeners
@@ -106,30 +110,33 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
     for (listener, door) in doors.chain([(listeners.redirect, Door::Redirect)]) {
         listener.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(listener)?;
-        tokio::spawn(listener::accept(Arc::clone(&shell), listener, door));
+        shell
+            .serving
+            .spawn(listener::accept(Arc::clone(&shell), listener, door));
     }
-    info!(id = %node.id, clients = %client_addr, redirecting = %redirect_addr, "started");
     shell.start();
     Ok(Running {
         client_addr,
         redirect_addr,
         node,
-        connections: shell.connections.clone(),
-        end: shell.shutdown.clone().drop_guard(),
+        serving: shell.serving.clone(),
+        shutdown: shell.shutdown.clone(),
+        end: end.drop_guard(),
     })
 }
 
 impl Running {
     /// Ends: accepts nothing more, writes the replies to what was executed, closes the connections.
     pub async fn shutdown(self) {
-        drop(self.end);
-        self.connections.close();
-        if timeout(DRAIN, self.connections.wait()).await.is_err() {
+        self.shutdown.cancel();
+        self.serving.close();
+        if timeout(DRAIN, self.serving.wait()).await.is_err() {
             warn!(
-                connections = self.connections.len(),
+                tasks = self.serving.len(),
                 "cut off: they did not end in time"
             );
         }
+        drop(self.end);
     }
 }
 

@@ -63,7 +63,9 @@ impl Schema {
     /// make the number open above.
     #[must_use]
     pub fn accepts(&self, words: usize) -> bool {
-        words >= self.min && self.max.is_none_or(|max| words <= max)
+        words >= self.min
+            && self.max.is_none_or(|max| words <= max)
+            && self.keys.is_none_or(|keys| keys.are_whole(words))
     }
 
     /// The arity that Redis publishes: the exact number of words, or the least, negated.
@@ -85,6 +87,12 @@ impl Schema {
 }
 
 impl KeySpec {
+    /// Whether every key of a request of so many words has what belongs to it, such as MSET's
+    /// value: a request that is split by key relies on it.
+    const fn are_whole(self, words: usize) -> bool {
+        self.step < 2 || words.saturating_sub(self.first).is_multiple_of(self.step)
+    }
+
     /// The positions of all keys of a request of so many words.
     pub fn positions(self, words: usize) -> impl Iterator<Item = usize> {
         let end = if self.step == 0 {

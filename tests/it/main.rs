@@ -5,11 +5,21 @@
 #[cfg(test)]
 mod article;
 #[cfg(test)]
+mod cli;
+#[cfg(test)]
+mod client;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod cluster_script;
 #[cfg(test)]
+mod doors;
+#[cfg(test)]
+mod failures;
+#[cfg(test)]
 mod fuzz;
+#[cfg(test)]
+mod hostile;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use dht_proto::Reply;
 use dht_proto::resp::Version;
 
+use crate::native_client::NativeClient;
 use crate::resp_client::RespClient;
 use crate::store_door::StoreDoor;
 
@@ -20,6 +21,7 @@ pub struct Door {
 
 enum Way {
     Store(Box<StoreDoor>),
+    Native(SocketAddr, Option<NativeClient>),
     Resp(Servers),
 }
 
@@ -39,6 +41,16 @@ impl Door {
             name: "store",
             is_flat: false,
             way: Way::Store(Box::default()),
+        }
+    }
+
+    /// Native frames to a node.
+    #[must_use]
+    pub const fn native(node: SocketAddr) -> Self {
+        Self {
+            name: "native",
+            is_flat: false,
+            way: Way::Native(node, None),
         }
     }
 
@@ -65,6 +77,10 @@ impl Door {
     pub async fn open(&mut self, steady: bool) -> io::Result<()> {
         match &mut self.way {
             Way::Store(store) => **store = StoreDoor::new(),
+            Way::Native(node, connection) => {
+                let connection = connection.insert(NativeClient::connect(*node).await?);
+                connection.call(&["FLUSHALL"]).await?;
+            }
             Way::Resp(servers) => {
                 self.is_flat = servers.version == Version::V2;
                 servers.open(steady).await?;
@@ -80,6 +96,8 @@ impl Door {
     pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
         let reply = match &mut self.way {
             Way::Store(store) => store.call(argv),
+            Way::Native(_, None) => return Err(io::ErrorKind::NotConnected.into()),
+            Way::Native(_, Some(connection)) => connection.call(argv).await?,
             Way::Resp(servers) => servers.call(argv).await?,
         };
         // HELLO changes the form of replies, its own included.

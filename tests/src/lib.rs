@@ -4,8 +4,10 @@
     reason = "a harness fails as a test does, by panicking"
 )]
 
+pub mod cluster;
 pub mod door;
 pub mod expect;
+pub mod native_client;
 pub mod process;
 pub mod python;
 pub mod quoting;

@@ -17,9 +17,14 @@ use crate::wait;
 /// Time for a cluster to form, or for a node to come back.
 const READY: Duration = Duration::from_secs(30);
 
-/// Nodes that form a cluster, each a process. They end with this value.
+/// Time for one answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Nodes that form a cluster, or one alone, each a process. They end with this value.
 pub struct Processes {
     nodes: Vec<Node>,
+    /// What every node is started with, besides its ports.
+    flags: Vec<String>,
     folder: TempDir,
 }
 
@@ -37,6 +42,35 @@ impl Processes {
     #[must_use]
     pub fn start(nodes: usize) -> Self {
         let ports = free_addresses(2 * nodes);
+        let clients = ports.iter().step_by(2).map(SocketAddr::to_string);
+        let join = clients.collect::<Vec<_>>().join(",");
+        Self::launch_all(&ports, &["--join", &join])
+    }
+
+    /// A node that was started alone, with these flags.
+    ///
+    /// # Panics
+    /// When it does not start.
+    #[must_use]
+    pub fn alone(flags: &[&str]) -> Self {
+        Self::launch_all(&free_addresses(2), flags)
+    }
+
+    /// A node with these flags that may not come to serve.
+    #[must_use]
+    pub fn try_start(flags: &[&str]) -> Self {
+        let cluster = Self::launched(&free_addresses(2), flags);
+        wait::until("an answer", READY, || ask(cluster.client(0), "PING").ok());
+        cluster
+    }
+
+    fn launch_all(ports: &[SocketAddr], flags: &[&str]) -> Self {
+        let cluster = Self::launched(ports, flags);
+        (0..cluster.nodes.len()).for_each(|node| cluster.await_ready(node));
+        cluster
+    }
+
+    fn launched(ports: &[SocketAddr], flags: &[&str]) -> Self {
         let pairs = ports.chunks(2).map(|pair| Node {
             client: pair[0],
             redirect: pair[1],
@@ -44,11 +78,26 @@ impl Processes {
         });
         let mut cluster = Self {
             nodes: pairs.collect(),
+            flags: flags.iter().copied().map(str::to_owned).collect(),
             folder: tempfile::tempdir().expect("a folder for logs"),
         };
-        (0..nodes).for_each(|node| cluster.launch(node));
-        (0..nodes).for_each(|node| cluster.await_ready(node));
+        (0..cluster.nodes.len()).for_each(|node| cluster.launch(node));
         cluster
+    }
+
+    /// Resident memory of a node, in bytes.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    #[must_use]
+    pub fn rss_bytes(&self, node: usize) -> u64 {
+        let process = self.nodes[node].process.as_ref().expect("it runs").id();
+        let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        1024 * kib
+            .and_then(|kib| kib.parse::<u64>().ok())
+            .expect("VmRSS in kB")
     }
 
     /// Where a node serves any client.
@@ -71,6 +120,22 @@ impl Processes {
         end(self.nodes[node].process.take().expect("it runs"));
     }
 
+    /// Ends a node by a signal, such as `-TERM`, and gives its exit code.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn end_by(&mut self, node: usize, signal: &str) -> Option<i32> {
+        self.signal(node, signal);
+        let mut process = self.nodes[node].process.take().expect("it runs");
+        process.wait().expect("a child that was told to end").code()
+    }
+
+    /// What a node has logged.
+    #[must_use]
+    pub fn log(&self, node: usize) -> String {
+        fs::read_to_string(self.log_path(node)).unwrap_or_default()
+    }
+
     /// Starts a node that was killed, and waits until it serves.
     ///
     /// # Panics
@@ -91,15 +156,10 @@ impl Processes {
     }
 
     fn launch(&mut self, node: usize) {
-        let join: Vec<_> = self
-            .nodes
-            .iter()
-            .map(|node| node.client.to_string())
-            .collect();
         let log = File::options()
             .create(true)
             .append(true)
-            .open(self.log(node))
+            .open(self.log_path(node))
             .expect("a log");
         let Node {
             client,
@@ -109,7 +169,7 @@ impl Processes {
         let started = Command::new(program("dht-node"))
             .args(["--listen", &client.to_string()])
             .args(["--cluster-listen", &redirect.to_string()])
-            .args(["--join", &join.join(",")])
+            .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -120,7 +180,9 @@ impl Processes {
     fn await_ready(&self, node: usize) {
         wait::until(&format!("node {node}"), READY, || {
             let info = ask(self.client(node), "CLUSTER INFO").ok()?;
-            info.contains("cluster_state:ok").then_some(())
+            // One with a password says nothing, and has nothing to wait for when it is alone.
+            let serves = info.contains("cluster_state:ok") || info.starts_with("-NOAUTH");
+            serves.then_some(())
         });
     }
 
@@ -138,7 +200,7 @@ impl Processes {
         assert!(sent.success(), "{signal} to node {node}");
     }
 
-    fn log(&self, node: usize) -> PathBuf {
+    fn log_path(&self, node: usize) -> PathBuf {
         self.folder.path().join(format!("node-{node}.log"))
     }
 }
@@ -151,8 +213,7 @@ impl Drop for Processes {
             .for_each(end);
         if thread::panicking() {
             for node in 0..self.nodes.len() {
-                let log = fs::read_to_string(self.log(node)).unwrap_or_default();
-                eprintln!("--- log of node {node}\n{log}");
+                eprintln!("--- log of node {node}\n{}", self.log(node));
             }
         }
     }
@@ -166,10 +227,10 @@ fn end(mut process: Child) {
 /// Sends one inline command and gives the first piece of the answer.
 ///
 /// # Errors
-/// Nobody listens, or there is no answer within a second.
+/// Nobody listens, or there is no answer in time.
 pub fn ask(node: SocketAddr, command: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(node)?;
-    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     let mut answer = [0; 4096];
     let length = stream.read(&mut answer)?;

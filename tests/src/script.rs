@@ -20,9 +20,9 @@
 //! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form
 //! of [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until
 //! the iteration ends; the answer is everything found, sorted, once each. `@doors …: why` below an
-//! expectation replaces it at these doors. `@skip doors: why` and `@cluster` (at real Redis: the
-//! server is in cluster mode) stand below a block's head. Doors are named `store`, `resp`,
-//! `native`, `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
+//! expectation replaces it at these doors. Below a block's head stand `@skip doors: why` and
+//! `@clustered`: real Redis has to be in cluster mode. Doors are named `store`, `resp`, `native`,
+//! `cluster` and `redis`, separated by commas; `ours` are all but `redis`.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -168,7 +168,12 @@ impl Script {
             }
             door.open(block.is_about_connections()).await?;
             for step in &block.steps {
-                let reply = step.run(door).await?;
+                let name = door.name;
+                let failed = |error| {
+                    let place = self.place(step.line);
+                    io::Error::other(format!("{place} at {name}: {error}"))
+                };
+                let reply = step.run(door).await.map_err(failed)?;
                 let answer = step.answer_at(door.name);
                 if !answer.expect.accepts(&reply, door.is_flat) {
                     mismatches.push(self.mismatch(door, step, answer, reply));
@@ -225,7 +230,7 @@ impl Block {
 
     fn take_directive(&mut self, directive: &str) -> Result<(), String> {
         let Some(step) = self.steps.last_mut() else {
-            if directive == "cluster" {
+            if directive == "clustered" {
                 self.cluster = true;
                 return Ok(());
             }
@@ -343,7 +348,7 @@ mod tests {
     #[test]
     fn blocks_steps_and_directives_are_read() {
         let text = "# about\n== one\n@skip store,native: why\n> SET k \"a b\"\n+OK\n\
-                    @redis nil: why not\n\n== two\n@cluster\n>* SCAN 0\n[]\n";
+                    @redis nil: why not\n\n== two\n@clustered\n>* SCAN 0\n[]\n";
         let script = parse(text).expect("a script");
         let [one, two] = script.blocks.as_slice() else {
             panic!("{:?}", script.blocks);

@@ -292,6 +292,8 @@ impl Session {
         match self.place(step, argv) {
             Ok((command, Route::Here)) => {
                 let reply = self.execute(step, &command);
+                // HELLO and RESET answer in the version that they have chosen.
+                let origin = origin.in_version_of(self.client.protocol);
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::There(member))) => {
@@ -563,6 +565,15 @@ mod tests {
     }
 
     #[test]
+    fn hello_answers_in_the_version_that_it_chooses() {
+        let mut line = client_port();
+        line.send("HELLO 3\r\n");
+        assert!(line.output().starts_with("%7\r\n"));
+        line.send("RESET\r\nGET b\r\n");
+        assert_eq!(line.output(), "+RESET\r\n$-1\r\n");
+    }
+
+    #[test]
     fn a_forwarded_command_holds_back_the_replies_behind_it() {
         let mut line = client_port();
         line.send("PING\r\nGET foo\r\nSET b 1\r\nGET bar\r\nPING\r\n");
@@ -618,6 +629,15 @@ mod tests {
         line.settle(0, one("bar"));
         let joined = "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$1\r\n2\r\n";
         assert_eq!(line.output(), format!("+OK\r\n+OK\r\n{joined}"));
+    }
+
+    #[test]
+    fn a_key_without_its_value_is_refused_before_anything_is_split() {
+        let mut line = client_port();
+        line.send("MSET foo 1 b\r\n");
+        let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
+        assert_eq!(line.output(), refused);
+        assert!(line.effects.forwards.is_empty());
     }
 
     #[test]

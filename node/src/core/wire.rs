@@ -54,6 +54,15 @@ impl Origin {
         }
     }
 
+    /// The same request, answered in RESP as this protocol has it.
+    #[must_use]
+    pub const fn in_version_of(self, protocol: Protocol) -> Self {
+        match self {
+            Self::Resp(_) => Self::resp(protocol),
+            Self::Native { .. } | Self::Silent => self,
+        }
+    }
+
     /// Whether the answer has to wait for those of earlier requests.
     #[must_use]
     pub const fn is_ordered(self) -> bool {

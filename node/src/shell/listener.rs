@@ -47,7 +47,7 @@ pub async fn accept(shell: Arc<Shell>, listener: TcpListener, door: Door) {
 
 fn admit(shell: &Arc<Shell>, stream: TcpStream, addr: SocketAddr, door: Door) {
     let stats = &shell.node.stats;
-    if shell.connections.len() >= shell.node.settings.max_clients + RESERVE {
+    if shell.serving.len() >= shell.node.settings.max_clients + RESERVE {
         stats.rejected.fetch_add(1, Relaxed);
         // A socket that was just accepted has room for this line.
         let _ = SockRef::from(&stream).send(FULL);
@@ -59,7 +59,7 @@ fn admit(shell: &Arc<Shell>, stream: TcpStream, addr: SocketAddr, door: Door) {
         return;
     }
     let serving = serve(Arc::clone(shell), stream, addr, door);
-    shell.connections.spawn(async move {
+    shell.serving.spawn(async move {
         if let Err(error) = serving.await {
             debug!(%addr, %error, "connection refused");
         }
@@ -87,7 +87,12 @@ async fn serve(
     door: Door,
 ) -> io::Result<()> {
     let deadline = Instant::now() + limits::FIRST_REQUEST;
-    let Ok(opening) = timeout_at(deadline, recognize(&mut stream)).await else {
+    let shutdown = shell.shutdown.child_token();
+    let opening = timeout_at(deadline, recognize(&mut stream));
+    let Some(opening) = shutdown.run_until_cancelled(opening).await else {
+        return Ok(());
+    };
+    let Ok(opening) = opening else {
         stream.write_all(out_of_patience().as_bytes()).await?;
         linger(stream).await;
         return Ok(());

@@ -31,15 +31,16 @@ pub struct Shell {
     pub cluster: Cluster,
     /// The id of the next connection.
     pub next_client: AtomicU64,
-    /// The tasks of accepted connections.
-    pub connections: TaskTracker,
-    /// Begins the end.
+    /// The tasks of listeners and of accepted connections.
+    pub serving: TaskTracker,
+    /// Ends connections, which finish what they have begun.
     pub shutdown: CancellationToken,
+    /// Ends everything else, once they have; implies the shutdown.
+    pub end: CancellationToken,
 }
 
 impl Shell {
     /// Starts what runs besides connections: housekeeping, and a link to each of the other nodes.
-    /// It ends when the node shuts down.
     pub fn start(self: &Arc<Self>) {
         self.spawn(housekeeping::run(Arc::clone(self)));
         for seat in self.cluster.others() {
@@ -48,8 +49,8 @@ impl Shell {
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        let shutdown = self.shutdown.clone();
-        tokio::spawn(async move { shutdown.run_until_cancelled(task).await });
+        let end = self.end.clone();
+        tokio::spawn(async move { end.run_until_cancelled(task).await });
     }
 }
 

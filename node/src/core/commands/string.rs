@@ -46,8 +46,8 @@ pub fn incrby(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
 
 fn add(ctx: &mut Write<'_>, key: &[u8], increment: i64) -> Outcome {
     let after = sum(ctx.string(key)?, increment, ReplyError::NotInteger)?;
-    let text = itoa::Buffer::new().format(after).to_owned();
-    ctx.set_string(key, text.as_bytes(), Expiry::Keep)?;
+    let mut text = itoa::Buffer::new();
+    ctx.set_string(key, text.format(after).as_bytes(), Expiry::Keep)?;
     Ok(Reply::Int(after))
 }
 

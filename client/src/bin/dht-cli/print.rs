@@ -1,0 +1,261 @@
+//! Replies as text: redis-cli's form for people, raw bytes for pipes, JSON for programs.
+
+use std::borrow::Cow;
+use std::fmt::Write;
+
+use dht_proto::Reply;
+use serde::{Serialize, Serializer};
+
+/// How replies are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As redis-cli writes on a terminal, RESP2: types are shown, strings quoted, lists numbered.
+    Human,
+    /// Only the data, an element a line.
+    Raw,
+    /// One JSON value. Bytes that are no UTF-8 are written as in [`quoted`].
+    Json,
+}
+
+/// A reply as text, with the newline that ends it.
+pub fn shown(reply: &Reply, form: Form) -> Vec<u8> {
+    match form {
+        Form::Human => {
+            let mut out = String::new();
+            human(reply, "", &mut out);
+            out.into_bytes()
+        }
+        Form::Raw => {
+            let mut out = Vec::new();
+            raw(reply, &mut out);
+            out.push(b'\n');
+            out
+        }
+        Form::Json => {
+            // Text, numbers and maps whose names are text can always be written to memory.
+            let mut out = serde_json::to_vec(&Json(reply)).unwrap_or_default();
+            out.push(b'\n');
+            out
+        }
+    }
+}
+
+/// Writes a reply whose further lines begin with `indent`. Writing to a `String` cannot fail.
+fn human(reply: &Reply, indent: &str, out: &mut String) {
+    let _ = match reply {
+        Reply::Ok => writeln!(out, "OK"),
+        Reply::Status(text) => write_text(out, text),
+        Reply::Text(text) => write_text(out, &String::from_utf8_lossy(text)),
+        Reply::Int(n) => writeln!(out, "(integer) {n}"),
+        Reply::Bool(yes) => writeln!(out, "(integer) {}", i32::from(*yes)),
+        Reply::Bulk(bytes) => writeln!(out, "{}", quoted(bytes)),
+        Reply::Double(number) => writeln!(out, "\"{number}\""),
+        Reply::Nil => writeln!(out, "(nil)"),
+        Reply::Error(error) => writeln!(out, "(error) {error}"),
+        Reply::Array(items) | Reply::Set(items) => {
+            human_list(items.iter(), indent, out);
+            Ok(())
+        }
+        Reply::Map(pairs) => {
+            human_list(
+                pairs.iter().flat_map(|(key, value)| [key, value]),
+                indent,
+                out,
+            );
+            Ok(())
+        }
+    };
+}
+
+/// A status is a line; a text of several lines ends with its own newline.
+fn write_text(out: &mut String, text: &str) -> std::fmt::Result {
+    let end = if text.ends_with('\n') { "" } else { "\n" };
+    write!(out, "{text}{end}")
+}
+
+fn human_list<'a>(items: impl Iterator<Item = &'a Reply> + Clone, indent: &str, out: &mut String) {
+    let count = items.clone().count();
+    if count == 0 {
+        out.push_str("(empty array)\n");
+        return;
+    }
+    let width = count.to_string().len();
+    let inner = format!("{indent}{}", " ".repeat(width + 2));
+    for (index, item) in items.enumerate() {
+        let before = if index == 0 { "" } else { indent };
+        let _ = write!(out, "{before}{:>width$}) ", index + 1);
+        human(item, &inner, out);
+    }
+}
+
+/// A byte string in quotes, bytes that do not print escaped, as redis-cli does and reads.
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for byte in bytes {
+        match byte {
+            b'\\' | b'"' => out.extend(['\\', char::from(*byte)]),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x07 => out.push_str("\\a"),
+            0x08 => out.push_str("\\b"),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => {
+                let _ = write!(out, "\\x{byte:02x}");
+            }
+        }
+    }
+    out.push('"');
+    out
+}
+
+fn raw(reply: &Reply, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Ok => out.extend(b"OK"),
+        Reply::Status(text) => out.extend(text.as_bytes()),
+        Reply::Bulk(bytes) | Reply::Text(bytes) => out.extend(bytes),
+        Reply::Int(n) => out.extend(n.to_string().as_bytes()),
+        Reply::Bool(yes) => out.push(b'0' + u8::from(*yes)),
+        Reply::Double(number) => out.extend(number.to_string().as_bytes()),
+        Reply::Nil => {}
+        Reply::Error(error) => out.extend(error.to_string().as_bytes()),
+        Reply::Array(items) | Reply::Set(items) => raw_list(items.iter(), out),
+        Reply::Map(pairs) => raw_list(pairs.iter().flat_map(|(key, value)| [key, value]), out),
+    }
+}
+
+fn raw_list<'a>(items: impl Iterator<Item = &'a Reply>, out: &mut Vec<u8>) {
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            out.push(b'\n');
+        }
+        raw(item, out);
+    }
+}
+
+/// A reply as JSON, the members of a map in its order.
+struct Json<'a>(&'a Reply);
+
+impl Serialize for Json<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Reply::Ok => to.serialize_str("OK"),
+            Reply::Status(text) => to.serialize_str(text),
+            Reply::Bulk(bytes) | Reply::Text(bytes) => to.serialize_str(&json_text(bytes)),
+            Reply::Int(n) => to.serialize_i64(*n),
+            Reply::Bool(yes) => to.serialize_bool(*yes),
+            // JSON has no infinities; their text stands for them.
+            Reply::Double(number) if number.is_finite() => to.serialize_f64(*number),
+            Reply::Double(number) => to.collect_str(number),
+            Reply::Nil => to.serialize_unit(),
+            Reply::Error(error) => to.collect_map([("error", error.to_string())]),
+            Reply::Array(items) | Reply::Set(items) => to.collect_seq(items.iter().map(Json)),
+            Reply::Map(pairs) => to.collect_map(
+                pairs
+                    .iter()
+                    .map(|(key, value)| (json_name(key), Json(value))),
+            ),
+        }
+    }
+}
+
+/// Names in a JSON object are text, whatever they are in the reply.
+fn json_name(key: &Reply) -> String {
+    match key {
+        Reply::Bulk(bytes) => json_text(bytes).into_owned(),
+        other => String::from_utf8_lossy(&shown(other, Form::Raw))
+            .trim_end()
+            .to_owned(),
+    }
+}
+
+fn json_text(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| quoted(bytes).into(), Cow::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_proto::ReplyError;
+
+    use super::*;
+
+    #[test]
+    fn every_form_of_every_reply() {
+        let check = |reply: Reply, human: &str, raw: &str, json: &str| {
+            for (form, expect) in [(Form::Human, human), (Form::Raw, raw), (Form::Json, json)] {
+                let text = String::from_utf8(shown(&reply, form)).unwrap();
+                assert_eq!(text, format!("{expect}\n"), "{reply:?} as {form:?}");
+            }
+        };
+        let alice = || [Reply::bulk("name"), Reply::bulk("Alice")];
+        check(Reply::Ok, "OK", "OK", "\"OK\"");
+        check(Reply::Status("PONG".into()), "PONG", "PONG", "\"PONG\"");
+        check(Reply::Int(-1), "(integer) -1", "-1", "-1");
+        check(Reply::bulk("a\"b"), r#""a\"b""#, "a\"b", r#""a\"b""#);
+        check(
+            Reply::bulk("\n\x07\u{e4}"),
+            r#""\n\a\xc3\xa4""#,
+            "\n\x07\u{e4}",
+            "\"\\n\\u0007\u{e4}\"",
+        );
+        check(Reply::Nil, "(nil)", "", "null");
+        check(Reply::Double(3.5), "\"3.5\"", "3.5", "3.5");
+        check(Reply::Double(f64::INFINITY), "\"inf\"", "inf", "\"inf\"");
+        check(Reply::Bool(true), "(integer) 1", "1", "true");
+        check(Reply::Array(vec![]), "(empty array)", "", "[]");
+        check(Reply::Map(vec![]), "(empty array)", "", "{}");
+        check(
+            Reply::Error(ReplyError::Syntax),
+            "(error) ERR syntax error",
+            "ERR syntax error",
+            r#"{"error":"ERR syntax error"}"#,
+        );
+        let [name, value] = alice();
+        check(
+            Reply::Map(vec![(name, value)]),
+            "1) \"name\"\n2) \"Alice\"",
+            "name\nAlice",
+            r#"{"name":"Alice"}"#,
+        );
+        check(
+            Reply::Array(vec![
+                Reply::bulk("0"),
+                Reply::Array(alice().into()),
+                Reply::Nil,
+            ]),
+            "1) \"0\"\n2) 1) \"name\"\n   2) \"Alice\"\n3) (nil)",
+            "0\nname\nAlice\n",
+            r#"["0",["name","Alice"],null]"#,
+        );
+        let map = Reply::Map(vec![
+            (Reply::Int(2), Reply::Nil),
+            (Reply::Int(1), Reply::Ok),
+        ]);
+        let human = "1) (integer) 2\n2) (nil)\n3) (integer) 1\n4) OK";
+        check(map, human, "2\n\n1\nOK", r#"{"2":null,"1":"OK"}"#);
+    }
+
+    #[test]
+    fn numbers_of_a_long_list_are_aligned() {
+        let list = Reply::Array(vec![Reply::Array(vec![Reply::Nil; 2]); 10]);
+        let text = String::from_utf8(shown(&list, Form::Human)).unwrap();
+        assert!(
+            text.starts_with(" 1) 1) (nil)\n    2) (nil)\n 2) 1)"),
+            "{text}"
+        );
+        assert!(text.ends_with("10) 1) (nil)\n    2) (nil)\n"), "{text}");
+    }
+
+    #[test]
+    fn text_of_several_lines_is_shown_as_it_is() {
+        let info = Reply::Status("# Server\r\nx:1\r\n".into());
+        assert_eq!(shown(&info, Form::Human), b"# Server\r\nx:1\r\n");
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_quoted_in_json() {
+        let reply = Reply::bulk([0xff, b'a']);
+        assert_eq!(shown(&reply, Form::Json), b"\"\\\"\\\\xffa\\\"\"\n");
+    }
+}

@@ -1,0 +1,209 @@
+//! `dht-cli cluster status`: every node, what it leads and holds, and whether it answers.
+
+use std::time::Duration;
+
+use dht_client::{Client, Command, Error};
+use dht_proto::Reply;
+use dht_proto::slot::SLOTS;
+
+use crate::print::{Form, shown};
+use crate::session::Session;
+
+/// How long a node may take to answer before it is shown as silent.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A line of CLUSTER NODES and what the node itself says.
+#[derive(Debug, PartialEq, Eq)]
+struct Row {
+    id: String,
+    /// `host:port` for clients.
+    address: String,
+    /// `host:port` where a node answers for itself only.
+    redirect: String,
+    state: &'static str,
+    slots: u32,
+    keys: Option<i64>,
+    epoch: u64,
+}
+
+/// The status of the cluster as one node sees it.
+pub async fn status(session: &mut Session, form: Form) -> Result<Vec<u8>, Error> {
+    let nodes = text(session.run(&Command::new("CLUSTER NODES")).await?)?;
+    let mut rows: Vec<Row> = nodes.lines().filter_map(row).collect();
+    ask_for_keys(&session.client, &mut rows).await;
+    rows.sort_by(|a, b| a.address.cmp(&b.address));
+    Ok(match form {
+        Form::Json => shown(&Reply::Array(rows.iter().map(Row::reply).collect()), form),
+        Form::Human | Form::Raw => table(&rows).into_bytes(),
+    })
+}
+
+fn text(reply: Reply) -> Result<String, Error> {
+    dht_client::FromReply::from_reply(reply)
+}
+
+/// Reads a line of CLUSTER NODES; nothing when it is none.
+fn row(line: &str) -> Option<Row> {
+    let mut words = line.split(' ');
+    let id = words.next()?;
+    let (redirect, port) = words.next()?.split_once('@')?;
+    let flags = words.next()?;
+    let epoch = words.nth(3)?.parse().ok()?;
+    let slots = words.skip(1).map(slots_in).sum();
+    let host = redirect.rsplit_once(':')?.0;
+    let host = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
+    Some(Row {
+        id: id.to_owned(),
+        address: format!("{host}:{port}"),
+        redirect: format!("{host}:{}", redirect.rsplit_once(':')?.1),
+        state: if flags.contains("fail") { "down" } else { "up" },
+        slots,
+        keys: None,
+        epoch,
+    })
+}
+
+/// The slots of a range, `5` or `0-99`.
+fn slots_in(range: &str) -> u32 {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<u32>(), last.parse::<u32>()) {
+        (Ok(first), Ok(last)) if first <= last => last - first + 1,
+        _ => 0,
+    }
+}
+
+/// Asks all nodes at once, also those that are said to be down.
+async fn ask_for_keys(client: &Client, rows: &mut [Row]) {
+    let client = client.clone().with_deadline(PATIENCE);
+    let questions: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let node = client.node(&row.redirect);
+            tokio::spawn(async move { node.run(Command::new("DBSIZE")).await })
+        })
+        .collect();
+    for (row, question) in rows.iter_mut().zip(questions) {
+        match question.await {
+            Ok(Ok(Reply::Int(keys))) => row.keys = Some(keys),
+            _ if row.state == "up" => row.state = "silent",
+            _ => {}
+        }
+    }
+}
+
+impl Row {
+    fn cells(&self) -> [String; 6] {
+        let share = f64::from(self.slots) * 100.0 / f64::from(SLOTS);
+        [
+            self.id.chars().take(8).collect(),
+            self.address.clone(),
+            self.state.to_owned(),
+            format!("{} ({share:.1} %)", self.slots),
+            self.keys
+                .map_or_else(|| "-".to_owned(), |keys| keys.to_string()),
+            self.epoch.to_string(),
+        ]
+    }
+
+    fn reply(&self) -> Reply {
+        let members = [
+            ("id", Reply::bulk(&self.id)),
+            ("address", Reply::bulk(&self.address)),
+            ("state", Reply::bulk(self.state)),
+            ("slots", Reply::Int(self.slots.into())),
+            ("keys", self.keys.map_or(Reply::Nil, Reply::Int)),
+            (
+                "epoch",
+                Reply::Int(i64::try_from(self.epoch).unwrap_or(i64::MAX)),
+            ),
+        ];
+        Reply::Map(
+            members
+                .map(|(name, value)| (Reply::bulk(name), value))
+                .into(),
+        )
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let head = ["NODE", "ADDRESS", "STATE", "SLOTS LED", "KEYS", "EPOCH"].map(str::to_owned);
+    let lines: Vec<[String; 6]> = std::iter::once(head)
+        .chain(rows.iter().map(Row::cells))
+        .collect();
+    let mut text = String::new();
+    for line in &lines {
+        for (column, cell) in line.iter().enumerate() {
+            let width = lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0);
+            text.push_str(&format!("{cell:<width$}  "));
+        }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+    }
+    text + &summary(rows) + "\n"
+}
+
+fn summary(rows: &[Row]) -> String {
+    let up = rows.iter().filter(|row| row.state == "up");
+    let (count, served) = (
+        up.clone().count(),
+        up.clone().map(|row| row.slots).sum::<u32>(),
+    );
+    let keys: i64 = rows.iter().filter_map(|row| row.keys).sum();
+    let verdict = if served == u32::from(SLOTS) {
+        "ok"
+    } else {
+        "degraded"
+    };
+    format!(
+        "{verdict}: {count} of {} nodes up, {served} of {SLOTS} slots served, keys: {keys}",
+        rows.len()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NODES: &str = "\
+07c37dfeb235213a872192d90877d0cd55635b91 127.0.0.1:8400@7400 myself,master - 0 0 4 connected 0-8191 16383
+67ed2db8d677e59ec4a4cefb06858cf2a1a89fa1 ::1:8401@7401 master,fail - 0 0 4 disconnected 8192-16382
+not a node
+";
+
+    fn rows() -> Vec<Row> {
+        NODES.lines().filter_map(row).collect()
+    }
+
+    #[test]
+    fn lines_become_rows() {
+        let [first, second] = rows().try_into().unwrap();
+        assert_eq!(first.address, "127.0.0.1:7400");
+        assert_eq!(first.redirect, "127.0.0.1:8400");
+        assert_eq!((first.state, first.slots, first.epoch), ("up", 8193, 4));
+        assert_eq!(second.address, "[::1]:7401");
+        assert_eq!((second.state, second.slots), ("down", 8191));
+    }
+
+    #[test]
+    fn a_table_has_aligned_columns_and_a_summary() {
+        let mut rows = rows();
+        rows[0].keys = Some(42);
+        assert_eq!(
+            table(&rows),
+            "\
+NODE      ADDRESS         STATE  SLOTS LED      KEYS  EPOCH
+07c37dfe  127.0.0.1:7400  up     8193 (50.0 %)  42    4
+67ed2db8  [::1]:7401      down   8191 (50.0 %)  -     4
+degraded: 1 of 2 nodes up, 8193 of 16384 slots served, keys: 42
+"
+        );
+    }
+}

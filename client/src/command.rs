@@ -1,0 +1,237 @@
+//! A command on its way: its words, and the Rust values that become words.
+
+use bytes::Bytes;
+use dht_proto::slot::key_slot;
+use dht_proto::spec::{self, Kind};
+
+/// A command as it is sent: its name and arguments, one byte string each. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Command {
+    /// The words, the name's first.
+    pub words: Vec<Bytes>,
+}
+
+/// Where a command has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the leader of this slot, to which all its keys belong.
+    Slot(u16),
+    /// On any node, which does it or has it done.
+    Anywhere,
+}
+
+impl Command {
+    /// A command without arguments yet. A name of two words, `CLIENT ID`, may be given as one text.
+    #[must_use]
+    pub fn new(name: &'static str) -> Self {
+        let words = name
+            .split(' ')
+            .map(|word| Bytes::from_static(word.as_bytes()));
+        Self {
+            words: words.collect(),
+        }
+    }
+
+    /// A command from all its words.
+    pub fn from_words(words: impl Args) -> Self {
+        let mut command = Self::default();
+        words.append_to(&mut command);
+        command
+    }
+
+    /// The same with one more argument.
+    #[must_use]
+    pub fn arg(mut self, arg: impl Arg) -> Self {
+        arg.append_to(&mut self);
+        self
+    }
+
+    fn push(&mut self, word: impl Into<Bytes>) {
+        self.words.push(word.into());
+    }
+
+    /// Where it has to run, and whether running it twice does no harm. Of a command that the table
+    /// does not know the worst is assumed; the server, which may know more, will say.
+    #[must_use]
+    pub(crate) fn plan(&self) -> (Place, bool) {
+        let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();
+        let Ok(id) = spec::find(&words) else {
+            return (Place::Anywhere, false);
+        };
+        let place = match id.spec().kind {
+            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
+                let keys = id.schema().keys.into_iter();
+                common_slot(
+                    keys.flat_map(|keys| keys.positions(words.len()))
+                        .map(|at| words[at]),
+                )
+            }
+            Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
+                Place::Anywhere
+            }
+        };
+        (place, !id.spec().kind.writes())
+    }
+}
+
+fn common_slot<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> Place {
+    let Some(slot) = keys.next().map(key_slot) else {
+        return Place::Anywhere;
+    };
+    if keys.all(|key| key_slot(key) == slot) {
+        Place::Slot(slot)
+    } else {
+        Place::Anywhere
+    }
+}
+
+/// What can be given as an argument: text, bytes or a number; also the options of a command.
+pub trait Arg {
+    /// Adds it to a command.
+    fn append_to(&self, command: &mut Command);
+}
+
+/// Several arguments: anything that iterates over values that can be one.
+pub trait Args {
+    /// Adds them to a command.
+    fn append_to(self, command: &mut Command);
+}
+
+/// Pairs of arguments: anything that iterates over pairs, such as `[("name", "Alice")]` or a map.
+pub trait Pairs {
+    /// Adds them to a command.
+    fn append_to(self, command: &mut Command);
+}
+
+/// Two arguments that belong together.
+pub trait Pair {
+    /// Adds both to a command.
+    fn append_to(&self, command: &mut Command);
+}
+
+impl<T: Arg + ?Sized> Arg for &T {
+    fn append_to(&self, command: &mut Command) {
+        (**self).append_to(command);
+    }
+}
+
+impl Arg for Bytes {
+    fn append_to(&self, command: &mut Command) {
+        command.push(self.clone());
+    }
+}
+
+impl<const N: usize> Arg for [u8; N] {
+    fn append_to(&self, command: &mut Command) {
+        command.push(Bytes::copy_from_slice(self));
+    }
+}
+
+macro_rules! byte_args {
+    ($($type:ty)*) => {
+        $(impl Arg for $type {
+            fn append_to(&self, command: &mut Command) {
+                command.push(Bytes::copy_from_slice(self.as_ref()));
+            }
+        })*
+    };
+}
+byte_args!(str String [u8] Vec<u8>);
+
+macro_rules! number_args {
+    ($($type:ty)*) => {
+        $(impl Arg for $type {
+            fn append_to(&self, command: &mut Command) {
+                command.push(self.to_string());
+            }
+        })*
+    };
+}
+number_args!(i32 i64 u32 u64 usize f64);
+
+impl<I: IntoIterator<Item: Arg>> Args for I {
+    fn append_to(self, command: &mut Command) {
+        self.into_iter().for_each(|arg| arg.append_to(command));
+    }
+}
+
+impl<I: IntoIterator<Item: Pair>> Pairs for I {
+    fn append_to(self, command: &mut Command) {
+        self.into_iter().for_each(|pair| pair.append_to(command));
+    }
+}
+
+impl<A: Arg, B: Arg> Pair for (A, B) {
+    fn append_to(&self, command: &mut Command) {
+        self.0.append_to(command);
+        self.1.append_to(command);
+    }
+}
+
+impl<T: Pair> Pair for &T {
+    fn append_to(&self, command: &mut Command) {
+        (**self).append_to(command);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn words(command: &Command) -> Vec<&str> {
+        let text = |word| str::from_utf8(word).unwrap();
+        command.words.iter().map(|word| text(word)).collect()
+    }
+
+    #[test]
+    fn values_become_words() {
+        let one = |arg: &dyn Fn(Command) -> Command| arg(Command::new("ECHO"));
+        let check = |command: Command, expect: &str| assert_eq!(words(&command), ["ECHO", expect]);
+        check(one(&|c| c.arg("a b")), "a b");
+        check(one(&|c| c.arg(String::from("x"))), "x");
+        check(one(&|c| c.arg(b"x")), "x");
+        check(one(&|c| c.arg(vec![b'y'])), "y");
+        check(one(&|c| c.arg(Bytes::from_static(b"z"))), "z");
+        check(one(&|c| c.arg(-7)), "-7");
+        check(one(&|c| c.arg(0.5)), "0.5");
+    }
+
+    #[test]
+    fn pairs_come_from_arrays_slices_and_maps() {
+        let check = |pairs: &dyn Fn(&mut Command)| {
+            let mut command = Command::new("HSET");
+            pairs(&mut command);
+            assert_eq!(words(&command), ["HSET", "a", "1", "b", "2"]);
+        };
+        let array = [("a", 1), ("b", 2)];
+        let slice: &[(&str, i32)] = &array;
+        let map: BTreeMap<&str, i64> = [("a", 1), ("b", 2)].into();
+        check(&|command| Pairs::append_to(array, command));
+        check(&|command| Pairs::append_to(slice, command));
+        check(&|command| Pairs::append_to(array.to_vec(), command));
+        check(&|command| Pairs::append_to(&map, command));
+    }
+
+    #[test]
+    fn plans() {
+        let check = |line: &str, place: Place, repeatable: bool| {
+            let command = Command::from_words(line.split(' '));
+            assert_eq!(command.plan(), (place, repeatable), "{line}");
+        };
+        let foo = Place::Slot(12182);
+        check("GET foo", foo, true);
+        check("get {foo}bar", foo, true);
+        check("HSET foo a 1", foo, false);
+        check("MGET foo {foo}1", foo, true);
+        check("MGET foo bar", Place::Anywhere, true);
+        check("MSET foo 1 {foo}1 2", foo, false);
+        check("DEL foo bar", Place::Anywhere, false);
+        check("DBSIZE", Place::Anywhere, true);
+        check("FLUSHALL", Place::Anywhere, false);
+        check("CLUSTER KEYSLOT foo", Place::Anywhere, true);
+        check("NO-SUCH foo", Place::Anywhere, false);
+        check("GET", Place::Anywhere, false);
+    }
+}

@@ -1,0 +1,141 @@
+//! One node, asked directly: a handle on the connection that all who talk to that node share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dht_proto::{Reply, limits};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::command::{Args, Command};
+use crate::connection;
+use crate::error::{Cause, Result};
+use crate::url::Credentials;
+use crate::verdict::{Fate, Verdict, judge};
+
+/// Requests that may wait for the connection's task, besides those that the link holds.
+const QUEUE: usize = 1024;
+
+/// A handle on the connection to one node. Cheap to clone; the connection is made when a command
+/// needs it, made anew when it broke, and closed when the last handle is gone.
+#[derive(Clone)]
+pub struct Node {
+    address: Arc<str>,
+    requests: mpsc::Sender<Request>,
+    deadline: Duration,
+}
+
+/// A command on its way to the connection's task.
+pub struct Request {
+    /// Its words.
+    pub argv: Vec<Bytes>,
+    /// When to give up.
+    pub deadline: Instant,
+    /// Settled exactly once.
+    pub ticket: oneshot::Sender<Fate>,
+}
+
+/// The outcome of a request, to be waited for.
+pub struct Answer {
+    fate: oneshot::Receiver<Fate>,
+    address: Arc<str>,
+}
+
+impl Node {
+    /// A node at `host:port`. Has to be called inside a tokio runtime, on which the connection's
+    /// task runs.
+    #[must_use]
+    pub fn new(address: &str, credentials: Option<Credentials>) -> Self {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let address: Arc<str> = address.into();
+        tokio::spawn(connection::serve(
+            Arc::clone(&address),
+            credentials,
+            receiver,
+        ));
+        Self {
+            address,
+            requests: sender,
+            deadline: limits::DEADLINE,
+        }
+    }
+
+    /// The same node with another deadline for each call.
+    #[must_use]
+    pub fn with_deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// `host:port`.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    pub(crate) const fn shared_address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// Sends any command to this node, once.
+    ///
+    /// # Errors
+    /// Any of [`Error`](crate::Error) but a mismatch; `MOVED` comes as not done.
+    pub async fn call(&self, words: impl Args) -> Result<Reply> {
+        self.run(Command::from_words(words)).await
+    }
+
+    /// Sends a command to this node, once.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn run(&self, command: Command) -> Result<Reply> {
+        let deadline = Instant::now() + self.deadline;
+        let fate = self.send(command, deadline).await.fate().await;
+        match judge(fate, false) {
+            Verdict::Final(result) => result,
+            Verdict::Again(error, _) => Err(error),
+        }
+    }
+
+    /// Hands a command to the connection, as soon as there is room for it. Commands handed over one
+    /// after the other are sent in that order.
+    pub(crate) async fn send(&self, command: Command, deadline: Instant) -> Answer {
+        let (ticket, fate) = oneshot::channel();
+        let request = Request {
+            argv: command.words,
+            deadline,
+            ticket,
+        };
+        if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
+            room.send(request);
+        } else {
+            request.settle(Fate::NotSent(Cause::Busy));
+        }
+        Answer {
+            fate,
+            address: Arc::clone(&self.address),
+        }
+    }
+}
+
+impl Request {
+    /// Tells the caller, who may have gone.
+    pub fn settle(self, fate: Fate) {
+        let _ = self.ticket.send(fate);
+    }
+}
+
+impl Answer {
+    /// Waits for it. The connection's task settles every request; that it cannot is told as the
+    /// worst.
+    pub(crate) async fn fate(self) -> Fate {
+        self.fate.await.unwrap_or_else(|_| {
+            Fate::Lost(Cause::Broken {
+                address: self.address.to_string(),
+                why: "its task has ended".to_owned(),
+            })
+        })
+    }
+}

@@ -1,0 +1,196 @@
+//! What to do when a try of a command is over: give its result, or try again. Pure: no connection,
+//! no clock.
+
+use std::time::Duration;
+
+use dht_proto::{Reply, ReplyError};
+
+use crate::error::{Cause, Error, Result};
+
+/// How one try of a command ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fate {
+    /// The node answered.
+    Answered(Reply),
+    /// No byte of it was sent.
+    NotSent(Cause),
+    /// It was sent, at least in part, and no answer came.
+    Lost(Cause),
+}
+
+/// What follows from it.
+#[derive(Debug, PartialEq)]
+pub enum Verdict {
+    /// The call is over.
+    Final(Result<Reply>),
+    /// Another try can do no harm. When there is no time for one, this is the error.
+    Again(Error, Turn),
+}
+
+/// Where the next try goes, and when.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// At once to the node that leads the slot, by the word of another.
+    Moved {
+        /// The slot.
+        slot: u16,
+        /// `host:port` of its leader.
+        to: String,
+    },
+    /// To any other node.
+    Elsewhere,
+    /// To the same node, when the cluster had a moment.
+    Later,
+}
+
+/// Judges a try. `repeatable` says that the command may be executed twice.
+#[must_use]
+pub fn judge(fate: Fate, repeatable: bool) -> Verdict {
+    match fate {
+        Fate::Answered(Reply::Error(error)) => judge_error(error, repeatable),
+        Fate::Answered(reply) => Verdict::Final(Ok(reply)),
+        Fate::NotSent(Cause::Deadline) => Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
+        Fate::NotSent(cause @ Cause::Busy) => Verdict::Again(Error::NotDone(cause), Turn::Later),
+        Fate::NotSent(cause) => Verdict::Again(Error::NotDone(cause), Turn::Elsewhere),
+        Fate::Lost(cause) if repeatable => Verdict::Again(Error::Unknown(cause), Turn::Elsewhere),
+        Fate::Lost(cause) => Verdict::Final(Err(Error::Unknown(cause))),
+    }
+}
+
+fn judge_error(error: ReplyError, repeatable: bool) -> Verdict {
+    match error.prefix() {
+        "MOVED" => match moved(&error) {
+            Some(turn) => Verdict::Again(Error::NotDone(Cause::Cluster(error)), turn),
+            None => Verdict::Final(Err(Error::Reply(error))),
+        },
+        "CLUSTERDOWN" | "TRYAGAIN" => {
+            Verdict::Again(Error::NotDone(Cause::Cluster(error)), Turn::Later)
+        }
+        "UNKNOWN" if repeatable => {
+            Verdict::Again(Error::Unknown(Cause::Cluster(error)), Turn::Later)
+        }
+        "UNKNOWN" => Verdict::Final(Err(Error::Unknown(Cause::Cluster(error)))),
+        _ => Verdict::Final(Err(Error::Reply(error))),
+    }
+}
+
+/// Reads `MOVED slot host:port`.
+fn moved(error: &ReplyError) -> Option<Turn> {
+    let text = error.to_string();
+    let mut words = text.split(' ').skip(1);
+    let slot = words.next()?.parse().ok()?;
+    let to = words.next()?.to_owned();
+    Some(Turn::Moved { slot, to })
+}
+
+/// Pauses between tries: each twice the one before up to a greatest, and at random between half and
+/// all of that, so that clients that failed together do not return together.
+#[derive(Debug)]
+pub struct Backoff {
+    next_ms: u64,
+    most_ms: u64,
+}
+
+impl Backoff {
+    /// Begins with `first_ms` and grows up to `most_ms`.
+    #[must_use]
+    pub const fn new(first_ms: u64, most_ms: u64) -> Self {
+        Self {
+            next_ms: first_ms,
+            most_ms,
+        }
+    }
+
+    /// The next pause, from a random number.
+    pub fn pause(&mut self, random: u64) -> Duration {
+        let whole = self.next_ms;
+        self.next_ms = (whole * 2).min(self.most_ms);
+        Duration::from_millis(whole / 2 + random % (whole / 2 + 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> ReplyError {
+        ReplyError::Received(text.to_owned())
+    }
+
+    #[test]
+    fn verdicts() {
+        let check = |fate: Fate, repeatable, expect: Verdict| {
+            let shown = format!("{fate:?}");
+            assert_eq!(judge(fate, repeatable), expect, "{shown}");
+        };
+        let broken = || Cause::Broken {
+            address: "a:1".to_owned(),
+            why: "reset".to_owned(),
+        };
+        let error = |text| Fate::Answered(Reply::Error(refused(text)));
+        let cluster = |text| Cause::Cluster(refused(text));
+
+        check(
+            Fate::Answered(Reply::Nil),
+            false,
+            Verdict::Final(Ok(Reply::Nil)),
+        );
+        check(
+            error("ERR syntax error"),
+            true,
+            Verdict::Final(Err(Error::Reply(refused("ERR syntax error")))),
+        );
+        let again = Verdict::Again(Error::NotDone(broken()), Turn::Elsewhere);
+        check(Fate::NotSent(broken()), false, again);
+        check(
+            Fate::Lost(broken()),
+            false,
+            Verdict::Final(Err(Error::Unknown(broken()))),
+        );
+        let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
+        check(Fate::Lost(broken()), true, again);
+        check(
+            Fate::NotSent(Cause::Deadline),
+            true,
+            Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
+        );
+        for text in ["CLUSTERDOWN no", "TRYAGAIN in a moment"] {
+            let again = Verdict::Again(Error::NotDone(cluster(text)), Turn::Later);
+            check(error(text), false, again);
+        }
+        let unknown = Error::Unknown(cluster("UNKNOWN lost"));
+        check(
+            error("UNKNOWN lost"),
+            false,
+            Verdict::Final(Err(unknown.clone())),
+        );
+        check(
+            error("UNKNOWN lost"),
+            true,
+            Verdict::Again(unknown, Turn::Later),
+        );
+        let turn = Turn::Moved {
+            slot: 77,
+            to: "b:8400".to_owned(),
+        };
+        let moved = Error::NotDone(cluster("MOVED 77 b:8400"));
+        check(error("MOVED 77 b:8400"), false, Verdict::Again(moved, turn));
+        check(
+            error("MOVED over there"),
+            false,
+            Verdict::Final(Err(Error::Reply(refused("MOVED over there")))),
+        );
+    }
+
+    #[test]
+    fn pauses_grow_and_differ() {
+        let check = |random: u64, expect_ms: [u128; 4]| {
+            let mut backoff = Backoff::new(10, 40);
+            let pauses = expect_ms.map(|_| backoff.pause(random).as_millis());
+            assert_eq!(pauses, expect_ms);
+        };
+        check(0, [5, 10, 20, 20]);
+        check(5, [10, 15, 25, 25]);
+        check(20, [7, 19, 40, 40]);
+    }
+}

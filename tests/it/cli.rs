@@ -1,0 +1,188 @@
+//! `dht-cli` as people use it: exit codes and output, input from a pipe, the prompt on a terminal.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use dht_tests::process::{Processes, program};
+use dht_tests::wait;
+
+/// Runs a program with this on its input.
+fn run(command: &mut Command, input: &str) -> Output {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(input.as_bytes())
+        .unwrap();
+    child.wait_with_output().unwrap()
+}
+
+fn cli(cluster: &Processes, node: usize, args: &str) -> Command {
+    let mut command = Command::new(program("dht-cli"));
+    command.args(["-p", &cluster.client(node).port().to_string()]);
+    command.args(args.split_whitespace());
+    command
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn one_command_a_call() {
+    let cluster = Processes::start(3);
+    let check = |node: usize, args: &str, code: i32, out: &str, err: &str| {
+        let ended = run(&mut cli(&cluster, node, args), "");
+        assert_eq!(text(&ended.stdout), out, "{args}");
+        assert_eq!(text(&ended.stderr), err, "{args}");
+        assert_eq!(ended.status.code(), Some(code), "{args}");
+    };
+    check(0, "hset user:1 name Alice age 25", 0, "2\n", "");
+    check(1, "hget user:1 name", 0, "Alice\n", "");
+    let listed = "1) \"name\"\n2) \"Alice\"\n3) \"age\"\n4) \"25\"\n";
+    check(2, "--no-raw hgetall user:1", 0, listed, "");
+    check(
+        2,
+        "--json hgetall user:1",
+        0,
+        "{\"name\":\"Alice\",\"age\":\"25\"}\n",
+        "",
+    );
+    check(0, "--no-raw hincrby user:1 age -5", 0, "(integer) 20\n", "");
+    check(0, "--no-raw get none", 0, "(nil)\n", "");
+    let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value\n";
+    check(1, "get user:1", 1, "", wrong);
+    check(1, "--no-raw get user:1", 1, "", &format!("(error) {wrong}"));
+    check(
+        1,
+        "set k",
+        1,
+        "",
+        "ERR wrong number of arguments for 'set' command\n",
+    );
+}
+
+#[test]
+fn commands_about_a_node_go_to_that_node() {
+    let cluster = Processes::start(3);
+    let ids: Vec<String> = (0..3)
+        .map(|node| text(&run(&mut cli(&cluster, node, "cluster myid"), "").stdout))
+        .collect();
+    assert!(
+        ids[0] != ids[1] && ids[1] != ids[2] && ids[2] != ids[0],
+        "{ids:?}"
+    );
+}
+
+#[test]
+fn no_connection_and_wrong_usage() {
+    let check = |args: &[&str], code: i32, err: &str| {
+        let mut command = Command::new(program("dht-cli"));
+        let ended = run(command.args(args).env_remove("DHT_URL"), "");
+        assert_eq!(ended.status.code(), Some(code), "{args:?}");
+        assert_eq!(text(&ended.stdout), "", "{args:?}");
+        assert!(
+            text(&ended.stderr).contains(err),
+            "{args:?}: {}",
+            text(&ended.stderr)
+        );
+    };
+    check(
+        &["-p", "1", "ping"],
+        3,
+        "cannot connect to 127.0.0.1:1: Connection refused",
+    );
+    check(&["-p", "1", "ping"], 3, "Is a node running there?");
+    check(&["--no-such"], 2, "--no-such");
+    check(&["-p", "high", "ping"], 2, "high");
+    check(&["--url", "http://h", "ping"], 2, "http");
+}
+
+#[test]
+fn the_first_address_that_answers_is_used() {
+    let cluster = Processes::start(1);
+    let url = format!("127.0.0.1:1,{}", cluster.client(0));
+    let mut command = Command::new(program("dht-cli"));
+    let ended = run(command.arg("ping").env("DHT_URL", url), "");
+    assert_eq!(
+        (text(&ended.stdout), ended.status.code()),
+        ("PONG\n".to_owned(), Some(0))
+    );
+}
+
+#[test]
+fn lines_come_from_a_pipe() {
+    let cluster = Processes::start(3);
+    let lines = "set 'a b' \"x\\ty\"\n\nget 'a b'\nget a 'b\nincr 'a b'\n";
+    let ended = run(&mut cli(&cluster, 0, ""), lines);
+    assert_eq!(text(&ended.stdout), "OK\nx\ty\n");
+    let expect = "invalid argument(s): a quote is not closed\n\
+                  ERR value is not an integer or out of range\n";
+    assert_eq!(text(&ended.stderr), expect);
+    assert_eq!(ended.status.code(), Some(1));
+}
+
+#[test]
+fn status_shows_every_node_also_one_that_is_down() {
+    let mut cluster = Processes::start(3);
+    let status =
+        |cluster: &Processes| text(&run(&mut cli(cluster, 0, "cluster status"), "").stdout);
+    run(&mut cli(&cluster, 0, "mset a 1 b 2 c 3 d 4"), "");
+    let shown = status(&cluster);
+    assert!(
+        shown.ends_with("ok: 3 of 3 nodes up, 16384 of 16384 slots served, keys: 4\n"),
+        "{shown}"
+    );
+    for node in 0..3 {
+        assert!(
+            shown.contains(&format!("{}  up", cluster.client(node))),
+            "{shown}"
+        );
+    }
+    cluster.kill(1);
+    let line = format!("{}  down", cluster.client(1));
+    let shown = wait::until(&line, std::time::Duration::from_secs(10), || {
+        Some(status(&cluster)).filter(|shown| shown.contains(&line))
+    });
+    assert!(shown.contains("\ndegraded: 2 of 3 nodes up, "), "{shown}");
+}
+
+#[test]
+fn the_prompt_on_a_terminal() {
+    let cluster = Processes::start(1);
+    let home = tempfile::tempdir().unwrap();
+    let address = cluster.client(0);
+    let line = format!("{} -p {}", program("dht-cli").display(), address.port());
+    let mut terminal = Command::new("script");
+    terminal
+        .args(["-qec", &line, "/dev/null"])
+        .env("HOME", home.path())
+        .env("TERM", "xterm");
+    let typed = "hset user:1 name 'Alice B'\nhgetall user:1\nauth no-such-password\n\
+                 2 incr n\nhelp hlen\nget user:1\nconnect 127.0.0.1 1\nping\nquit\n";
+    let ended = run(&mut terminal, typed);
+    let shown = text(&ended.stdout).replace('\r', "");
+    for expect in [
+        &format!("{address}> "),
+        "\n(integer) 1\n",
+        "\n1) \"name\"\n2) \"Alice B\"\n",
+        "\n(error) ERR AUTH <password> called without any password",
+        "\n(integer) 1\n(integer) 2\n",
+        "\n  summary: Returns the number of fields of a hash.\n",
+        "\n(error) WRONGTYPE ",
+        "cannot connect to 127.0.0.1:1",
+        "not connected> ",
+    ] {
+        assert!(shown.contains(expect), "no '{expect}' in {shown}");
+    }
+    assert_eq!(ended.status.code(), Some(0));
+    let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
+    assert!(history.contains("hgetall user:1\n"), "{history}");
+    assert!(!history.contains("no-such-password"), "{history}");
+}

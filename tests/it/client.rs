@@ -1,0 +1,214 @@
+//! The client library against a cluster of three processes: typed calls, pipelines, and nodes that
+//! die, come back or freeze.
+
+use std::time::{Duration, Instant};
+
+use dht_client::{
+    Cause, Client, Error, Exists, ExpireIf, Expiry, FromReply, Reply, ScanOptions, SetOptions,
+};
+use dht_proto::slot::key_slot;
+use dht_tests::process::Processes;
+
+fn targets(cluster: &Processes) -> String {
+    let seeds: Vec<String> = (0..3)
+        .map(|node| cluster.client(node).to_string())
+        .collect();
+    seeds.join(",")
+}
+
+async fn connect(cluster: &Processes) -> Client {
+    Client::connect(&targets(cluster)).await.unwrap()
+}
+
+#[tokio::test]
+async fn hashes_round_trip() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    assert_eq!(c.hset("h", [("name", "Alice"), ("age", "25")]).await, Ok(2));
+    assert_eq!(c.hset("h", &[("age", 26)]).await, Ok(0));
+    assert_eq!(c.hget("h", "name").await, Ok(Some("Alice".into())));
+    assert_eq!(c.hget("h", "none").await, Ok(None));
+    assert_eq!(c.hget("none", "f").await, Ok(None));
+    let mut all = c.hgetall("h").await.unwrap();
+    all.sort();
+    assert_eq!(
+        all,
+        [("age".into(), "26".into()), ("name".into(), "Alice".into())]
+    );
+    assert_eq!(
+        c.hmget("h", ["age", "none"]).await,
+        Ok(vec![Some("26".into()), None])
+    );
+    assert_eq!(c.hincrby("h", "age", -6).await, Ok(20));
+    assert_eq!(c.hincrbyfloat("h", "age", 0.5).await, Ok(20.5));
+    assert_eq!(c.hsetnx("h", "age", 1).await, Ok(false));
+    assert_eq!(c.hexists("h", "age").await, Ok(true));
+    assert_eq!(c.hstrlen("h", "name").await, Ok(5));
+    assert_eq!(c.hlen("h").await, Ok(2));
+    assert_eq!(c.hkeys("h").await.unwrap().len(), 2);
+    assert_eq!(c.hvals("h").await.unwrap().len(), 2);
+    let options = ScanOptions {
+        pattern: Some("n*".to_owned()),
+        count: Some(100),
+    };
+    let page = c.hscan("h", 0, &options).await;
+    assert_eq!(page, Ok((0, vec![("name".into(), "Alice".into())])));
+    assert_eq!(c.hdel("h", ["age", "none"]).await, Ok(1));
+    assert_eq!(c.key_type("h").await, Ok("hash".to_owned()));
+    let Err(Error::Reply(error)) = c.incr("h").await else {
+        panic!("a hash was counted");
+    };
+    assert_eq!(error.prefix(), "WRONGTYPE");
+}
+
+#[tokio::test]
+async fn strings_and_keys_round_trip() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    assert_eq!(c.set("s", "1").await, Ok(()));
+    assert_eq!(c.incr("s").await, Ok(2));
+    assert_eq!(c.incrby("s", 10).await, Ok(12));
+    assert_eq!(c.decr("s").await, Ok(11));
+    assert_eq!(c.decrby("s", 11).await, Ok(0));
+    assert_eq!(c.append("s", "x").await, Ok(2));
+    assert_eq!(c.strlen("s").await, Ok(2));
+    assert_eq!(c.set_get("s", "new").await, Ok(Some("0x".into())));
+    let absent = SetOptions {
+        only_if: Some(Exists::No),
+        expiry: Some(Expiry::Seconds(100)),
+    };
+    assert_eq!(c.set_with("s", "no", absent).await, Ok(false));
+    assert_eq!(c.set_with("t", "yes", absent).await, Ok(true));
+    assert!((99..=100).contains(&c.ttl("t").await.unwrap()));
+    assert_eq!(c.expire_if("t", 50, ExpireIf::Longer).await, Ok(false));
+    assert_eq!(c.pexpire("t", 200_000).await, Ok(true));
+    assert!(c.pttl("t").await.unwrap() > 150_000);
+    assert_eq!(c.persist("t").await, Ok(true));
+    assert_eq!(c.ttl("t").await, Ok(-1));
+    assert_eq!(c.mset((0..100).map(|n| (format!("k{n}"), n))).await, Ok(()));
+    let values = c.mget(["k7", "none", "k93"]).await;
+    assert_eq!(values, Ok(vec![Some("7".into()), None, Some("93".into())]));
+    assert_eq!(c.exists(["k1", "k2", "none"]).await, Ok(2));
+    assert_eq!(c.touch(["k1"]).await, Ok(1));
+    assert_eq!(c.dbsize().await, Ok(102));
+    assert_eq!(c.keys("k9?").await.unwrap().len(), 10);
+    let (mut cursor, mut found) = (0, Vec::new());
+    loop {
+        let (next, keys) = c.scan(cursor, &ScanOptions::default()).await.unwrap();
+        found.extend(keys);
+        cursor = next;
+        if cursor == 0 {
+            break;
+        }
+    }
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 102);
+    assert_eq!(c.del(["k1", "k2", "none"]).await, Ok(2));
+    assert_eq!(c.unlink(["k3"]).await, Ok(1));
+    assert_eq!(c.flushall().await, Ok(()));
+    assert_eq!(c.dbsize().await, Ok(0));
+}
+
+#[tokio::test]
+async fn commands_of_one_slot_go_straight_to_its_leader() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    for n in 0..100 {
+        c.set(format!("k{n}"), n).await.unwrap();
+    }
+    for node in 0..3 {
+        let node = c.node(&cluster.client(node).to_string());
+        let info = String::from_reply(node.call(["INFO", "stats"]).await.unwrap()).unwrap();
+        let forwarded = info.lines().find(|line| line.contains("forwarded"));
+        let forwarded = forwarded.unwrap_or_else(|| panic!("no count in {info}"));
+        assert!(forwarded.ends_with(":0"), "{forwarded}");
+    }
+}
+
+#[tokio::test]
+async fn a_pipeline_spans_nodes_and_keeps_its_order() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    let mut pipeline = c.pipeline();
+    for n in 0..2000 {
+        pipeline = pipeline
+            .hset(format!("h{}", n % 700), [("f", n)])
+            .hget(format!("h{}", n % 700), "f");
+    }
+    let results = pipeline.dbsize().incr("h1").ping().send().await;
+    assert_eq!(results.len(), 4003);
+    for n in 0..2000 {
+        assert_eq!(results[2 * n], Ok(Reply::Int(i64::from(n < 700))), "{n}");
+        assert_eq!(results[2 * n + 1], Ok(Reply::bulk(n.to_string())), "{n}");
+    }
+    assert!(matches!(&results[4001], Err(Error::Reply(error)) if error.prefix() == "WRONGTYPE"));
+    assert_eq!(results[4002], Ok(Reply::Status("PONG".into())));
+}
+
+/// A key that this node leads.
+async fn key_led_by(client: &Client, cluster: &Processes, node: usize) -> String {
+    let handle = client.node(&cluster.redirect(node).to_string());
+    for n in 0.. {
+        let key = format!("key:{n}");
+        if handle.call(["EXISTS", &key]).await.is_ok() {
+            return key;
+        }
+    }
+    unreachable!("a node leads something");
+}
+
+#[tokio::test]
+async fn a_node_dies_and_comes_back() {
+    let mut cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    let (lost, kept) = (
+        key_led_by(&c, &cluster, 0).await,
+        key_led_by(&c, &cluster, 1).await,
+    );
+    assert_ne!(key_slot(lost.as_bytes()), key_slot(kept.as_bytes()));
+    cluster.kill(0);
+    // The seed in use is the one that died.
+    assert_eq!(c.incr(&kept).await, Ok(1));
+    let hasty = c.clone().with_deadline(Duration::from_millis(500));
+    let start = Instant::now();
+    let error = hasty.incr(&lost).await.unwrap_err();
+    assert!(
+        matches!(&error, Error::NotDone(Cause::Cluster(why)) if why.prefix() == "CLUSTERDOWN"),
+        "{error:?}"
+    );
+    assert!(
+        start.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        start.elapsed()
+    );
+    assert!(c.ping().await.is_ok());
+    cluster.restart(0);
+    assert_eq!(c.incr(&lost).await, Ok(1));
+    assert_eq!(c.incr(&kept).await, Ok(2));
+}
+
+#[tokio::test]
+async fn a_frozen_node_leaves_a_write_unknown() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster)
+        .await
+        .with_deadline(Duration::from_millis(700));
+    let key = key_led_by(&c, &cluster, 2).await;
+    cluster.pause(2);
+    let start = Instant::now();
+    let result = c.incr(&key).await;
+    assert_eq!(result, Err(Error::Unknown(Cause::Deadline)));
+    assert!(
+        start.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        start.elapsed()
+    );
+    cluster.resume(2);
+    let counted = c
+        .with_deadline(Duration::from_secs(5))
+        .incr(&key)
+        .await
+        .unwrap();
+    assert!((1..=2).contains(&counted), "{counted}");
+}

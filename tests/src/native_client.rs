@@ -1,0 +1,70 @@
+//! A minimal native client: one command, one reply.
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use dht_proto::Reply;
+use dht_proto::frame::{Role, codec, preface};
+use dht_proto::limits::FRAME_BYTES;
+use dht_proto::rpc::{Message, Meta, decode, encode_request};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::codec::{Decoder, LengthDelimitedCodec};
+
+/// A connection.
+pub struct NativeClient {
+    stream: TcpStream,
+    frames: LengthDelimitedCodec,
+    input: BytesMut,
+    last_id: u64,
+}
+
+impl NativeClient {
+    /// Connects to a node.
+    ///
+    /// # Errors
+    /// The connection is refused.
+    pub async fn connect(node: SocketAddr) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(node).await?;
+        stream.write_all(&preface(Role::Client)).await?;
+        Ok(Self {
+            stream,
+            frames: codec(FRAME_BYTES),
+            input: BytesMut::new(),
+            last_id: 0,
+        })
+    }
+
+    /// Sends a command and gives its reply.
+    ///
+    /// # Errors
+    /// The connection breaks, or what comes is not the response.
+    pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        self.last_id += 1;
+        let mut request = BytesMut::new();
+        encode_request(self.last_id, argv, &Meta::default(), &mut request);
+        self.stream.write_all(&request).await?;
+        loop {
+            if let Some(frame) = self.frames.decode(&mut self.input)? {
+                return match decode(&frame).map_err(|malformed| io::Error::other(malformed.0))? {
+                    Message::Response { id, reply } if id == self.last_id => Ok(told_apart(reply)),
+                    other => Err(io::Error::other(format!("no response: {other:?}"))),
+                };
+            }
+            if self.stream.read_buf(&mut self.input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+}
+
+/// MessagePack has one type for statuses and texts: what has lines, or nothing, is a text.
+fn told_apart(reply: Reply) -> Reply {
+    match reply {
+        Reply::Status(text) if text.is_empty() || text.contains('\n') => {
+            Reply::Text(text.into_owned().into())
+        }
+        reply => reply,
+    }
+}
