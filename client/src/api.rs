@@ -24,7 +24,10 @@ macro_rules! command {
 /// Makes the methods of a list of commands, each `name(parameters) -> type = [words]`. A word in
 /// quotes is sent as it is, any other names a parameter.
 macro_rules! commands {
-    ($($(#[$doc:meta])* $name:ident($($param:ident: $type:ty),*) -> $value:ty = [$($word:expr),+];)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($($param:ident: $type:ty),*) -> $value:ty = [$($word:expr),+];
+    )*) => {
         impl Client {
             $($(#[$doc])*
             ///

@@ -90,4 +90,36 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn every_limit_is_described_with_its_value() {
+        use crate::limits::*;
+        let limits = [
+            ("KEY_BYTES", KEY_BYTES.to_string()),
+            ("FIELD_BYTES", FIELD_BYTES.to_string()),
+            ("VALUE_BYTES", VALUE_BYTES.to_string()),
+            ("ARGUMENTS", ARGUMENTS.to_string()),
+            ("INLINE_BYTES", INLINE_BYTES.to_string()),
+            ("QUERY_BYTES", QUERY_BYTES.to_string()),
+            ("FRAME_BYTES", FRAME_BYTES.to_string()),
+            ("HANDSHAKE_BYTES", HANDSHAKE_BYTES.to_string()),
+            ("NESTING", NESTING.to_string()),
+            ("IN_FLIGHT", IN_FLIGHT.to_string()),
+            ("OUTPUT_BYTES", OUTPUT_BYTES.to_string()),
+            ("OUTPUT_SOFT_BYTES", OUTPUT_SOFT_BYTES.to_string()),
+            ("CONNECTIONS", CONNECTIONS.to_string()),
+            ("FIRST_REQUEST", format!("{} s", FIRST_REQUEST.as_secs())),
+            ("DEADLINE", format!("{} s", DEADLINE.as_secs())),
+        ];
+        let declared = include_str!("limits.rs").matches("pub const ").count();
+        assert_eq!(limits.len(), declared, "a limit is missing here");
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        for (name, value) in limits {
+            assert!(
+                text.contains(&format!("\n| `{name}` | {value} | ")),
+                "{name} is {value}"
+            );
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod frame;
 pub mod limits;
 pub mod link;
 mod msgpack;
+mod names;
 pub mod peer;
 pub mod reply;
 pub mod resp;

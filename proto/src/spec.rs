@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 
 use crate::ReplyError;
 use crate::commands::TABLE;
+use crate::names::Names;
 use crate::syntax::{self, Schema};
 
 /// A row of the command table.
@@ -132,100 +133,69 @@ impl Spec {
 }
 
 struct Index {
-    /// By the one word of a name.
-    commands: Names<u16>,
-    /// First words that have subcommands.
-    containers: Names<Container>,
+    first_words: Names<First>,
     schemas: Vec<Schema>,
+}
+
+/// What the first word of a name leads to.
+enum First {
+    /// A command without subcommands, by its row.
+    Command(u16),
+    /// One with subcommands.
+    Container(Container),
 }
 
 struct Container {
     name: &'static str,
-    /// By the second word of a name.
+    /// The row of the command that the name alone is, if it is one.
+    alone: Option<u16>,
+    /// The rows by the second word.
     subcommands: Names<u16>,
 }
 
 static INDEX: LazyLock<Index> = LazyLock::new(|| {
-    let mut commands = Vec::new();
+    let mut commands = BTreeMap::new();
     let mut containers: BTreeMap<&'static str, Vec<(&'static str, u16)>> = BTreeMap::new();
     for (index, spec) in (0u16..).zip(TABLE) {
         match spec.name.split_once(' ') {
             Some((name, sub)) => containers.entry(name).or_default().push((sub, index)),
-            None => commands.push((spec.name, index)),
+            None => drop(commands.insert(spec.name, index)),
         }
     }
-    let container = |(name, subcommands)| {
-        let subcommands = Names::new(subcommands);
-        (name, Container { name, subcommands })
-    };
+    let mut first_words = Vec::new();
+    for (name, subcommands) in containers {
+        let container = Container {
+            name,
+            alone: commands.remove(name),
+            subcommands: Names::new(subcommands),
+        };
+        first_words.push((name, First::Container(container)));
+    }
+    let commands = commands.into_iter();
+    first_words.extend(commands.map(|(name, index)| (name, First::Command(index))));
     Index {
-        commands: Names::new(commands),
-        containers: Names::new(containers.into_iter().map(container).collect()),
+        first_words: Names::new(first_words),
         schemas: TABLE.iter().map(syntax::schema).collect(),
     }
 });
-
-/// Values by names in any case: a hash table with open addressing, never more than half full.
-struct Names<T> {
-    places: Vec<Option<(&'static str, T)>>,
-}
-
-impl<T> Names<T> {
-    fn new(entries: Vec<(&'static str, T)>) -> Self {
-        let size = (entries.len() * 2).next_power_of_two();
-        let mut places: Vec<Option<(&'static str, T)>> = Vec::new();
-        places.resize_with(size, || None);
-        for (name, value) in entries {
-            let mut at = hash(name.as_bytes());
-            while places[at & (size - 1)].is_some() {
-                at += 1;
-            }
-            places[at & (size - 1)] = Some((name, value));
-        }
-        Self { places }
-    }
-
-    fn get(&self, word: &[u8]) -> Option<&T> {
-        let mut at = hash(word);
-        loop {
-            let (name, value) = self.places[at & (self.places.len() - 1)].as_ref()?;
-            if word.eq_ignore_ascii_case(name.as_bytes()) {
-                return Some(value);
-            }
-            at = at.wrapping_add(1);
-        }
-    }
-}
-
-/// Length, beginning and end of a word tell command names apart well; upper and lower case give the
-/// same.
-fn hash(word: &[u8]) -> usize {
-    let byte = |at: usize| word.get(at).map_or(0, |byte| u64::from(byte & 0xDF));
-    let end = word.len().wrapping_sub(1);
-    let ends = byte(0) | byte(1) << 8 | byte(2) << 16 | byte(end.wrapping_sub(1)) << 24;
-    let mixed =
-        (ends | byte(end) << 32 | (word.len() as u64) << 40).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 40) as usize
-}
 
 /// Finds the command that a request names and checks its arity.
 ///
 /// # Errors
 /// Unknown command, unknown subcommand, or wrong number of arguments, in Redis's words.
 pub fn find(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
-    let first = argv.first().copied().unwrap_or_default();
-    let found = match argv.get(1) {
-        Some(sub) => match INDEX.containers.get(first) {
-            Some(container) => Some(find_sub(container, sub)?),
-            None => INDEX.commands.get(first).copied(),
-        },
-        None => INDEX.commands.get(first).copied(),
+    let index = &*INDEX;
+    let first = argv.first().and_then(|word| index.first_words.get(word));
+    let row = match (first, argv.get(1)) {
+        (Some(First::Command(row)), _) => *row,
+        (Some(First::Container(container)), Some(sub)) => find_sub(container, sub)?,
+        (Some(First::Container(container)), None) => container
+            .alone
+            .ok_or_else(|| ReplyError::Arity(container.name.to_ascii_lowercase().into()))?,
+        (None, _) => return Err(unknown(argv)),
     };
-    let Some(index) = found else {
-        return Err(missing(argv));
-    };
-    let id = CommandId(index);
-    if id.schema().accepts(argv.len()) {
+    let id = CommandId(row);
+    if index.schemas[id.index()].accepts(argv.len()) {
         Ok(id)
     } else {
         Err(ReplyError::Arity(Cow::Owned(id.spec().full_name())))
@@ -240,19 +210,8 @@ fn find_sub(container: &Container, sub: &[u8]) -> Result<u16, ReplyError> {
     })
 }
 
-/// What to say of a name that is no command: a container alone lacks its subcommand.
-#[cold]
-fn missing(argv: &[&[u8]]) -> ReplyError {
-    match argv {
-        [first] => match INDEX.containers.get(first) {
-            Some(container) => ReplyError::Arity(container.name.to_ascii_lowercase().into()),
-            None => unknown(argv),
-        },
-        _ => unknown(argv),
-    }
-}
-
 /// Redis shows at most 128 bytes of the name and, together, of the arguments.
+#[cold]
 fn unknown(argv: &[&[u8]]) -> ReplyError {
     let name = shown(argv.first().copied().unwrap_or_default(), 128);
     let mut args = String::new();

@@ -1,10 +1,17 @@
 //! `dht-cli` as people use it: exit codes and output, input from a pipe, the prompt on a terminal.
 
-use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use dht_tests::process::{Processes, program};
 use dht_tests::wait;
+
+/// How long something may take to be shown.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a program with this on its input.
 fn run(command: &mut Command, input: &str) -> Output {
@@ -147,10 +154,54 @@ fn status_shows_every_node_also_one_that_is_down() {
     }
     cluster.kill(1);
     let line = format!("{}  down", cluster.client(1));
-    let shown = wait::until(&line, std::time::Duration::from_secs(10), || {
+    let shown = wait::until(&line, PATIENCE, || {
         Some(status(&cluster)).filter(|shown| shown.contains(&line))
     });
     assert!(shown.contains("\ndegraded: 2 of 3 nodes up, "), "{shown}");
+}
+
+/// `dht-cli` on a terminal, to which lines are typed one by one.
+struct Terminal {
+    process: Child,
+    shown: Arc<Mutex<String>>,
+}
+
+impl Terminal {
+    fn start(node: SocketAddr, home: &Path) -> Self {
+        let line = format!("{} -p {}", program("dht-cli").display(), node.port());
+        let mut process = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .envs([("HOME", home.as_os_str()), ("TERM", "xterm".as_ref())])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let shown = Arc::new(Mutex::new(String::new()));
+        let (mut output, all) = (process.stdout.take().unwrap(), Arc::clone(&shown));
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = output.read(&mut bytes) {
+                let text = text(&bytes[..length]).replace('\r', "");
+                all.lock().unwrap().push_str(&text);
+            }
+        });
+        Self { process, shown }
+    }
+
+    /// Waits until this is shown, behind all that was awaited before.
+    fn await_text(&self, expect: &str) {
+        wait::until(&format!("{expect:?} on the terminal"), PATIENCE, || {
+            let mut shown = self.shown.lock().unwrap();
+            let end = shown.find(expect)? + expect.len();
+            shown.drain(..end);
+            Some(())
+        });
+    }
+
+    fn type_line(&mut self, line: &str) {
+        let input = self.process.stdin.as_mut().unwrap();
+        input.write_all(format!("{line}\r").as_bytes()).unwrap();
+    }
 }
 
 #[test]
@@ -158,30 +209,47 @@ fn the_prompt_on_a_terminal() {
     let cluster = Processes::start(1);
     let home = tempfile::tempdir().unwrap();
     let address = cluster.client(0);
-    let line = format!("{} -p {}", program("dht-cli").display(), address.port());
-    let mut terminal = Command::new("script");
-    terminal
-        .args(["-qec", &line, "/dev/null"])
-        .env("HOME", home.path())
-        .env("TERM", "xterm");
-    let typed = "hset user:1 name 'Alice B'\nhgetall user:1\nauth no-such-password\n\
-                 2 incr n\nhelp hlen\nget user:1\nconnect 127.0.0.1 1\nping\nquit\n";
-    let ended = run(&mut terminal, typed);
-    let shown = text(&ended.stdout).replace('\r', "");
-    for expect in [
-        &format!("{address}> "),
-        "\n(integer) 1\n",
-        "\n1) \"name\"\n2) \"Alice B\"\n",
-        "\n(error) ERR AUTH <password> called without any password",
-        "\n(integer) 1\n(integer) 2\n",
-        "\n  summary: Returns the number of fields of a hash.\n",
-        "\n(error) WRONGTYPE ",
-        "cannot connect to 127.0.0.1:1",
-        "not connected> ",
+    let mut terminal = Terminal::start(address, home.path());
+    let connected = format!("{address}> ");
+    terminal.await_text(&connected);
+    for (line, answer, prompt) in [
+        ("hset user:1 name 'Alice B'", "\n(integer) 1\n", &*connected),
+        (
+            "hgetall user:1",
+            "\n1) \"name\"\n2) \"Alice B\"\n",
+            &connected,
+        ),
+        (
+            "auth no-such-password",
+            "\n(error) ERR AUTH <password> called without",
+            &connected,
+        ),
+        ("2 incr n", "\n(integer) 1\n(integer) 2\n", &connected),
+        (
+            "help hlen",
+            "\n  summary: Returns the number of fields of a hash.\n",
+            &connected,
+        ),
+        (
+            "hgetal\t user:1",
+            "\n1) \"name\"\n2) \"Alice B\"\n",
+            &connected,
+        ),
+        ("get user:1", "\n(error) WRONGTYPE ", &connected),
+        ("get 'a", "\nInvalid argument(s)\n", &connected),
+        (
+            "connect 127.0.0.1 1",
+            "cannot connect to 127.0.0.1:1",
+            "not connected> ",
+        ),
+        ("ping", "cannot connect to 127.0.0.1:1", "not connected> "),
     ] {
-        assert!(shown.contains(expect), "no '{expect}' in {shown}");
+        terminal.type_line(line);
+        terminal.await_text(answer);
+        terminal.await_text(prompt);
     }
-    assert_eq!(ended.status.code(), Some(0));
+    terminal.type_line("quit");
+    assert_eq!(terminal.process.wait().unwrap().code(), Some(0));
     let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
     assert!(history.contains("hgetall user:1\n"), "{history}");
     assert!(!history.contains("no-such-password"), "{history}");

@@ -16,6 +16,26 @@ const UNAUTHENTICATED_BYTES: usize = 16 * 1024;
 /// Words for which memory is kept from one request to the next.
 const KEPT_WORDS: usize = 1024;
 
+/// What is said of a number that is wrong.
+struct Texts {
+    /// Its line does not end.
+    too_big: &'static str,
+    /// It is no number, or too large.
+    invalid: &'static str,
+}
+
+/// Of the number of words.
+const COUNT: Texts = Texts {
+    too_big: "too big mbulk count string",
+    invalid: "invalid multibulk length",
+};
+
+/// Of the length of a word.
+const LENGTH: Texts = Texts {
+    too_big: "too big bulk count string",
+    invalid: "invalid bulk length",
+};
+
 /// What the beginning of a buffer holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decoded {
@@ -77,10 +97,10 @@ impl RequestReader {
                 Some(b'*') => {}
                 Some(_) => return self.read_inline(input),
             }
-            let Some(text) = self.line(input, "too big mbulk count string")? else {
+            let Some(count) = self.number(input, &COUNT)? else {
                 return Ok(Decoded::Incomplete);
             };
-            match self.begin(integer(text), authenticated)? {
+            match self.begin(count, authenticated)? {
                 0 => {
                     let taken = self.at;
                     self.reset();
@@ -101,19 +121,18 @@ impl RequestReader {
     }
 
     /// Checks the count of words, and forgets the last request.
-    fn begin(&mut self, count: Option<i64>, authenticated: bool) -> Result<usize, ReplyError> {
+    fn begin(&mut self, count: i64, authenticated: bool) -> Result<usize, ReplyError> {
         self.words.clear();
         self.words.shrink_to(KEPT_WORDS);
         self.unquoted = None;
-        match count.map(usize::try_from) {
-            None => Err(protocol("invalid multibulk length")),
-            // Redis takes a negative count for an empty request.
-            Some(Err(_)) => Ok(0),
-            Some(Ok(count)) if count > ARGUMENTS => Err(protocol("invalid multibulk length")),
-            Some(Ok(count)) if count > UNAUTHENTICATED_ARGUMENTS && !authenticated => {
-                Err(protocol("unauthenticated multibulk length"))
-            }
-            Some(Ok(count)) => Ok(count),
+        // Redis takes a negative count for an empty request.
+        let count = usize::try_from(count).unwrap_or(0);
+        if count > ARGUMENTS {
+            Err(protocol(COUNT.invalid))
+        } else if count > UNAUTHENTICATED_ARGUMENTS && !authenticated {
+            Err(protocol("unauthenticated multibulk length"))
+        } else {
+            Ok(count)
         }
     }
 
@@ -150,16 +169,19 @@ impl RequestReader {
         authenticated: bool,
     ) -> Result<Option<usize>, ReplyError> {
         let start = self.at;
-        let Some(text) = self.line(input, "too big bulk count string")? else {
+        let found = input.get(start).copied().unwrap_or(b'$');
+        if found != b'$' {
+            // Redis looks at it only once the line is there.
+            let line = self.line(input, LENGTH.too_big)?;
+            return line.map_or(Ok(None), |_| Err(unexpected(found)));
+        }
+        let Some(length) = self.number(input, &LENGTH)? else {
             return Ok(None);
         };
-        if input[start] != b'$' {
-            return Err(unexpected(input[start]));
-        }
-        let length = integer(text).and_then(|length| usize::try_from(length).ok());
-        let length = length
+        let length = usize::try_from(length)
+            .ok()
             .filter(|length| *length <= VALUE_BYTES)
-            .ok_or_else(|| protocol("invalid bulk length"))?;
+            .ok_or_else(|| protocol(LENGTH.invalid))?;
         if length > UNAUTHENTICATED_BYTES && !authenticated {
             return Err(protocol("unauthenticated bulk length"));
         }
@@ -167,6 +189,33 @@ impl RequestReader {
             return Err(protocol("too big request"));
         }
         Ok(Some(length))
+    }
+
+    /// Takes the number behind a sign, and the end of its line, if that is complete. Usually a few
+    /// digits are all of it; whatever else is there is left to the slower way.
+    #[inline]
+    fn number(&mut self, input: &[u8], texts: &Texts) -> Result<Option<i64>, ReplyError> {
+        let digits = input.get(self.at + 1..).unwrap_or_default();
+        let mut value = 0;
+        for (count, byte) in digits.iter().take(10).enumerate() {
+            match byte {
+                b'1'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
+                b'0' if count > 0 => value *= 10,
+                b'\r' if count > 0 && digits.len() > count + 1 => {
+                    self.at += count + 3;
+                    self.scanned = self.at;
+                    return Ok(Some(value));
+                }
+                _ => break,
+            }
+        }
+        match self.line(input, texts.too_big)? {
+            None => Ok(None),
+            Some(text) => match integer(text) {
+                None => Err(protocol(texts.invalid)),
+                value => Ok(value),
+            },
+        }
     }
 
     /// Takes the line at `at`, without its first byte and its end, if it is complete.
@@ -178,11 +227,7 @@ impl RequestReader {
         let from = self.scanned.max(self.at);
         let limit = input.len().min(self.at + INLINE_BYTES);
         let unseen = input.get(from..limit).unwrap_or_default();
-        // Lengths have few digits: a search for the end that is made for long texts would cost more
-        // than it saves.
-        let (few, _) = unseen.split_at(unseen.len().min(8));
-        let found = few.iter().position(|byte| *byte == b'\r');
-        match found.or_else(|| memchr(b'\r', unseen)) {
+        match memchr(b'\r', unseen) {
             Some(length) if from + length + 1 < input.len() => {
                 let text = input.get(self.at + 1..from + length).unwrap_or_default();
                 self.at = from + length + 2;
@@ -216,7 +261,7 @@ impl RequestReader {
         let text = &input[..end];
         let text = text.strip_suffix(b"\r").unwrap_or(text);
         let words = split_words(text).ok_or_else(|| protocol("unbalanced quotes in request"))?;
-        self.begin(Some(0), true)?;
+        self.begin(0, true)?;
         let mut unquoted = Vec::new();
         for word in &words {
             let start = position(unquoted.len());

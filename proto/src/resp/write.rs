@@ -54,10 +54,12 @@ fn encode_error(error: &ReplyError, out: &mut BytesMut) {
 fn header(sign: u8, value: impl itoa::Integer, out: &mut BytesMut) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();
-    out.reserve(digits.len() + 3);
-    out.put_u8(sign);
-    out.put_slice(digits);
-    out.put_slice(b"\r\n");
+    // Put together first: growing the output is the dear part.
+    let mut line = [0; 48];
+    line[0] = sign;
+    line[1..=digits.len()].copy_from_slice(digits);
+    line[digits.len() + 1..digits.len() + 3].copy_from_slice(b"\r\n");
+    out.put_slice(&line[..digits.len() + 3]);
 }
 
 fn bulk(bytes: &[u8], out: &mut BytesMut) {

@@ -60,7 +60,8 @@ Without a command it reads commands from a prompt, or from its input.
   dht-cli cluster status                a table of all nodes
   dht-cli help hset | help @hash        what a command does
 
-Environment: DHT_URL (the address, default 127.0.0.1:7400), DHT_PASSWORD or REDISCLI_AUTH (the password).
+Environment: DHT_URL is the address, 127.0.0.1:7400 by default; DHT_PASSWORD or REDISCLI_AUTH is
+the password.
 Exit codes: 0 done, 1 the answer is an error, 2 wrong usage, 3 no connection or no answer.";
 
 /// What to do.

@@ -173,7 +173,8 @@ mod tests {
     use super::*;
 
     const NODES: &str = "\
-07c37dfeb235213a872192d90877d0cd55635b91 127.0.0.1:8400@7400 myself,master - 0 0 4 connected 0-8191 16383
+07c37dfeb235213a872192d90877d0cd55635b91 127.0.0.1:8400@7400 myself,master - 0 0 4 connected \
+0-8191 16383
 67ed2db8d677e59ec4a4cefb06858cf2a1a89fa1 ::1:8401@7401 master,fail - 0 0 4 disconnected 8192-16382
 not a node
 ";

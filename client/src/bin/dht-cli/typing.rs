@@ -248,7 +248,8 @@ mod tests {
         check("del a b ", "[key ...]");
         check(
             "set k v nx ",
-            "[GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]",
+            "[GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+             PXAT unix-time-milliseconds | KEEPTTL]",
         );
         check("set k v ex ", "seconds [NX | XX] [GET]");
         check("expire k 5 gt", "");
