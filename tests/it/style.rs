@@ -304,6 +304,70 @@ fn documents_name_only_what_exists() {
 }
 
 #[test]
+fn the_code_map_has_every_file_and_every_crate() {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it exists");
+    let paths = paths_in(&text);
+    let files = repository();
+    let product = files.iter().filter(|source| {
+        let package = source.path.split("/src/").next().unwrap_or_default();
+        is_rust(&source.path) && ["proto", "node", "client"].contains(&package)
+    });
+    for Source { path, .. } in product {
+        let is_found =
+            |named: &&str| *named == path || named.ends_with('/') && path.starts_with(named);
+        let is_plain = ["/lib.rs", "/mod.rs", "/testing.rs"]
+            .iter()
+            .any(|end| path.ends_with(end));
+        assert!(
+            is_plain || paths.iter().any(is_found),
+            "ARCHITECTURE.md lacks {path}"
+        );
+    }
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("it exists");
+    let crates = manifest
+        .split("[workspace.dependencies]")
+        .nth(1)
+        .expect("a section");
+    let crates = crates.split("\n[").next().unwrap_or_default().lines();
+    for name in crates
+        .filter_map(|line| line.split_once(" = "))
+        .map(|(name, _)| name)
+    {
+        let is_ours = name.starts_with("dht-") || name.starts_with('#');
+        assert!(
+            is_ours || text.contains(name),
+            "ARCHITECTURE.md lacks the crate {name}"
+        );
+    }
+}
+
+#[test]
+fn a_package_uses_what_it_depends_on() {
+    let files = repository();
+    let manifests = files
+        .iter()
+        .filter(|source| source.path.matches('/').count() == 1);
+    for Source { path, text, .. } in manifests.filter(|source| source.path.ends_with("Cargo.toml"))
+    {
+        let package = path.trim_end_matches("Cargo.toml");
+        let dependencies = text.split("dependencies]").skip(1);
+        let lines =
+            dependencies.flat_map(|part| part.lines().take_while(|line| !line.starts_with('[')));
+        for name in lines.filter_map(|line| line.split(['.', ' ']).next()) {
+            let word = name.replace('-', "_");
+            let is_used = |source: &Source| {
+                let is_ours = source.path.starts_with(package) && is_rust(&source.path);
+                is_ours && !lines_with(&source.code, &[&word]).is_empty()
+            };
+            assert!(
+                name.is_empty() || files.iter().any(is_used),
+                "{path}: {name} is not used"
+            );
+        }
+    }
+}
+
+#[test]
 fn paths_are_found_in_prose() {
     let text =
         "See `node/src/lib.rs`, (scripts/cluster up) and README.md. `HSET`, a/b, target/debug";
