@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_proto::{Reply, limits};
+use dht_proto::{Reply, ReplyError, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,6 +16,8 @@ use crate::verdict::{Fate, Verdict, judge};
 
 /// Requests that may wait for the connection's task, besides those that the link holds.
 const QUEUE: usize = 1024;
+/// Bytes that a frame needs for a word besides the word.
+const WORD_BYTES: usize = 5;
 
 /// A handle on the connection to one node. Cheap to clone; the connection is made when a command
 /// needs it, made anew when it broke, and closed when the last handle is gone.
@@ -108,7 +110,9 @@ impl Node {
             deadline,
             ticket,
         };
-        if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
+        if request.bytes() > limits::QUERY_BYTES {
+            request.settle(Fate::Answered(too_long().into()));
+        } else if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
             room.send(request);
         } else {
             request.settle(Fate::NotSent(Cause::Busy));
@@ -120,7 +124,20 @@ impl Node {
     }
 }
 
+/// The server would close the connection on it, with all that waits there.
+const fn too_long() -> ReplyError {
+    ReplyError::TooLong {
+        what: "request",
+        limit: limits::QUERY_BYTES,
+    }
+}
+
 impl Request {
+    /// Its length as a server counts it, a few bytes a word included.
+    fn bytes(&self) -> usize {
+        self.argv.iter().map(|word| word.len() + WORD_BYTES).sum()
+    }
+
     /// Tells the caller, who may have gone.
     pub fn settle(self, fate: Fate) {
         let _ = self.ticket.send(fate);

@@ -62,6 +62,24 @@ async fn hashes_round_trip() {
 }
 
 #[tokio::test]
+async fn a_request_that_no_server_takes_is_refused_and_harms_no_other() {
+    let cluster = Processes::start(3);
+    let c = connect(&cluster).await;
+    let value = vec![b'x'; dht_proto::limits::QUERY_BYTES];
+    let (refused, other) = tokio::join!(c.set("s", value), c.set("t", "1"));
+    let Err(Error::Reply(error)) = refused else {
+        panic!("it was sent");
+    };
+    let limit = dht_proto::limits::QUERY_BYTES;
+    assert_eq!(
+        error.to_string(),
+        format!("ERR request is longer than {limit} bytes")
+    );
+    assert_eq!(other, Ok(()));
+    assert_eq!(c.exists(["s", "t"]).await, Ok(1));
+}
+
+#[tokio::test]
 async fn strings_and_keys_round_trip() {
     let cluster = Processes::start(3);
     let c = connect(&cluster).await;
