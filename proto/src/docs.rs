@@ -100,6 +100,11 @@ mod tests {
             ("VALUE_BYTES", VALUE_BYTES.to_string()),
             ("ARGUMENTS", ARGUMENTS.to_string()),
             ("INLINE_BYTES", INLINE_BYTES.to_string()),
+            (
+                "UNAUTHENTICATED_ARGUMENTS",
+                UNAUTHENTICATED_ARGUMENTS.to_string(),
+            ),
+            ("UNAUTHENTICATED_BYTES", UNAUTHENTICATED_BYTES.to_string()),
             ("QUERY_BYTES", QUERY_BYTES.to_string()),
             ("FRAME_BYTES", FRAME_BYTES.to_string()),
             ("HANDSHAKE_BYTES", HANDSHAKE_BYTES.to_string()),

@@ -11,6 +11,11 @@ pub const FIELD_BYTES: usize = 64 * 1024;
 pub const VALUE_BYTES: usize = 64 * 1024 * 1024;
 /// Most arguments in one command, its name included.
 pub const ARGUMENTS: usize = 1024 * 1024;
+/// Most arguments of a RESP command before the client has authenticated, as in Redis.
+pub const UNAUTHENTICATED_ARGUMENTS: usize = 10;
+/// Longest argument of a RESP command, and longest native frame, before the client has
+/// authenticated, in bytes, as in Redis.
+pub const UNAUTHENTICATED_BYTES: usize = 16 * 1024;
 /// Longest inline command, in bytes, as in Redis.
 pub const INLINE_BYTES: usize = 64 * 1024;
 /// Longest request that may be buffered while it is incomplete, in bytes. A value of the greatest

@@ -38,7 +38,7 @@ pub struct Session {
     first_turn: u64,
     /// Bytes of replies that wait in `turns` for an earlier one.
     held_bytes: usize,
-    /// Source of the seeds that commands carry.
+    /// State of the generator of the seeds that commands carry.
     seed: u64,
 }
 
@@ -153,6 +153,9 @@ impl Session {
             }
             None => unreachable!("it is put back above"),
         };
+        if self.client.closing {
+            input.clear();
+        }
         self.note(&step);
         step.effects.close |= self.client.closing && self.turns.is_empty();
         progress
@@ -184,7 +187,7 @@ impl Session {
                 }
             }
         };
-        input.advance(if self.client.closing { input.len() } else { at });
+        input.advance(at);
         progress
     }
 
@@ -198,6 +201,7 @@ impl Session {
             if let Some(progress) = self.pause(step.effects) {
                 return progress;
             }
+            codec.set_max_frame_length(wire::frame_bytes(self.client.authenticated));
             let refusal = match codec.decode(input) {
                 Ok(Some(frame)) => self.message(step, &frame).err(),
                 Ok(None) => return Progress::Input,
@@ -207,7 +211,6 @@ impl Session {
                 let error = ReplyError::Protocol(what.into());
                 wire::encode_refusal(&error, &mut step.effects.output);
                 self.client.closing = true;
-                input.clear();
             }
         }
     }
@@ -216,8 +219,7 @@ impl Session {
     fn message(&mut self, step: &mut Step<'_>, frame: &[u8]) -> Result<(), &'static str> {
         let (origin, argv) = match rpc::decode(frame).map_err(|malformed| malformed.0)? {
             Message::Request(Request { id, argv, meta }) => {
-                let most_ms = Origin::Silent.deadline_ms();
-                let deadline_ms = meta.deadline_ms.unwrap_or(most_ms);
+                let deadline_ms = meta.deadline_ms.unwrap_or(wire::DEADLINE_MS);
                 (Origin::Native { id, deadline_ms }, argv)
             }
             Message::Notification(argv) => (Origin::Silent, argv),
@@ -342,7 +344,7 @@ impl Session {
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
-        self.seed = next_seed(self.seed);
+        let seed = self.next_seed();
         let Step {
             node,
             view,
@@ -355,10 +357,18 @@ impl Session {
             view,
             now,
             stamp,
-            seed: self.seed,
+            seed,
         };
         here.run(&mut self.client, command)
             .unwrap_or_else(Reply::Error)
+    }
+
+    /// The next number of SplitMix64 (Steele, Lea, Flood 2014).
+    const fn next_seed(&mut self) -> u64 {
+        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 
     /// Sends out the parts of a command; the part of this node is executed at once.
@@ -462,7 +472,7 @@ impl Step<'_> {
             return;
         };
         let to = topology.members[usize::from(member)].id;
-        let deadline_mono_ms = self.now.mono_ms + origin.deadline_ms();
+        let deadline_mono_ms = self.now.mono_ms.saturating_add(origin.deadline_ms());
         self.effects.forwards.push(Forward {
             to,
             ticket,
@@ -499,11 +509,6 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
         .collect()
 }
 
-/// SplitMix64 (Steele, Lea, Flood 2014): each state gives one seed, none repeats within 2^64.
-const fn next_seed(state: u64) -> u64 {
-    state.wrapping_add(0x9e37_79b9_7f4a_7c15)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -536,9 +541,12 @@ mod tests {
         }
 
         fn send(&mut self, input: &str) -> Progress {
-            let mut input = BytesMut::from(input);
+            self.receive(&mut BytesMut::from(input))
+        }
+
+        fn receive(&mut self, input: &mut BytesMut) -> Progress {
             self.session
-                .receive(&self.desk, self.now, &mut input, &mut self.effects)
+                .receive(&self.desk, self.now, input, &mut self.effects)
         }
 
         fn settle(&mut self, forward: usize, fate: Fate) {
@@ -716,23 +724,11 @@ mod tests {
         };
         let mut input = BytesMut::from(text(limits::OUTPUT_SOFT_BYTES).as_str());
         input.extend_from_slice(b"GET b\r\nPING\r\n");
-        let Line {
-            desk,
-            now,
-            session,
-            effects,
-        } = &mut line;
-        assert_eq!(
-            session.receive(desk, *now, &mut input, effects),
-            Progress::Blocked
-        );
+        assert_eq!(line.receive(&mut input), Progress::Blocked);
         assert_eq!(&input[..], b"PING\r\n");
-        effects.output.clear();
-        assert_eq!(
-            session.receive(desk, *now, &mut input, effects),
-            Progress::Input
-        );
-        assert_eq!(&effects.output[..], b"+PONG\r\n");
+        line.effects.output.clear();
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        assert_eq!(line.output(), "+PONG\r\n");
     }
 
     #[test]
@@ -744,20 +740,53 @@ mod tests {
         };
         rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
         rpc::encode_request(8, &["PING"], &meta, &mut input);
-        let Line {
-            desk,
-            now,
-            session,
-            effects,
-        } = &mut line;
-        session.receive(desk, *now, &mut input, effects);
-        assert_eq!(effects.forwards[0].deadline_mono_ms, now.mono_ms + 70);
+        line.receive(&mut input);
+        let deadline_mono_ms = line.effects.forwards[0].deadline_mono_ms;
+        assert_eq!(deadline_mono_ms, line.now.mono_ms + 70);
         let mut expect = BytesMut::new();
         rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
-        assert_eq!(effects.output, expect);
+        assert_eq!(line.effects.output, expect);
         line.settle(0, Fate::Answered(Reply::Int(1)));
         rpc::encode_response(7, &Reply::Int(1), &mut expect);
         assert_eq!(line.effects.output, expect);
         assert_eq!(line.session.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_deadline_beyond_all_time_is_no_error() {
+        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut input = BytesMut::new();
+        let meta = rpc::Meta {
+            deadline_ms: Some(u64::MAX),
+        };
+        rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
+        line.receive(&mut input);
+        assert_eq!(line.effects.forwards[0].deadline_mono_ms, u64::MAX);
+    }
+
+    #[test]
+    fn who_has_not_authenticated_sends_short_frames() {
+        let set = |authenticated| {
+            let mut line = Line::new(|client| {
+                client.protocol = Protocol::Native;
+                client.authenticated = authenticated;
+            });
+            let mut input = BytesMut::new();
+            let value = vec![b'x'; limits::UNAUTHENTICATED_BYTES];
+            let words = [b"SET".as_slice(), b"b", &value];
+            rpc::encode_request(1, &words, &rpc::Meta::default(), &mut input);
+            line.receive(&mut input);
+            (line.effects.close, input.is_empty())
+        };
+        assert_eq!(set(true), (false, true));
+        assert_eq!(set(false), (true, true));
+    }
+
+    #[test]
+    fn seeds_differ() {
+        let mut session = client_port().session;
+        let seeds: std::collections::BTreeSet<u64> =
+            (0..1000).map(|_| session.next_seed()).collect();
+        assert_eq!(seeds.len(), 1000);
     }
 }

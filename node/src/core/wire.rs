@@ -8,6 +8,19 @@ use tokio_util::codec::LengthDelimitedCodec;
 
 use super::client::Protocol;
 
+/// Time for other nodes to answer a request that names none, in milliseconds.
+pub const DEADLINE_MS: u64 = limits::DEADLINE.as_millis() as u64;
+
+/// Longest frame of a native connection, in bytes. Who has not authenticated has little to say.
+#[must_use]
+pub const fn frame_bytes(authenticated: bool) -> usize {
+    if authenticated {
+        limits::FRAME_BYTES
+    } else {
+        limits::UNAUTHENTICATED_BYTES
+    }
+}
+
 /// Reads the requests of a connection.
 #[derive(Debug)]
 pub enum Wire {
@@ -74,7 +87,7 @@ impl Origin {
     pub const fn deadline_ms(self) -> u64 {
         match self {
             Self::Native { deadline_ms, .. } => deadline_ms,
-            Self::Resp(_) | Self::Silent => limits::DEADLINE.as_millis() as u64,
+            Self::Resp(_) | Self::Silent => DEADLINE_MS,
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_proto::frame::{self, Role};
+use dht_proto::limits;
 use dht_proto::peer::{Acceptor, Dialer, PeerError, PeerHello, Step};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -25,8 +26,6 @@ const DIAL: Duration = Duration::from_secs(2);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// Longest frame of a handshake, in bytes: a hello with the topology of 16384 shards.
-const HANDSHAKE_BYTES: u32 = 1024 * 1024;
 
 /// Answers a node that has sent the preface of one, and serves it until the link ends.
 pub async fn serve(
@@ -112,7 +111,7 @@ async fn shake_hands(
 
 async fn read_frame(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     let length = stream.read_u32().await?;
-    if length > HANDSHAKE_BYTES {
+    if length as usize > limits::HANDSHAKE_BYTES {
         return Err(io::Error::other("a frame too long for a handshake"));
     }
     let mut frame = vec![0; length as usize];

@@ -7,12 +7,11 @@ use memchr::memchr;
 use super::inline::split_words;
 use super::integer;
 use crate::ReplyError;
-use crate::limits::{ARGUMENTS, INLINE_BYTES, QUERY_BYTES, VALUE_BYTES};
+use crate::limits::{
+    ARGUMENTS, INLINE_BYTES, QUERY_BYTES, UNAUTHENTICATED_ARGUMENTS, UNAUTHENTICATED_BYTES,
+    VALUE_BYTES,
+};
 
-/// Most arguments before a client has authenticated, as in Redis.
-const UNAUTHENTICATED_ARGUMENTS: usize = 10;
-/// Longest argument before a client has authenticated, in bytes, as in Redis.
-const UNAUTHENTICATED_BYTES: usize = 16 * 1024;
 /// Words for which memory is kept from one request to the next.
 const KEPT_WORDS: usize = 1024;
 
