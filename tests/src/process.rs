@@ -148,6 +148,10 @@ impl Processes {
     /// Freezes a node; it neither answers nor closes its connections.
     pub fn pause(&self, node: usize) {
         self.signal(node, "-STOP");
+        // Its threads stop one after the other, and the last may still answer.
+        wait::until("every thread to stop", READY, || {
+            self.is_frozen(node).then_some(())
+        });
     }
 
     /// Ends a [`pause`](Self::pause).
@@ -184,6 +188,17 @@ impl Processes {
             let serves = info.contains("cluster_state:ok") || info.starts_with("-NOAUTH");
             serves.then_some(())
         });
+    }
+
+    fn is_frozen(&self, node: usize) -> bool {
+        let process = self.nodes[node].process.as_ref().expect("it runs").id();
+        let tasks = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
+        tasks.flatten().all(|task| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state stands behind the name in parentheses.
+            stat.rsplit_once(") ")
+                .is_none_or(|(_, rest)| rest.starts_with('T'))
+        })
     }
 
     fn signal(&self, node: usize, signal: &str) {
