@@ -15,6 +15,7 @@ use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
+use super::ahead;
 use super::client::Client;
 use super::execute::{Command, Here};
 use super::gather::{Gather, Part};
@@ -167,7 +168,7 @@ impl Session {
         reader: &mut RequestReader,
         input: &mut BytesMut,
     ) -> Progress {
-        let mut at = 0;
+        let (mut at, mut fetched) = (0, 0);
         let progress = loop {
             if let Some(progress) = self.pause(step.effects) {
                 break progress;
@@ -175,9 +176,13 @@ impl Session {
             let origin = Origin::resp(self.client.protocol);
             match reader.read(&input[at..], self.client.authenticated) {
                 Ok(Decoded::Request(length)) => {
+                    let next = at + length;
+                    if next >= fetched {
+                        fetched = next + ahead::fetch(&step.node.store, &input[next..]);
+                    }
                     let words: Words<'_> = reader.words(&input[at..]).collect();
                     self.request(step, origin, &words);
-                    at += length;
+                    at = next;
                 }
                 Ok(Decoded::Nothing(length)) => at += length,
                 Ok(Decoded::Incomplete) => break Progress::Input,
