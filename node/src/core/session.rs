@@ -297,12 +297,11 @@ impl Session {
     fn request(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
         step.taken += 1;
         match self.place(step, argv) {
-            Ok((command, Route::Here)) => {
-                let reply = self.execute(step, &command);
-                // HELLO and RESET answer in the version that they have chosen.
-                let origin = origin.in_version_of(self.client.protocol);
-                self.answer(step.effects, origin, &reply);
+            Ok((command, Route::Here)) if command.id.spec().kind.is_long() => {
+                let aside = step.node.settings.aside;
+                aside(&mut || self.do_here(step, origin, &command));
             }
+            Ok((command, Route::Here)) => self.do_here(step, origin, &command),
             Ok((command, Route::There(member))) => {
                 let gather = Gather::whole(member, command.id.spec().kind.writes());
                 let argv = argv
@@ -346,6 +345,13 @@ impl Session {
         }
         .route(id, argv, &keys)?;
         Ok((Command::new(id, argv, &keys), route))
+    }
+
+    fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {
+        let reply = self.execute(step, command);
+        // HELLO and RESET answer in the version that they have chosen.
+        let origin = origin.in_version_of(self.client.protocol);
+        self.answer(step.effects, origin, &reply);
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
