@@ -5,8 +5,9 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::{fmt, fs, thread};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -85,6 +86,10 @@ pub struct Config {
     #[arg(long, env = "DHT_MAX_CLIENTS", value_name = "N", default_value_t = limits::CONNECTIONS)]
     pub max_clients: usize,
 
+    /// Threads that serve connections [default: half of the cores].
+    #[arg(long, env = "DHT_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// The form of log lines.
     #[arg(
         long,
@@ -156,6 +161,15 @@ impl Config {
         self.cluster_listen
             .or(default)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// How many threads serve connections. The fewer there are, the more requests each finds when
+    /// it wakes, and the less of its time goes into waking; and the kernel's part of the work, and
+    /// whatever else runs here, need cores too.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let half = || thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        self.threads.map_or_else(half, NonZeroUsize::get)
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -315,6 +329,8 @@ mod tests {
         assert_eq!(config.redirect_listen(), "127.0.0.1:8400".parse().unwrap());
         assert_eq!((config.shards, config.max_clients), (64, 10_000));
         assert_eq!(config.cluster_secret(), "");
+        let cores = thread::available_parallelism().unwrap().get();
+        assert!((1..=cores).contains(&config.threads()));
     }
 
     #[test]
@@ -350,6 +366,7 @@ mod tests {
                 "invalid value '3' for '--shards <N>': it has to be a power of two",
             ),
             ("--shards 32768", "it has to be a power of two up to 16384"),
+            ("--threads 0", "invalid value '0' for '--threads <N>'"),
             ("--join nonsense", "it has to be HOST:PORT"),
             ("--password-file /nowhere", "/nowhere: No such file"),
             ("--config /nowhere", "/nowhere: No such file"),

@@ -82,6 +82,12 @@ impl Kind {
         matches!(self, Self::LOCAL | Self::HANDSHAKE)
     }
 
+    /// Whether it works through the whole keyspace at once, however long that takes.
+    #[must_use]
+    pub const fn is_long(self) -> bool {
+        matches!(self, Self::READ_ALL | Self::WRITE_ALL)
+    }
+
     /// Whether it may run before the client has authenticated.
     #[must_use]
     pub const fn before_auth(self) -> bool {

@@ -146,6 +146,8 @@ pub struct Settings {
     pub redirect: String,
     /// How many clients may be connected at a time.
     pub max_clients: usize,
+    /// Does work that may take long so that it holds up no other connection, if there is a way.
+    pub aside: fn(&mut dyn FnMut()),
 }
 
 impl Settings {
