@@ -23,6 +23,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use dht_proto::topology::NodeId;
+use socket2::SockRef;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -36,6 +37,9 @@ use self::shell::{Clock, Cluster, Shell, listener, random};
 
 /// Time for open connections to end in at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// Connections that may wait to be accepted; the system may allow for fewer.
+const BACKLOG: i32 = 4096;
 
 /// The ports of a node, bound already.
 pub struct Listeners {
@@ -53,7 +57,10 @@ impl Listeners {
     pub fn bind(config: &Config) -> io::Result<Self> {
         let bind = |addr: SocketAddr| {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("{addr}: {error}"));
-            TcpListener::bind(addr).map_err(named)
+            let listener = TcpListener::bind(addr).map_err(named)?;
+            // The standard library asks for 128, which a burst of clients exceeds.
+            SockRef::from(&listener).listen(BACKLOG)?;
+            Ok(listener)
         };
         Ok(Self {
             clients: config

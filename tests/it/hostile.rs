@@ -257,6 +257,22 @@ fn a_huge_pipeline_holds_up_nobody_else() {
     });
 }
 
+/// A client that finds the queue full is answered a second later, when its system asks again.
+#[test]
+fn many_clients_may_come_at_once() {
+    let node = Processes::alone(&[]);
+    // While the node stands still, nothing is taken out of the queue.
+    node.pause(0);
+    let come = |_| TcpStream::connect_timeout(&node.client(0), PROMPT).unwrap();
+    let mut held: Vec<_> = (0..700).map(come).collect();
+    node.resume(0);
+    for stream in &mut held {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.read_exact(&mut [0; 7]).unwrap();
+    }
+}
+
 #[test]
 fn ten_thousand_idle_connections_cost_little() {
     const IDLE: usize = 9_900;
