@@ -145,7 +145,7 @@ fn churn(store: &Store, noise: &mut Noise, keys: usize) {
             let fields: Vec<_> = (from..from + count).map(name).collect();
             let fields: Vec<_> = fields.iter().map(Vec::as_slice).collect();
             write(store, &large, 0, |write| {
-                _ = write.hash_remove(&large, &fields)
+                _ = write.hash_remove(&large, &fields);
             });
         }
         37 => _ = write(store, &large, 0, |write| write.set_expiry(&large, Some(5))),

@@ -375,7 +375,8 @@ mod tests {
         history.reply(call, Reply::Nil, 17);
         assert_eq!(
             history.operations[0].to_string(),
-            "[        5 ..        17] client 3: (watched {t}a) MULTI; GET {t}b; INCR {t}c; EXEC -> nil"
+            "[        5 ..        17] client 3: \
+             (watched {t}a) MULTI; GET {t}b; INCR {t}c; EXEC -> nil"
         );
     }
 }

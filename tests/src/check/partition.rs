@@ -169,7 +169,7 @@ impl Part {
             unknown,
             ..Self::default()
         };
-        part.set_known(known);
+        part.set_known(&known);
         part.unknown.sort_by_key(|event| event.during.span.from_us);
         let last_us = part.known.last().map_or(0, |event| event.during.span.to_us);
         part.unknown
@@ -180,7 +180,7 @@ impl Part {
     }
 
     /// Sorts what is done by its return, and remembers in which order each client asked.
-    fn set_known(&mut self, events: Vec<Event>) {
+    fn set_known(&mut self, events: &[Event]) {
         let mut last_of = HashMap::new();
         let asked_before: Vec<Option<usize>> = (0..events.len())
             .map(|asked| last_of.insert(events[asked].client, asked))

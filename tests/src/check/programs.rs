@@ -23,6 +23,9 @@ pub enum Step {
     },
 }
 
+/// How a program makes a step of one kind.
+type Kind = fn(&mut Program, &mut Random) -> Step;
+
 impl Step {
     /// What it is to the history; for a transaction what EXEC does.
     ///
@@ -100,7 +103,7 @@ impl Program {
 
     /// The next step.
     pub fn next(&mut self, random: &mut Random) -> Step {
-        let kinds: [(u64, fn(&mut Self, &mut Random) -> Step); 6] = [
+        let kinds: [(u64, Kind); 6] = [
             (self.mix.strings, Self::string),
             (self.mix.hashes, Self::hash),
             (self.mix.counters, Self::counter),

@@ -271,7 +271,8 @@ mod tests {
         }
         let mut left = &out[..];
         for item in items() {
-            assert_eq!(Item::decode(&mut left), Ok(item));
+            let read = Item::decode(&mut left).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{item:?}"));
         }
         assert!(left.is_empty());
     }

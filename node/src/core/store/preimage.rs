@@ -3,7 +3,8 @@
 //! A walk visits the keys in the order of their positions. What it has not passed is in the live
 //! tables, except for what was changed since the point: of that a copy was made *before* the first
 //! change, or note was taken that there was nothing, and the walk skips it. A large hash is not
-//! copied but has a walk of its own over its fields, under the same rule. What is removed as a whole,
+//! copied but has a walk of its own over its fields, under the same rule. What is removed as a
+//! whole,
 //! a large hash or the table of a slot, is not freed but kept, and the walk goes on in it.
 //!
 //! Is told of every change under the exclusive lock of the key's slot, and walks under the shared
