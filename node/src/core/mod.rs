@@ -13,6 +13,7 @@ pub mod glob;
 pub mod keyspace;
 pub mod local;
 mod long_double;
+pub mod meta;
 mod natural;
 pub mod node;
 pub mod placement;
