@@ -30,8 +30,8 @@ use tracing::{info, warn};
 
 pub use self::config::Config;
 use self::core::client::Door;
-use self::core::formation::Formation;
 use self::core::node::{Node, Settings};
+use self::core::seating::Formation;
 use self::shell::{Clock, Cluster, Shell, listener, random};
 
 /// Time for open connections to end in at a shutdown.

@@ -186,6 +186,15 @@ impl ClusterState {
         self.members.iter().position(|member| member.id == node)
     }
 
+    /// The seats of the members, in order.
+    #[must_use]
+    pub fn seats(&self) -> Vec<&str> {
+        self.members
+            .iter()
+            .map(|member| member.seat.as_str())
+            .collect()
+    }
+
     /// A member.
     #[must_use]
     pub fn member(&self, node: NodeId) -> Option<&Member> {
@@ -406,9 +415,9 @@ mod tests {
     fn a_topology_shows_who_leads_among_the_replicas() {
         let mut state = formed(3, 4, 2);
         let second = state.shards[1][1].node;
-        let outsider = state.members.iter().map(|m| m.id);
-        let outsider = outsider.filter(|id| state.shards[2].iter().all(|r| r.node != *id));
-        let outsider = outsider.last().unwrap();
+        let mut outsiders = state.members.iter().map(|m| m.id);
+        let outsider = outsiders.find(|id| state.shards[2].iter().all(|r| r.node != *id));
+        let outsider = outsider.unwrap();
         let topology = state.topology(|shard| match shard {
             1 => Some(second),
             2 => Some(outsider),

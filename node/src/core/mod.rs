@@ -19,6 +19,7 @@ pub mod node;
 pub mod placement;
 pub mod ring;
 pub mod router;
+pub mod seating;
 pub mod session;
 pub mod store;
 pub mod time;
