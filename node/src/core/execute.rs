@@ -1,7 +1,7 @@
 //! From a row of the command table to its handler.
 
 use dht_proto::spec::CommandId;
-use dht_proto::{Reply, ReplyError, for_each_command};
+use dht_proto::{Reply, ReplyError, for_each_command, spec};
 
 use super::args::Args;
 use super::client::{Client, Door};
@@ -9,7 +9,8 @@ use super::commands;
 use super::keyspace::{Read, Whole, Write};
 use super::local::Local;
 use super::node::{Node, View};
-use super::store::{Key, Keys, SlotSet};
+use super::router;
+use super::store::{Key, Keys, SlotSet, Store};
 use super::time::{Now, UnixMs};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
@@ -91,6 +92,37 @@ impl<'a> Command<'a> {
             id,
             argv,
             keys: Keys::of(keys),
+        }
+    }
+}
+
+/// Executes a command on a shard's slots, as an entry of its log says.
+///
+/// # Errors
+/// What the handler says, or that the command is none of this shard; nothing has changed then.
+pub fn on_slots(
+    store: &Store,
+    slots: &SlotSet,
+    stamp: UnixMs,
+    seed: u64,
+    argv: &[&[u8]],
+) -> Outcome {
+    let id = spec::find(argv)?;
+    let keys = router::keys(id, argv)?;
+    if keys.iter().any(|key| !slots.contains(key.slot())) {
+        return Err(ReplyError::TryAgain("the key belongs to another shard".into()));
+    }
+    let mut args = Args::new(argv, id.words());
+    match (handler(id), &Keys::of(&keys)) {
+        (Handler::Read(read), Some(keys)) => {
+            store.read(keys, stamp, |slots| read(slots, &mut args))
+        }
+        (Handler::Write(write), Some(keys)) => {
+            store.write(keys, stamp, seed, |slots| write(slots, &mut args))
+        }
+        (Handler::Whole(whole), _) => whole(&store.whole(slots, stamp, false), &mut args),
+        (Handler::Local(_), _) | (_, None) => {
+            Err(ReplyError::TryAgain("the command is about no key".into()))
         }
     }
 }
