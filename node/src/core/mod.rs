@@ -14,6 +14,7 @@ pub mod keyspace;
 pub mod lease;
 pub mod local;
 mod long_double;
+pub mod meta;
 mod natural;
 pub mod node;
 mod pack;
