@@ -11,6 +11,8 @@ use super::local::Local;
 use super::node::{Node, View};
 use super::router;
 use super::store::{Key, Keys, SlotSet, Store};
+
+pub use super::store::Moment;
 use super::time::{Now, UnixMs};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
@@ -110,12 +112,14 @@ pub fn on_slots(
     let id = spec::find(argv)?;
     let keys = router::keys(id, argv)?;
     if keys.iter().any(|key| !slots.contains(key.slot())) {
-        return Err(ReplyError::TryAgain("the key belongs to another shard".into()));
+        return Err(ReplyError::TryAgain(
+            "the key belongs to another shard".into(),
+        ));
     }
     let mut args = Args::new(argv, id.words());
     match (handler(id), &Keys::of(&keys)) {
         (Handler::Read(read), Some(keys)) => {
-            store.read(keys, stamp, |slots| read(slots, &mut args))
+            store.read(keys, Moment::sure(stamp), |slots| read(slots, &mut args))
         }
         (Handler::Write(write), Some(keys)) => {
             store.write(keys, stamp, seed, |slots| write(slots, &mut args))
@@ -125,6 +129,28 @@ pub fn on_slots(
             Err(ReplyError::TryAgain("the command is about no key".into()))
         }
     }
+}
+
+/// Reads for a command, outside of the log. Nothing when it has to go through the log: it found a
+/// key that is due by the clock alone, or it is no reading command of this shard.
+pub fn peek(store: &Store, slots: &SlotSet, moment: Moment, argv: &[&[u8]]) -> Option<Reply> {
+    let id = spec::find(argv).ok()?;
+    let keys = router::keys(id, argv).ok()?;
+    if keys.iter().any(|key| !slots.contains(key.slot())) {
+        return None;
+    }
+    let mut args = Args::new(argv, id.words());
+    let outcome = match (handler(id), &Keys::of(&keys)) {
+        (Handler::Read(read), Some(keys)) => store.read(keys, moment, |slots| {
+            let outcome = read(slots, &mut args);
+            (!slots.is_early()).then_some(outcome)
+        })?,
+        (Handler::Whole(whole), _) if !id.spec().kind.writes() => {
+            whole(&store.whole(slots, moment.shard, false), &mut args)
+        }
+        _ => return None,
+    };
+    Some(outcome.unwrap_or_else(Reply::Error))
 }
 
 /// This node at the moment of a request.
@@ -151,7 +177,9 @@ impl Here<'_> {
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
             (Handler::Read(read), Some(keys)) => {
-                store.read(keys, self.stamp, |slots| read(slots, &mut args))
+                store.read(keys, Moment::sure(self.stamp), |slots| {
+                    read(slots, &mut args)
+                })
             }
             (Handler::Write(write), Some(keys)) => {
                 store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))

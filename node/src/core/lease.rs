@@ -52,22 +52,14 @@ impl Word {
 /// A promise not to help a new leader while an old one may hold a lease.
 ///
 /// Every node drops requests for votes until one election timeout has passed, on the clock of
-/// leases, since its own start and since the last sign of life of a leader. The engine's own
+/// leases, since the last sign of life of a leader. The engine's own
 /// judgement is not enough: it was shown to elect within a lease.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct VoteGuard {
     until_mono_ms: u64,
 }
 
 impl VoteGuard {
-    /// The guard of a member that starts now.
-    #[must_use]
-    pub const fn new(now_mono_ms: u64, election_ms: u64) -> Self {
-        Self {
-            until_mono_ms: now_mono_ms + election_ms,
-        }
-    }
-
     /// A leader has been heard.
     pub fn hear(&mut self, now_mono_ms: u64, election_ms: u64) {
         self.until_mono_ms = self.until_mono_ms.max(now_mono_ms + election_ms);
@@ -96,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_guard_lasts_from_the_last_sign_of_life() {
-        let mut guard = VoteGuard::new(1000, 600);
-        assert!(!guard.listens(1599) && guard.listens(1600));
+        let mut guard = VoteGuard::default();
+        assert!(guard.listens(0), "a new member has promised nothing");
         guard.hear(1500, 600);
         assert!(!guard.listens(2099) && guard.listens(2100));
         guard.hear(1400, 600);

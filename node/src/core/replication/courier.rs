@@ -22,6 +22,8 @@ pub const WAITING: usize = 100_000;
 const UNANSWERED: usize = WINDOW;
 /// After so long without an answer, in milliseconds, everything unanswered is sent again.
 const RESEND_MS: u64 = 250;
+/// The same when the other node has said that it does not lead.
+const REFUSED_MS: u64 = 20;
 /// Where nobody leads for so long, in milliseconds, clients are told at once.
 const LEADERLESS_MS: u64 = 3000;
 
@@ -254,10 +256,11 @@ impl<T> Courier<T> {
         }
     }
 
-    /// The node to which the lane was sent does not lead.
-    pub fn refused(&mut self, by: NodeId) {
+    /// The node to which the lane was sent does not lead: sent again in a moment, if nothing
+    /// better is known by then.
+    pub fn refused(&mut self, by: NodeId, now_mono_ms: u64) {
         if self.sent_to == Some(by) {
-            self.sent_to = None;
+            self.progress_ms = (now_mono_ms + REFUSED_MS).saturating_sub(RESEND_MS);
         }
         if let Session::Asked(_) = self.session {
             self.session = Session::None;
@@ -265,7 +268,12 @@ impl<T> Courier<T> {
     }
 
     /// Takes an answer.
-    pub fn answered(&mut self, answered: Answered, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
+    pub fn answered(
+        &mut self,
+        answered: Answered,
+        now_mono_ms: u64,
+        settled: &mut Vec<(T, Reply)>,
+    ) {
         let Answered {
             number,
             session,
@@ -282,7 +290,10 @@ impl<T> Courier<T> {
             Answer::Gap => return,
             Answer::Unknown => return self.lose_session(settled),
         };
-        let open = self.lane.iter_mut().find(|in_lane| in_lane.number == number);
+        let open = self
+            .lane
+            .iter_mut()
+            .find(|in_lane| in_lane.number == number);
         if let Some(in_lane) = open.filter(|in_lane| !in_lane.answered) {
             in_lane.answered = true;
             in_lane.pending.task = Bytes::new();

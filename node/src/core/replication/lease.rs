@@ -26,6 +26,7 @@ const URGENT_MS: u64 = 5;
 const ROUNDS: usize = 64;
 
 /// A member's part in leases.
+#[derive(Default)]
 pub struct Lease {
     guard: VoteGuard,
     /// Unanswered rounds, oldest first.
@@ -46,20 +47,6 @@ struct Round {
 }
 
 impl Lease {
-    /// A member that starts now.
-    #[must_use]
-    pub const fn new(now_mono_ms: u64) -> Self {
-        Self {
-            guard: VoteGuard::new(now_mono_ms, ELECTION_MS),
-            asked: VecDeque::new(),
-            last_round: 0,
-            last_asked_ms: 0,
-            confirmed: (0, 0),
-            term: 0,
-            barred_term: 0,
-        }
-    }
-
     /// The number of the last round that was asked for.
     #[must_use]
     pub const fn asked(&self) -> u64 {

@@ -147,7 +147,10 @@ impl Post {
             }
             Mail::Task(sent) => {
                 let (kind, number) = number(sent.number);
-                numbers(out, &[1, sent.shard.into(), kind, number, sent.session, sent.after]);
+                numbers(
+                    out,
+                    &[1, sent.shard.into(), kind, number, sent.session, sent.after],
+                );
                 out.extend_from_slice(sent.task);
             }
             Mail::Answer(answered) => encode_answer(answered, out),
@@ -196,7 +199,10 @@ const fn number(number: Number) -> (u64, u64) {
 
 fn encode_answer(answered: &Answered, out: &mut BytesMut) {
     let (kind, number) = number(answered.number);
-    numbers(out, &[2, answered.shard.into(), kind, number, answered.session]);
+    numbers(
+        out,
+        &[2, answered.shard.into(), kind, number, answered.session],
+    );
     match &answered.answer {
         Answer::Done(reply) => {
             pack::uint(out, 0);

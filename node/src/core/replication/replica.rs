@@ -12,7 +12,7 @@ use dht_proto::{Reply, ReplyError};
 use super::lease::Lease;
 use super::machine::{Answer, Machine, session_unknown};
 use super::mail::{Answered, Mail, Number, Post};
-use super::raft::{Committed, Content, Group, Message, PeerId, Point};
+use super::raft::{self, Committed, Content, Group, Message, PeerId, Point};
 use super::task::{self, EntryWriter, Place, Task};
 use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
@@ -89,6 +89,8 @@ pub enum Waiter<T> {
         /// The last answer it has.
         acknowledged: u64,
     },
+    /// A node that asked for a session.
+    Opening(NodeId),
 }
 
 /// What a turn of a replica works with, and what it leaves.
@@ -134,19 +136,13 @@ pub struct Replica<T> {
 impl<T> Replica<T> {
     /// A replica without data; without voters, one that waits for a full copy.
     #[must_use]
-    pub fn new(
-        (shard, slots): (u16, SlotSet),
-        me: PeerId,
-        voters: &[PeerId],
-        seed: u64,
-        now: Now,
-    ) -> Self {
+    pub fn new((shard, slots): (u16, SlotSet), me: PeerId, voters: &[PeerId], seed: u64) -> Self {
         let mut random = Random::new(seed);
         Self {
             shard,
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
-            lease: Lease::new(now.mono_ms),
+            lease: Lease::default(),
             random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
@@ -187,6 +183,25 @@ impl<T> Replica<T> {
         });
     }
 
+    /// Another node asks for a session.
+    pub fn open_session(&mut self, node: NodeId) {
+        self.inbox.push_back(Inbound {
+            task: Task::Open.to_bytes(),
+            waiter: Waiter::Opening(node),
+            read: None,
+            round: self.lease.asked(),
+        });
+    }
+
+    /// Time has gone on. Who is to lead a new group does not wait for its election timeout.
+    pub fn tick(&mut self, is_preferred: bool) {
+        self.group.tick();
+        let is_new = self.group.term() == raft::BIRTH.term && self.group.leader().is_none();
+        if is_new && is_preferred {
+            self.group.campaign();
+        }
+    }
+
     /// Takes a message of another member, unless it asks for a vote while a leader may hold a
     /// lease.
     pub fn step(&mut self, message: Message, now: Now) {
@@ -206,7 +221,8 @@ impl<T> Replica<T> {
             self.advance(turn);
             self.intake(turn);
         }
-        self.lease.renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
+        self.lease
+            .renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
         self.cut();
     }
 
@@ -277,7 +293,11 @@ impl<T> Replica<T> {
         if entry.is_empty() {
             return false;
         }
-        let stamp = turn.now.unix_ms().max(self.machine.time).max(self.last_stamp);
+        let stamp = turn
+            .now
+            .unix_ms()
+            .max(self.machine.time)
+            .max(self.last_stamp);
         match self.group.propose(entry.finish(stamp, self.random.next())) {
             Some(at) => {
                 self.last_stamp = stamp;
@@ -302,7 +322,13 @@ impl<T> Replica<T> {
         if !turn.word.allows(now_mono_ms) && !self.lease.answers(&self.group, next.round) {
             return Attempt::Wait;
         }
-        if after.sequence < self.machine.sessions.last(after.session).unwrap_or_default() {
+        if after.sequence
+            < self
+                .machine
+                .sessions
+                .last(after.session)
+                .unwrap_or_default()
+        {
             let why = "a later write of this connection is done already";
             return Attempt::Answered(Answer::Done(ReplyError::TryAgain(why.into()).into()));
         }
@@ -354,7 +380,9 @@ impl<T> Replica<T> {
                 }
                 return;
             }
-            waiters.into_iter().for_each(|waiter| waiter.give_back(turn));
+            waiters
+                .into_iter()
+                .for_each(|waiter| waiter.give_back(turn));
         }
     }
 
@@ -384,6 +412,11 @@ impl<T> Replica<T> {
                 };
                 turn.post.send(node, &Mail::Answer(answered));
             }
+            Waiter::Opening(node) => {
+                if let Answer::Done(Reply::Int(id)) = answer {
+                    turn.post.send(node, &Mail::Opened(self.shard, id as u64));
+                }
+            }
         }
     }
 
@@ -392,8 +425,8 @@ impl<T> Replica<T> {
         let mut refused: Vec<NodeId> = Vec::new();
         for inbound in self.inbox.drain(..) {
             match inbound.waiter {
-                Waiter::There { node, .. } if refused.contains(&node) => (),
-                Waiter::There { node, .. } => {
+                Waiter::There { node, .. } | Waiter::Opening(node) if refused.contains(&node) => (),
+                Waiter::There { node, .. } | Waiter::Opening(node) => {
                     turn.post.send(node, &Mail::Refused(self.shard));
                     refused.push(node);
                 }
@@ -407,7 +440,7 @@ impl<T> Replica<T> {
         let now = turn.now.mono_ms;
         let late = |inbound: &Inbound<T>| match &inbound.waiter {
             Waiter::Here(pending) => pending.deadline_mono_ms <= now,
-            Waiter::There { .. } => false,
+            Waiter::There { .. } | Waiter::Opening(_) => false,
         };
         if self.inbox.iter().any(late) {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.inbox.drain(..).partition(late);
@@ -501,4 +534,3 @@ pub fn in_flight() -> ReplyError {
 pub fn nothing() -> Bytes {
     Task::Nothing.to_bytes()
 }
-

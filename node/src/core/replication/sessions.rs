@@ -183,7 +183,10 @@ mod tests {
         assert_eq!(sessions.admit(place(4, 2), 0), Admission::Execute);
         sessions.keep(place(4, 2), &Reply::Ok);
         assert_eq!(sessions.admit(place(2, 2), 0), Admission::Unknown);
-        assert_eq!(sessions.admit(place(3, 2), 0), Admission::Again(Reply::Int(3)));
+        assert_eq!(
+            sessions.admit(place(3, 2), 0),
+            Admission::Again(Reply::Int(3))
+        );
         assert_eq!(sessions.admit(place(1, u64::MAX), 0), Admission::Unknown);
         assert_eq!(sessions.admit(place(5, 1000), 0), Admission::Execute);
     }
@@ -192,12 +195,18 @@ mod tests {
     fn a_retry_older_than_the_window_is_not_executed() {
         let mut sessions = after(WINDOW as u64 + 1);
         assert_eq!(sessions.admit(place(1, 0), 0), Admission::Unknown);
-        assert_eq!(sessions.admit(place(2, 0), 0), Admission::Again(Reply::Int(2)));
+        assert_eq!(
+            sessions.admit(place(2, 0), 0),
+            Admission::Again(Reply::Int(2))
+        );
     }
 
     #[test]
     fn an_unknown_session_executes_nothing() {
-        assert_eq!(Sessions::default().admit(place(1, 0), 0), Admission::Unknown);
+        assert_eq!(
+            Sessions::default().admit(place(1, 0), 0),
+            Admission::Unknown
+        );
     }
 
     #[test]

@@ -217,22 +217,25 @@ mod tests {
             sequence: 300,
             acknowledged: 2,
         };
-        let words = |text: &'static [&'static str]| text.iter().map(|word| word.as_bytes()).collect();
-        let tasks = [
-            (None, Task::Command(words(&["SET", "k", ""]))),
-            (Some(place), Task::Nothing),
-            (None, Task::Open),
-            (None, Task::Expire(words(&["a", "b"]))),
-        ];
+        let words =
+            |text: &'static [&'static str]| text.iter().map(|word| word.as_bytes()).collect();
+        let tasks = || {
+            [
+                (None, Task::Command(words(&["SET", "k", ""]))),
+                (Some(place), Task::Nothing),
+                (None, Task::Open),
+                (None, Task::Expire(words(&["a", "b"]))),
+            ]
+        };
         let mut writer = EntryWriter::new();
-        for (place, task) in &tasks {
+        for (place, task) in &tasks() {
             writer.push(*place, &task.to_bytes());
         }
         let data = writer.finish(1_700_000_000_000, u64::MAX);
         let mut entry = Entry::read(&data).unwrap();
         assert_eq!((entry.stamp, entry.seed), (1_700_000_000_000, u64::MAX));
-        for task in &tasks {
-            assert_eq!(entry.next().unwrap().as_ref(), Some(task));
+        for task in tasks() {
+            assert_eq!(entry.next(), Ok(Some(task)));
         }
         assert_eq!(entry.next(), Ok(None));
     }

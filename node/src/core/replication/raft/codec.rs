@@ -224,7 +224,10 @@ mod tests {
         entry.data = Bytes::from_static(b"the engine's");
         entry.context = Bytes::from_static(b"ours");
         let got = travel(&sent).unwrap();
-        assert_eq!((&got.entries[0].data[..], &got.entries[0].context[..]), (&b""[..], &b"ours"[..]));
+        assert_eq!(
+            (&got.entries[0].data[..], &got.entries[0].context[..]),
+            (&b""[..], &b"ours"[..])
+        );
     }
 
     #[test]
@@ -235,7 +238,10 @@ mod tests {
         let mut out = BytesMut::new();
         encode(&message(), &mut out);
         for length in 0..out.len() {
-            assert!(decode(&mut Reader::new(&out[..length])).is_err(), "{length}");
+            assert!(
+                decode(&mut Reader::new(&out[..length])).is_err(),
+                "{length}"
+            );
         }
     }
 }

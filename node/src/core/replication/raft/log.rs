@@ -27,7 +27,11 @@ impl Log {
     /// A log that starts behind `start` with these voters; without voters, an empty one that waits
     /// for a full copy.
     pub fn new(start: Point, voters: &[PeerId]) -> Self {
-        let start = if voters.is_empty() { Point::default() } else { start };
+        let start = if voters.is_empty() {
+            Point::default()
+        } else {
+            start
+        };
         Self {
             hard: HardState {
                 term: start.term,
@@ -242,11 +246,17 @@ mod tests {
     fn a_cut_keeps_the_term_at_its_edge() {
         let mut log = log(&[1, 2, 3]);
         log.cut(3, |_| true);
-        assert_eq!((log.first_index(), log.term(3), log.bytes()), (Ok(4), Ok(2), 10));
+        assert_eq!(
+            (log.first_index(), log.term(3), log.bytes()),
+            (Ok(4), Ok(2), 10)
+        );
         let compacted = || Err(Error::Store(StorageError::Compacted));
         assert_eq!(log.term(2), compacted().map(|()| 0));
         let context = || GetEntriesContext::empty(false);
-        assert_eq!(log.entries(3, 5, None, context()), compacted().map(|()| Vec::new()));
+        assert_eq!(
+            log.entries(3, 5, None, context()),
+            compacted().map(|()| Vec::new())
+        );
         assert_eq!(log.entries(4, 5, None, context()).unwrap().len(), 1);
         log.cut(4, |bytes| bytes > 10);
         assert_eq!(log.bytes(), 10, "what is left is small enough");
@@ -266,7 +276,11 @@ mod tests {
         let mut log = log(&[1]);
         assert!(log.snapshot(0, 7).is_err());
         assert_eq!(log.take_wanted(), BTreeSet::from([7]));
-        let copy = SnapshotMetadata { index: 2, term: 1, ..SnapshotMetadata::default() };
+        let copy = SnapshotMetadata {
+            index: 2,
+            term: 1,
+            ..SnapshotMetadata::default()
+        };
         log.offer(7, copy);
         assert_eq!(log.snapshot(0, 7).unwrap().get_metadata().index, 2);
         assert!(log.snapshot(0, 8).is_err());

@@ -362,9 +362,7 @@ impl Group {
     /// Cuts the log up to `index` while it holds more than `keep_bytes`.
     pub fn cut(&mut self, index: u64, keep_bytes: usize) {
         let index = index.min(self.applied());
-        self.node
-            .mut_store()
-            .cut(index, |bytes| bytes > keep_bytes);
+        self.node.mut_store().cut(index, |bytes| bytes > keep_bytes);
     }
 
     /// The first entry that the log still has.
@@ -487,7 +485,11 @@ impl Change {
         let mut from = Reader::new(bytes);
         let mut change = Self::default();
         from.array_of(3).ok()?;
-        for peers in [&mut change.voters, &mut change.learners, &mut change.removed] {
+        for peers in [
+            &mut change.voters,
+            &mut change.learners,
+            &mut change.removed,
+        ] {
             for _ in 0..from.array(64).ok()? {
                 peers.push(from.uint().ok()?);
             }
