@@ -73,6 +73,12 @@ impl Node {
         slot::slots_of(usize::from(shard), self.words.len())
     }
 
+    /// The word of the shard that a slot belongs to.
+    #[must_use]
+    pub fn word_of(&self, slot: u16) -> &Word {
+        &self.words[slot::shard_of(slot, self.words.len())]
+    }
+
     /// The stamp of what arrives now: the wall clock, kept from going back.
     pub fn stamp(&self, now: Now) -> UnixMs {
         let wall = now.unix_ms();
