@@ -150,6 +150,7 @@ fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr)
         password: config.password.clone(),
         standalone: config.join.is_empty(),
         max_clients: config.max_clients,
+        shards: config.shards,
         redirect: format!("{host}:{}", redirect_addr.port()),
         client,
     }

@@ -1,7 +1,7 @@
-//! One connection: requests in, replies out, in order; what this node does not lead is forwarded.
+//! One connection: requests in, replies out, in order; what has to go to a shard is asked for.
 //!
 //! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
-//! and what has to be written, sent on or closed is left in [`Effects`].
+//! and what has to be written, asked for or closed is left in [`Effects`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,16 +10,21 @@ use bytes::{Buf, Bytes, BytesMut};
 use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec;
-use dht_proto::topology::{NodeId, Topology};
+use dht_proto::topology::Topology;
 use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::client::Client;
-use super::execute::{Command, Here};
+use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
 use super::node::{Node, View};
+use super::random::Random;
+use super::replication::replica::{Mode, Pending};
+use super::replication::task;
+use super::replication::worker::Request as Asked;
 use super::router::{self, Route, Router};
+use super::store::SlotSet;
 use super::time::{Now, UnixMs};
 use super::wire::{self, Origin, Wire};
 
@@ -38,13 +43,15 @@ pub struct Session {
     first_turn: u64,
     /// Bytes of replies that wait in `turns` for an earlier one.
     held_bytes: usize,
-    /// State of the generator of the seeds that commands carry.
-    seed: u64,
+    /// How many tasks each shard has not yet answered; empty before the first.
+    asked: Vec<u32>,
+    /// Seeds of commands.
+    random: Random,
 }
 
 /// A request that has been taken.
 enum Turn {
-    /// Other nodes have to answer first.
+    /// Shards have to answer first.
     Waiting(Box<Waiting>),
     /// Answered, and encoded; it waits for an earlier one.
     Ready(BytesMut),
@@ -60,26 +67,13 @@ struct Waiting {
 pub struct Effects {
     /// To be written to the connection.
     pub output: BytesMut,
-    /// To be sent to other nodes. Each is settled exactly once by [`Session::settle`].
-    pub forwards: Vec<Forward>,
+    /// Tasks for shards. Each is settled exactly once by [`Session::settle`].
+    pub asked: Vec<Asked<Ticket>>,
     /// Close the connection once the output is written.
     pub close: bool,
 }
 
-/// A command for another node.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// Which node.
-    pub to: NodeId,
-    /// Names this command in [`Session::settle`].
-    pub ticket: Ticket,
-    /// The command as the client sent it, or the part of it for that node.
-    pub argv: Vec<Bytes>,
-    /// The monotonic time, in milliseconds, at which it is settled without an answer.
-    pub deadline_mono_ms: u64,
-}
-
-/// A forwarded part of a request.
+/// A part of a request that a shard has to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The request's number on its connection.
@@ -88,23 +82,12 @@ pub struct Ticket {
     pub part: usize,
 }
 
-/// What became of a forwarded command.
-#[derive(Debug, PartialEq)]
-pub enum Fate {
-    /// The node answered.
-    Answered(Reply),
-    /// No byte of it left this node.
-    NotSent,
-    /// It was sent, and the link broke or the deadline passed.
-    Lost,
-}
-
 /// Whether more can be done without the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Every complete request was taken: read more input.
     Input,
-    /// Output has to be written, or a forwarded command settled, before the rest of the input is
+    /// Output has to be written, or a task settled, before the rest of the input is
     /// taken: call [`Session::receive`] again after that.
     Blocked,
 }
@@ -119,7 +102,8 @@ impl Session {
             turns: VecDeque::new(),
             first_turn: 0,
             held_bytes: 0,
-            seed,
+            asked: Vec::new(),
+            random: Random::new(seed),
         }
     }
 
@@ -241,34 +225,15 @@ impl Session {
         }
     }
 
-    /// Takes the fate of a forwarded command.
-    pub fn settle(&mut self, node: &Node, ticket: Ticket, fate: Fate, effects: &mut Effects) {
-        let Some(index) = (ticket.turn as usize).checked_sub(self.first_turn as usize) else {
-            return;
-        };
-        let Some(Turn::Waiting(waiting)) = self.turns.get_mut(index) else {
-            return;
-        };
-        let reply = match fate {
-            Fate::Answered(reply) => reply,
-            Fate::NotSent => not_sent(&node.view.load(), waiting.gather.member(ticket.part)).into(),
-            Fate::Lost if waiting.gather.writes() => {
-                ReplyError::Unknown("the node that executes it did not answer in time".into())
-                    .into()
-            }
-            Fate::Lost => {
-                let why =
-                    "the node that leads the keys did not answer in time; nothing was changed";
-                ReplyError::ClusterDown(why.into()).into()
-            }
-        };
-        if waiting.gather.settle(ticket.part, reply) {
-            self.finish(index, effects);
+    /// Takes the answer of a shard.
+    pub fn settle(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) {
+        if let Some(shard) = self.settle_part(ticket, reply, effects) {
+            self.asked[usize::from(shard)] -= 1;
         }
         effects.close |= self.client.closing && self.turns.is_empty();
     }
 
-    /// How many requests wait for other nodes, or for one that does.
+    /// How many requests wait for shards, or for one that does.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.turns.len()
@@ -283,9 +248,15 @@ impl Session {
                 .last_mono_ms
                 .store(step.now.mono_ms, Relaxed);
         }
-        if !step.effects.forwards.is_empty() {
-            let forwards = step.effects.forwards.len() as u64;
-            step.node.stats.forwarded.fetch_add(forwards, Relaxed);
+        let led_here = |asked: &&Asked<Ticket>| match &step.view.topology {
+            Ok(topology) => topology.shards[usize::from(asked.shard)].leader == step.view.me,
+            Err(_) => true,
+        };
+        let asked = &step.effects.asked;
+        let forwarded = asked.len() - asked.iter().filter(led_here).count();
+        if forwarded > 0 {
+            let stats = &step.node.stats;
+            stats.forwarded.fetch_add(forwarded as u64, Relaxed);
         }
     }
 
@@ -298,15 +269,18 @@ impl Session {
                 let origin = origin.in_version_of(self.client.protocol);
                 self.answer(step.effects, origin, &reply);
             }
-            Ok((command, Route::There(member))) => {
-                let gather = Gather::whole(member, command.id.spec().kind.writes());
-                let argv = argv
-                    .iter()
-                    .map(|word| Bytes::copy_from_slice(word))
-                    .collect();
-                let turn = self.wait(origin, gather);
-                step.forward(origin, member, Ticket { turn, part: 0 }, argv);
+            Ok((command, Route::Led)) => {
+                let reply = self.look_through(step, &command);
+                self.answer(step.effects, origin, &reply);
             }
+            Ok((command, Route::Shard(shard))) => match self.mode(step, &command, shard) {
+                Ok(reply) => self.answer(step.effects, origin, &reply),
+                Err(mode) => {
+                    let gather = Gather::whole(shard, command.id.spec().kind.writes());
+                    let turn = self.wait(origin, gather);
+                    self.ask(step, origin, (shard, mode), Ticket { turn, part: 0 }, argv);
+                }
+            },
             Ok((command, Route::Spread(parts))) => self.spread(step, origin, &command, &parts),
             Err(error) => self.answer(step.effects, origin, &error.into()),
         }
@@ -335,7 +309,7 @@ impl Session {
         let keys = router::keys(id, argv)?;
         let route = Router {
             topology: step.topology()?,
-            view: step.view,
+            me: step.view.me,
             door: self.client.door,
             standalone: step.node.settings.standalone,
         }
@@ -344,34 +318,60 @@ impl Session {
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
-        let seed = self.next_seed();
-        let Step {
-            node,
-            view,
-            now,
-            stamp,
-            ..
-        } = *step;
-        let here = Here {
-            node,
-            view,
-            now,
-            stamp,
-            seed,
-        };
+        let here = self.here(step);
         here.run(&mut self.client, command)
             .unwrap_or_else(Reply::Error)
     }
 
-    /// The next number of SplitMix64 (Steele, Lea, Flood 2014).
-    const fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    const fn here<'a>(&mut self, step: &Step<'a>) -> Here<'a> {
+        Here {
+            node: step.node,
+            now: step.now,
+            stamp: step.stamp,
+            seed: self.random.next(),
+        }
     }
 
-    /// Sends out the parts of a command; the part of this node is executed at once.
+    /// The answer, if it can be read here and now; else how the shard has to execute the command.
+    fn mode(&mut self, step: &Step<'_>, command: &Command<'_>, shard: u16) -> Result<Reply, Mode> {
+        if command.id.spec().kind.writes() {
+            return Err(Mode::Write);
+        }
+        if self.has_asked(shard) {
+            return Err(Mode::OrderedRead);
+        }
+        match self.here(step).look(command, shard) {
+            Look::Seen(reply) => Ok(reply),
+            Look::NoLease => Err(Mode::Read),
+            Look::Early => Err(Mode::OrderedRead),
+        }
+    }
+
+    /// Reads, slot by slot, from all shards that this node leads.
+    fn look_through(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
+        let Ok(topology) = &step.view.topology else {
+            return Reply::Nil;
+        };
+        let me = step.view.me;
+        let led = (0..).zip(&topology.shards).filter(|(_, at)| at.leader == me);
+        let shards: Vec<u16> = led.map(|(shard, _)| shard).collect();
+        let slots = SlotSet::new(topology.led_by(me));
+        match self.here(step).look_through(command, &slots, &shards) {
+            Look::Seen(reply) => reply,
+            Look::NoLease | Look::Early => {
+                let why = "this node is not sure to lead its shards; nothing was changed";
+                ReplyError::TryAgain(why.into()).into()
+            }
+        }
+    }
+
+    /// Whether the shard has not yet answered all tasks of this connection.
+    fn has_asked(&self, shard: u16) -> bool {
+        let asked = self.asked.get(usize::from(shard));
+        asked.is_some_and(|asked| *asked > 0)
+    }
+
+    /// Has the parts of a command answered, each by its shard.
     fn spread(
         &mut self,
         step: &mut Step<'_>,
@@ -379,28 +379,69 @@ impl Session {
         command: &Command<'_>,
         parts: &[Part],
     ) {
-        let turn = self.wait(
-            origin,
-            Gather::split(parts.to_vec(), command.id.spec().kind.writes()),
-        );
+        let writes = command.id.spec().kind.writes();
+        let asked = parts.iter().any(|part| self.has_asked(part.shard));
+        if !writes && !asked && !parts[0].keys.is_empty()
+            && let Look::Seen(reply) = self.here(step).look(command, parts[0].shard)
+        {
+            return self.answer(step.effects, origin, &reply);
+        }
+        let turn = self.wait(origin, Gather::split(parts.to_vec(), writes));
         for (part, place) in parts.iter().enumerate() {
             let words = part_of(command, place);
-            if place.member == step.view.me {
-                let reply = match router::keys(command.id, &words) {
-                    Ok(keys) => self.execute(step, &Command::new(command.id, &words, &keys)),
-                    Err(error) => error.into(),
-                };
-                if let Some(Turn::Waiting(waiting)) = self.turns.back_mut() {
-                    waiting.gather.settle(part, reply);
-                }
-            } else {
-                let argv = words
-                    .iter()
-                    .map(|word| Bytes::copy_from_slice(word))
-                    .collect();
-                step.forward(origin, place.member, Ticket { turn, part }, argv);
+            let outcome = router::keys(command.id, &words).map(|keys| {
+                let command = Command::new(command.id, &words, &keys);
+                self.mode(step, &command, place.shard)
+            });
+            let ticket = Ticket { turn, part };
+            match outcome {
+                Ok(Err(mode)) => self.ask(step, origin, (place.shard, mode), ticket, &words),
+                Ok(Ok(reply)) => _ = self.settle_part(ticket, reply, step.effects),
+                Err(error) => _ = self.settle_part(ticket, error.into(), step.effects),
             }
         }
+    }
+
+    /// Takes the answer of a part; gives its shard, if somebody waited for it.
+    fn settle_part(
+        &mut self,
+        ticket: Ticket,
+        reply: Reply,
+        effects: &mut Effects,
+    ) -> Option<u16> {
+        let index = (ticket.turn as usize).checked_sub(self.first_turn as usize)?;
+        let Turn::Waiting(waiting) = self.turns.get_mut(index)? else {
+            return None;
+        };
+        let shard = waiting.gather.shard(ticket.part);
+        if waiting.gather.settle(ticket.part, reply) {
+            self.finish(index, effects);
+        }
+        shard
+    }
+
+    /// Leaves a task for a shard.
+    fn ask(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        (shard, mode): (u16, Mode),
+        ticket: Ticket,
+        argv: &[&[u8]],
+    ) {
+        if self.asked.is_empty() {
+            self.asked = vec![0; step.node.words.len()];
+        }
+        self.asked[usize::from(shard)] += 1;
+        step.effects.asked.push(Asked {
+            shard,
+            pending: Pending {
+                task: task::command(argv),
+                mode,
+                deadline_mono_ms: step.now.mono_ms.saturating_add(origin.deadline_ms()),
+                ticket: Some(ticket),
+            },
+        });
     }
 
     /// Keeps a place in the order of replies; gives the request's number.
@@ -465,27 +506,6 @@ impl Step<'_> {
             .topology
             .as_ref()
             .map_err(|why| ReplyError::ClusterDown(why.clone().into()))
-    }
-
-    fn forward(&mut self, origin: Origin, member: u16, ticket: Ticket, argv: Vec<Bytes>) {
-        let Ok(topology) = &self.view.topology else {
-            return;
-        };
-        let to = topology.members[usize::from(member)].id;
-        let deadline_mono_ms = self.now.mono_ms.saturating_add(origin.deadline_ms());
-        self.effects.forwards.push(Forward {
-            to,
-            ticket,
-            argv,
-            deadline_mono_ms,
-        });
-    }
-}
-
-fn not_sent(view: &View, member: u16) -> ReplyError {
-    match &view.topology {
-        Ok(topology) => router::unreachable_member(topology, member),
-        Err(why) => ReplyError::ClusterDown(why.clone().into()),
     }
 }
 
