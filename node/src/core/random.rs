@@ -24,3 +24,20 @@ impl Random {
         self.next() % bound
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_depend_on_the_seed_alone_and_differ() {
+        let numbers = |seed| {
+            let mut random = Random::new(seed);
+            (0..1000).map(|_| random.next()).collect::<Vec<u64>>()
+        };
+        assert_eq!(numbers(1), numbers(1));
+        let all: std::collections::BTreeSet<u64> = numbers(1).into_iter().chain(numbers(2)).collect();
+        assert_eq!(all.len(), 2000);
+        assert!(all.iter().all(|number| Random::new(*number).below(10) < 10));
+    }
+}

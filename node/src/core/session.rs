@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec;
@@ -533,9 +533,11 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::core::client::{Door, Protocol};
-    use crate::core::commands::testing::Desk;
+    use crate::core::commands::testing::{self, Desk};
+    use crate::core::node::Settings;
+    use bytes::Bytes;
 
-    /// Slots 3300 and 866 are led by the tested node, 5061 and 12182 by the two others.
+    /// Keys of shard 0, which this node leads and may read, and of shards 1 and 2.
     const HERE: [&str; 2] = ["b", "hello"];
     const THERE: [&str; 2] = ["bar", "foo"];
 
@@ -548,10 +550,11 @@ mod tests {
     }
 
     impl Line {
-        fn new(change: impl FnOnce(&mut Client)) -> Self {
-            let mut desk = Desk::at(crate::core::commands::testing::cluster());
+        fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
+            let mut desk = Desk::at(node);
             change(&mut desk.client);
             let session = Session::new(desk.client, 1);
+            desk.node.words[0].grant(u64::MAX);
             Self {
                 desk: desk.node,
                 now: desk.now,
@@ -569,32 +572,60 @@ mod tests {
                 .receive(&self.desk, self.now, input, &mut self.effects)
         }
 
-        fn settle(&mut self, forward: usize, fate: Fate) {
-            let ticket = self.effects.forwards[forward].ticket;
-            self.session
-                .settle(&self.desk, ticket, fate, &mut self.effects);
+        /// Answers the task that was asked as the so-many-eth.
+        fn settle(&mut self, asked: usize, reply: Reply) {
+            if let Some(ticket) = self.effects.asked[asked].pending.ticket {
+                self.session.settle(ticket, reply, &mut self.effects);
+            }
         }
 
         fn output(&mut self) -> String {
             String::from_utf8(self.effects.output.split().to_vec()).unwrap()
         }
+
+        /// Which shard was asked for what, in which way.
+        fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
+            let asked = self.effects.asked.iter();
+            asked
+                .map(|asked| (asked.shard, asked.pending.mode, asked.pending.task.clone()))
+                .collect()
+        }
+
+        fn set_here(&mut self, key: &str, value: &str) {
+            let alone = Settings {
+                standalone: true,
+                ..self.desk.settings.clone()
+            };
+            let settings = std::mem::replace(&mut self.desk.settings, alone);
+            self.send(&format!("SET {key} {value}\r\n"));
+            self.desk.settings = settings;
+            assert_eq!(self.output(), "+OK\r\n");
+        }
     }
 
-    fn client_port() -> Line {
-        Line::new(|_| ())
+    fn alone() -> Line {
+        Line::new(testing::node(), |_| ())
+    }
+
+    fn member() -> Line {
+        Line::new(testing::cluster(), |_| ())
+    }
+
+    fn task(line: &str) -> Bytes {
+        task::command(&line.split(' ').collect::<Vec<_>>())
     }
 
     #[test]
     fn all_that_has_arrived_is_answered_at_once_and_in_order() {
-        let mut line = client_port();
+        let mut line = alone();
         line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
         assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
-        assert!(line.effects.forwards.is_empty());
+        assert!(line.effects.asked.is_empty());
     }
 
     #[test]
     fn hello_answers_in_the_version_that_it_chooses() {
-        let mut line = client_port();
+        let mut line = alone();
         line.send("HELLO 3\r\n");
         assert!(line.output().starts_with("%7\r\n"));
         line.send("RESET\r\nGET b\r\n");
@@ -602,112 +633,129 @@ mod tests {
     }
 
     #[test]
-    fn a_forwarded_command_holds_back_the_replies_behind_it() {
-        let mut line = client_port();
-        line.send("PING\r\nGET foo\r\nSET b 1\r\nGET bar\r\nPING\r\n");
+    fn a_read_is_answered_here_only_under_a_lease() {
+        let mut line = member();
+        line.set_here("b", "1");
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$1\r\n1\r\n");
+        line.desk.words[0].clear();
+        line.send("GET b\r\n");
+        assert_eq!(line.asked(), [(0, Mode::Read, task("GET b"))]);
+    }
+
+    #[test]
+    fn a_key_that_is_due_by_the_clock_alone_is_read_through_the_log() {
+        let mut line = member();
+        line.set_here("b", "1 PX 100");
+        let due_ms = line.now.unix_ms() + 101;
+        line.now.unix_us = due_ms * 1000;
+        line.send("GET b\r\n");
+        assert_eq!(line.asked(), [(0, Mode::OrderedRead, task("GET b"))]);
+        line.desk.words[0].advance(due_ms);
+        line.settle(0, Reply::Nil);
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$-1\r\n".repeat(2));
+    }
+
+    #[test]
+    fn a_read_behind_an_unanswered_write_of_its_shard_keeps_its_place() {
+        let mut line = member();
+        line.send("SET b 2\r\nGET b\r\n");
+        let write = (0, Mode::Write, task("SET b 2"));
+        assert_eq!(line.asked(), [write, (0, Mode::OrderedRead, task("GET b"))]);
+        line.settle(1, Reply::bulk("2"));
+        line.settle(0, Reply::Ok);
+        assert_eq!(line.output(), "+OK\r\n$1\r\n2\r\n");
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$-1\r\n", "read here again");
+    }
+
+    #[test]
+    fn a_question_holds_back_the_replies_behind_it() {
+        let mut line = member();
+        line.send("PING\r\nGET foo\r\nGET b\r\nGET bar\r\nPING\r\n");
         assert_eq!(line.output(), "+PONG\r\n");
-        let hosts: Vec<u8> = line
-            .effects
-            .forwards
-            .iter()
-            .map(|forward| forward.to.0[0])
-            .collect();
-        assert_eq!(hosts, [3, 2]);
-        assert_eq!(line.effects.forwards[0].argv, ["GET", "foo"]);
-        line.settle(1, Fate::Answered(Reply::Int(2)));
+        let read = |shard, text| (shard, Mode::Read, task(text));
+        assert_eq!(line.asked(), [read(2, "GET foo"), read(1, "GET bar")]);
+        line.settle(1, Reply::Int(2));
         assert_eq!(line.output(), "", "the first one is still out");
-        line.settle(0, Fate::Answered(Reply::Int(1)));
-        assert_eq!(line.output(), ":1\r\n+OK\r\n:2\r\n+PONG\r\n");
+        line.settle(0, Reply::Int(1));
+        assert_eq!(line.output(), ":1\r\n$-1\r\n:2\r\n+PONG\r\n");
         assert_eq!(line.session.in_flight(), 0);
-        line.settle(0, Fate::Lost);
+        line.settle(0, Reply::Int(1));
         assert_eq!(line.output(), "", "a ticket is settled once");
     }
 
     #[test]
-    fn what_is_not_known_is_said_to_be_unknown() {
-        for (command, fate, prefix) in [
-            ("SET foo 1", Fate::Lost, "-UNKNOWN "),
-            ("SET foo 1", Fate::NotSent, "-CLUSTERDOWN "),
-            ("GET foo", Fate::Lost, "-CLUSTERDOWN "),
-            ("MSET b 1 foo 1", Fate::NotSent, "-UNKNOWN "),
-            ("MGET b foo", Fate::NotSent, "-CLUSTERDOWN "),
-        ] {
-            let mut line = client_port();
-            line.send(&format!("{command}\r\n"));
-            line.settle(0, fate);
-            let output = line.output();
-            assert!(output.starts_with(prefix), "{command}: {output}");
-        }
+    fn commands_on_keys_of_several_shards_are_split_and_joined() {
+        let mut line = member();
+        line.set_here("b", "1");
+        let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
+        line.send(&format!("MGET {keys}\r\n"));
+        let read = |shard, text| (shard, Mode::Read, task(text));
+        assert_eq!(line.asked(), [read(1, "MGET bar"), read(2, "MGET foo")]);
+        let one = |text: &str| Reply::Array(vec![Reply::bulk(text)]);
+        line.settle(1, one("foo"));
+        line.settle(0, one("bar"));
+        assert_eq!(line.output(), "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$-1\r\n");
     }
 
     #[test]
-    fn commands_on_keys_of_several_nodes_are_split_and_joined() {
-        let mut line = client_port();
-        let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
-        line.send(&format!("SET b 1\r\nSET hello 2\r\nMGET {keys}\r\n"));
-        let parts: Vec<_> = line
-            .effects
-            .forwards
-            .iter()
-            .map(|forward| &forward.argv)
-            .collect();
-        assert_eq!(parts, [&["MGET", "bar"], &["MGET", "foo"]]);
-        let one = |text: &str| Fate::Answered(Reply::Array(vec![Reply::bulk(text)]));
-        line.settle(1, one("foo"));
-        line.settle(0, one("bar"));
-        let joined = "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$1\r\n2\r\n";
-        assert_eq!(line.output(), format!("+OK\r\n+OK\r\n{joined}"));
+    fn a_write_that_some_shards_refused_is_unknown() {
+        let mut line = member();
+        line.send("MSET b 1 foo 2\r\n");
+        let write = |shard, text| (shard, Mode::Write, task(text));
+        assert_eq!(line.asked(), [write(0, "MSET b 1"), write(2, "MSET foo 2")]);
+        line.settle(0, Reply::Ok);
+        line.settle(1, ReplyError::ClusterDown("no".into()).into());
+        assert!(line.output().starts_with("-UNKNOWN "));
     }
 
     #[test]
     fn a_key_without_its_value_is_refused_before_anything_is_split() {
-        let mut line = client_port();
+        let mut line = member();
         line.send("MSET foo 1 b\r\n");
         let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
         assert_eq!(line.output(), refused);
-        assert!(line.effects.forwards.is_empty());
+        assert!(line.effects.asked.is_empty());
     }
 
     #[test]
-    fn nothing_is_done_when_a_part_cannot_be() {
-        let mut line = client_port();
-        line.desk.set_down(NodeId([3; 20]), true);
-        line.send("MSET b 1 foo 1\r\nEXISTS b\r\nFLUSHALL\r\n");
-        let output = line.output();
-        let replies: Vec<&str> = output.split("\r\n").collect();
-        assert!(replies[0].starts_with("-CLUSTERDOWN "), "{output}");
-        assert_eq!(replies[1], ":0");
-        assert!(replies[2].starts_with("-CLUSTERDOWN "), "{output}");
-        assert!(line.effects.forwards.is_empty());
-    }
-
-    #[test]
-    fn the_doors_differ_in_what_they_do_with_keys_of_others() {
-        for (door, command, expect) in [
-            (Door::Redirect, "GET foo", "-MOVED 12182 [::1]:8403\r\n"),
-            (Door::Redirect, "DBSIZE", ":0\r\n"),
-            (
-                Door::Peer,
-                "GET foo",
-                "-TRYAGAIN this node does not lead the slot\r\n",
-            ),
-            (Door::Peer, "DBSIZE", ":0\r\n"),
-        ] {
-            let mut line = Line::new(|client| client.door = door);
-            line.send(&format!("{command}\r\n"));
-            assert_eq!(line.output(), expect, "{door:?} {command}");
+    fn whole_commands_ask_every_shard_or_the_led_ones() {
+        let mut line = member();
+        line.send("FLUSHALL\r\nDBSIZE\r\n");
+        let shards: Vec<u16> = line.asked().iter().map(|(shard, ..)| *shard).collect();
+        assert_eq!(shards, [0, 1, 2, 3, 0, 1, 2, 3]);
+        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+        let led = testing::cluster().view.load().topology.clone().unwrap();
+        let led = led.shards.iter().filter(|shard| shard.leader == 0).count();
+        line.send("FLUSHALL\r\n");
+        assert_eq!(line.asked().len(), led);
+        for word in &line.desk.words {
+            word.grant(u64::MAX);
         }
-        let mut line = Line::new(|client| client.door = Door::Redirect);
-        line.send("DEL b hello\r\n");
-        assert!(
-            line.output()
-                .starts_with("-CROSSSLOT Keys in request don't hash to the same slot")
-        );
+        line.send("DBSIZE\r\nSCAN 0\r\n");
+        line.settle(0, Reply::Ok);
+        if led > 1 {
+            line.settle(1, Reply::Ok);
+        }
+        assert_eq!(line.output(), "+OK\r\n:0\r\n*2\r\n$1\r\n0\r\n*0\r\n");
+    }
+
+    #[test]
+    fn the_redirecting_door_says_where_to_go() {
+        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+        line.send("GET foo\r\nDEL b hello\r\n");
+        let output = line.output();
+        let mut replies = output.split("\r\n");
+        assert_eq!(replies.next(), Some("-MOVED 12182 [::1]:8403"));
+        let crossed = "-CROSSSLOT Keys in request don't hash to the same slot";
+        assert!(replies.next().unwrap().starts_with(crossed));
     }
 
     #[test]
     fn nothing_runs_before_the_password() {
-        let mut line = Line::new(|client| client.authenticated = false);
+        let mut line = Line::new(testing::node(), |client| client.authenticated = false);
         line.send("SET b 1\r\nnonsense\r\n");
         let refused = "-NOAUTH Authentication required.\r\n";
         assert_eq!(line.output(), refused.repeat(2));
@@ -716,15 +764,15 @@ mod tests {
 
     #[test]
     fn a_connection_closes_behind_its_last_reply() {
-        let mut line = client_port();
+        let mut line = member();
         line.send("GET foo\r\nQUIT\r\nSET b 1\r\n");
         assert!(!line.effects.close);
-        line.settle(0, Fate::Answered(Reply::Nil));
+        assert_eq!(line.asked().len(), 1);
+        line.settle(0, Reply::Nil);
         assert_eq!(line.output(), "$-1\r\n+OK\r\n");
         assert!(line.effects.close);
-        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
 
-        let mut line = client_port();
+        let mut line = member();
         line.send("*1\r\n!\r\nPING\r\n");
         assert_eq!(
             line.output(),
@@ -735,7 +783,7 @@ mod tests {
 
     #[test]
     fn a_full_output_stops_the_intake_until_it_is_written() {
-        let mut line = client_port();
+        let mut line = alone();
         let text = |n: usize| {
             format!(
                 "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n${n}\r\n{}\r\n",
@@ -753,7 +801,7 @@ mod tests {
 
     #[test]
     fn native_requests_are_answered_by_id_in_any_order() {
-        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(70),
@@ -761,12 +809,12 @@ mod tests {
         rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
         rpc::encode_request(8, &["PING"], &meta, &mut input);
         line.receive(&mut input);
-        let deadline_mono_ms = line.effects.forwards[0].deadline_mono_ms;
+        let deadline_mono_ms = line.effects.asked[0].pending.deadline_mono_ms;
         assert_eq!(deadline_mono_ms, line.now.mono_ms + 70);
         let mut expect = BytesMut::new();
         rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
         assert_eq!(line.effects.output, expect);
-        line.settle(0, Fate::Answered(Reply::Int(1)));
+        line.settle(0, Reply::Int(1));
         rpc::encode_response(7, &Reply::Int(1), &mut expect);
         assert_eq!(line.effects.output, expect);
         assert_eq!(line.session.in_flight(), 0);
@@ -774,20 +822,20 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_all_time_is_no_error() {
-        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(u64::MAX),
         };
         rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
         line.receive(&mut input);
-        assert_eq!(line.effects.forwards[0].deadline_mono_ms, u64::MAX);
+        assert_eq!(line.effects.asked[0].pending.deadline_mono_ms, u64::MAX);
     }
 
     #[test]
     fn who_has_not_authenticated_sends_short_frames() {
         let set = |authenticated| {
-            let mut line = Line::new(|client| {
+            let mut line = Line::new(testing::node(), |client| {
                 client.protocol = Protocol::Native;
                 client.authenticated = authenticated;
             });
@@ -800,13 +848,5 @@ mod tests {
         };
         assert_eq!(set(true), (false, true));
         assert_eq!(set(false), (true, true));
-    }
-
-    #[test]
-    fn seeds_differ() {
-        let mut session = client_port().session;
-        let seeds: std::collections::BTreeSet<u64> =
-            (0..1000).map(|_| session.next_seed()).collect();
-        assert_eq!(seeds.len(), 1000);
     }
 }

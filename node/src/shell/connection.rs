@@ -105,7 +105,7 @@ impl Connection {
             }
         }
         if self.intake == Intake::Closing {
-            linger(self.stream).await;
+            linger(&mut self.stream).await;
         }
     }
 
@@ -325,7 +325,7 @@ pub fn out_of_patience() -> String {
 
 /// Closes a connection so that the last reply arrives: were input unread, the system would throw it
 /// away.
-pub async fn linger(mut stream: TcpStream) {
+pub async fn linger(stream: &mut TcpStream) {
     let mut rest = [0; 4096];
     let read_to_end = async {
         stream.shutdown().await?;

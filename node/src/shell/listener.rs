@@ -94,7 +94,7 @@ async fn serve(
     };
     let Ok(opening) = opening else {
         stream.write_all(out_of_patience().as_bytes()).await?;
-        linger(stream).await;
+        linger(&mut stream).await;
         return Ok(());
     };
     match opening? {
@@ -132,7 +132,7 @@ async fn serve_client(
     let Some(_registered) = Registered::new(&shell, &session.client.facts) else {
         shell.node.stats.rejected.fetch_add(1, Relaxed);
         stream.write_all(FULL).await?;
-        linger(stream).await;
+        linger(&mut stream).await;
         return Ok(());
     };
     Connection::new(Arc::clone(&shell), stream, session, Some(deadline))

@@ -1,6 +1,7 @@
 //! The state machine of a shard: applies the tasks of committed entries to the store. The same
 //! entries give the same state on every replica.
 
+use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
 
@@ -8,6 +9,7 @@ use super::sessions::{Admission, Sessions};
 use super::task::{Entry, Place, Task};
 use crate::core::execute;
 use crate::core::lease::Word;
+use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 use crate::core::store::{SlotSet, Store};
 use crate::core::time::UnixMs;
@@ -46,6 +48,25 @@ impl Machine {
             time: 0,
             sessions: Sessions::default(),
         }
+    }
+
+    /// Appends the state, for a copy of the shard.
+    pub fn encode(&self, out: &mut BytesMut) {
+        pack::uint(out, self.time);
+        self.sessions.encode(out);
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn decode(bytes: &[u8], slots: SlotSet) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        Ok(Self {
+            slots,
+            time: from.uint()?,
+            sessions: Sessions::decode(&mut from)?,
+        })
     }
 
     /// Applies the entry at an index; gives an answer a task, in order.

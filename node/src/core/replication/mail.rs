@@ -29,8 +29,9 @@ pub enum Mail<'a> {
     Open(u16),
     /// The session.
     Opened(u16, u64),
-    /// The shards that the sender leads, each with its term.
-    Leads(Vec<(u16, u64)>),
+    /// The epoch of the state that the sender knows, and the shards that it leads, each with its
+    /// term.
+    Leads(u64, Vec<(u16, u64)>),
     /// How the cluster forms; for [`crate::core::formation`].
     Formation(&'a [u8]),
     /// The members and replicas as the sender knows them.
@@ -157,8 +158,8 @@ impl Post {
             Mail::Refused(shard) => numbers(out, &[3, u64::from(*shard)]),
             Mail::Open(shard) => numbers(out, &[4, u64::from(*shard)]),
             Mail::Opened(shard, session) => numbers(out, &[5, u64::from(*shard), *session]),
-            Mail::Leads(shards) => {
-                numbers(out, &[6]);
+            Mail::Leads(epoch, shards) => {
+                numbers(out, &[6, *epoch]);
                 pack::array(out, shards.len());
                 for (shard, term) in shards {
                     numbers(out, &[u64::from(*shard), *term]);
@@ -251,9 +252,11 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
         4 => Mail::Open(short(from)?),
         5 => Mail::Opened(short(from)?, from.uint()?),
         6 => {
+            let epoch = from.uint()?;
             let count = from.array(SHARDS)?;
             let lead = |_| Ok((short(from)?, from.uint()?));
-            Mail::Leads((0..count).map(lead).collect::<Result<_, Malformed>>()?)
+            let leads = (0..count).map(lead).collect::<Result<_, Malformed>>()?;
+            Mail::Leads(epoch, leads)
         }
         7 => Mail::Formation(from.bin()?),
         8 => Mail::State(from.bin()?),

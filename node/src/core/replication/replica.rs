@@ -10,9 +10,11 @@ use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
 use super::lease::Lease;
+use super::copy::{self, Incoming, Outgoing};
 use super::machine::{Answer, Machine, session_unknown};
-use super::mail::{Answered, Mail, Number, Post};
-use super::raft::{self, Committed, Content, Group, Message, PeerId, Point};
+use super::mail::{Answered, Chunk, Mail, Number, Post, Received};
+use super::membership::{self, Step};
+use super::raft::{self, Committed, Content, Copy, Group, Message, PeerId, Point};
 use super::task::{self, EntryWriter, Place, Task};
 use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
@@ -27,6 +29,8 @@ const IN_FLIGHT: usize = 4;
 const KEPT_BYTES: usize = 256 * 1024;
 /// Bytes of applied entries that it keeps while a follower that is there still needs them.
 const HELD_BYTES: usize = 16 * 1024 * 1024;
+/// The same while a full copy is on its way: what comes after it will be needed.
+const COPY_HELD_BYTES: usize = 128 * 1024 * 1024;
 /// Turns of the engine in one turn of the replica.
 const ROUNDS: usize = 8;
 
@@ -111,6 +115,8 @@ pub struct Turn<'a, T> {
     pub returned: &'a mut Vec<Pending<T>>,
     /// How many tasks of this node were answered, or need no answer any more.
     pub resolved: &'a mut usize,
+    /// Bytes of full copies that may still be sent in this tick.
+    pub copy_bytes: &'a mut usize,
 }
 
 /// An entry that was proposed and not yet seen applied.
@@ -131,6 +137,14 @@ pub struct Replica<T> {
     inbox: VecDeque<Inbound<T>>,
     proposed: VecDeque<Proposed<T>>,
     last_stamp: UnixMs,
+    /// To whom this leader sends full copies.
+    outgoing: Vec<Outgoing>,
+    /// The full copy that this member is being sent.
+    incoming: Option<Incoming>,
+    /// Copies begun so far.
+    attempts: u64,
+    /// The leader has not looked after the group's members in this tick.
+    unsteered: bool,
 }
 
 impl<T> Replica<T> {
@@ -147,6 +161,10 @@ impl<T> Replica<T> {
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
             last_stamp: 0,
+            outgoing: Vec::new(),
+            incoming: None,
+            attempts: 0,
+            unsteered: false,
         }
     }
 
@@ -196,6 +214,7 @@ impl<T> Replica<T> {
     /// Time has gone on. Who is to lead a new group does not wait for its election timeout.
     pub fn tick(&mut self, is_preferred: bool) {
         self.group.tick();
+        self.unsteered = true;
         let is_new = self.group.term() == raft::BIRTH.term && self.group.leader().is_none();
         if is_new && is_preferred {
             self.group.campaign();
@@ -205,8 +224,52 @@ impl<T> Replica<T> {
     /// Takes a message of another member, unless it asks for a vote while a leader may hold a
     /// lease.
     pub fn step(&mut self, message: Message, now: Now) {
-        if self.lease.hears(&message, now.mono_ms) {
+        let installable = raft::told_to_install(&message)
+            .is_none_or(|point| self.incoming.as_ref().is_some_and(|copy| copy.is_at(point)));
+        if self.lease.hears(&message, now.mono_ms) && installable {
             self.group.step(message);
+        }
+    }
+
+    /// Takes a piece of a full copy.
+    pub fn take_piece(&mut self, from: NodeId, chunk: &Chunk<'_>, store: &Store, post: &mut Post) {
+        let receipt = self.try_piece(from, chunk, store);
+        let receipt = receipt.unwrap_or_else(|| copy::useless(chunk));
+        post.send(from, &Mail::Received(receipt));
+    }
+
+    fn try_piece(&mut self, from: NodeId, chunk: &Chunk<'_>, store: &Store) -> Option<Received> {
+        if chunk.to != self.group.me() || chunk.copy.index <= self.group.applied() {
+            return None;
+        }
+        let slots = &self.machine.slots;
+        let mut incoming = match self.incoming.take() {
+            Some(incoming) if incoming.is_of(from, chunk) => incoming,
+            Some(incoming) if incoming.is_newer_than(chunk) => {
+                self.incoming = Some(incoming);
+                return None;
+            }
+            older => {
+                older.into_iter().for_each(|older| older.discard(store));
+                Incoming::new(from, chunk, slots)
+            }
+        };
+        if incoming.take(chunk, slots).is_err() {
+            incoming.discard(store);
+            return None;
+        }
+        let receipt = incoming.receipt(chunk);
+        self.incoming = Some(incoming);
+        Some(receipt)
+    }
+
+    /// Takes note of what a member has received of its copy.
+    pub fn take_receipt(&mut self, received: Received, now: Now) {
+        let useless = |copy: &mut Outgoing| {
+            copy.to() == received.to && !copy.received(received, now.mono_ms)
+        };
+        for gone in self.outgoing.extract_if(.., useless) {
+            self.group.withdraw_copy(gone.to());
         }
     }
 
@@ -221,8 +284,11 @@ impl<T> Replica<T> {
             self.advance(turn);
             self.intake(turn);
         }
-        self.lease
-            .renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
+        self.send_copies(turn);
+        if std::mem::take(&mut self.unsteered) {
+            self.steer(turn.seats);
+        }
+        self.lease.renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
         self.cut();
     }
 
@@ -236,6 +302,9 @@ impl<T> Replica<T> {
         let ready = self.group.ready();
         // A new leader may be known by now: its entries change data only after the word is clear.
         self.lease.check(&self.group, turn.word);
+        if let Some(copy) = ready.install {
+            self.install(&copy, turn);
+        }
         for committed in ready.committed {
             self.apply(committed, turn);
         }
@@ -246,6 +315,127 @@ impl<T> Replica<T> {
         for message in ready.messages {
             self.lease.sends(&self.group, &message, turn.word);
             self.send(message, turn);
+        }
+    }
+
+    /// Puts the received copy in the place of everything.
+    fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
+        turn.word.clear();
+        let received = self.incoming.take().and_then(Incoming::finish);
+        let Some((machine, staging)) = received else {
+            unreachable!("the engine is told to install only what has arrived");
+        };
+        if turn.store.install(staging).is_err() {
+            unreachable!("all pieces have arrived");
+        }
+        self.machine = machine;
+        turn.word.advance(self.machine.time);
+        // What the copy covers cannot be told apart: done or not.
+        while let Some(covered) = self.proposed.pop_front_if(|first| first.at.index <= copy.index)
+        {
+            for waiter in covered.waiters {
+                self.answer(waiter, Answer::Done(in_flight().into()), turn);
+            }
+        }
+    }
+
+    fn send_copies(&mut self, turn: &mut Turn<'_, T>) {
+        if !self.group.leads() {
+            for gone in self.outgoing.drain(..) {
+                self.group.withdraw_copy(gone.to());
+            }
+            return;
+        }
+        let now_mono_ms = turn.now.mono_ms;
+        for to in self.group.take_wanted_copies() {
+            let known = self.outgoing.iter().any(|copy| copy.to() == to);
+            let seat = turn.seats.iter().find(|seat| seat.peer == to);
+            if let (false, Some(seat)) = (known, seat) {
+                self.attempts += 1;
+                let from = (&self.group, &self.machine, turn.store);
+                let copy = Outgoing::new((to, seat.node), self.attempts, from, now_mono_ms);
+                self.outgoing.push(copy);
+            }
+        }
+        for copy in &mut self.outgoing {
+            copy.send(self.shard, turn.store, now_mono_ms, turn.copy_bytes, turn.post);
+            if copy.is_there() {
+                self.group.offer_copy(copy.to(), copy.copy.clone());
+                if copy.tell_again(now_mono_ms) {
+                    self.group.tell_again(copy.to());
+                }
+            }
+        }
+        self.drop_copies();
+    }
+
+    /// Forgets copies that have been installed, and those that the log has grown too long for.
+    fn drop_copies(&mut self) {
+        let group = &mut self.group;
+        self.outgoing.retain(|copy| {
+            let progress = group.progress(copy.to());
+            let goes_on = progress.is_some_and(|at| at.matched < copy.copy.index);
+            let affordable = group.first_index() <= copy.copy.index + 1;
+            if !goes_on || !affordable {
+                group.withdraw_copy(copy.to());
+            }
+            goes_on && affordable
+        });
+    }
+
+    /// Leads the group from the members that it has to those that it should have.
+    fn steer(&mut self, seats: &[Seat]) {
+        if !self.group.is_current() {
+            return;
+        }
+        let target: Vec<PeerId> = seats.iter().map(|seat| seat.peer).collect();
+        let last_index = self.group.last_index();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        match membership::next_step(me, conf, &target, last_index, progress) {
+            Step::Nothing => (),
+            Step::Change(change) => _ = self.group.change(&change),
+            Step::Transfer(heir) => self.group.transfer(heir),
+        }
+    }
+
+    /// Hands leadership to a member that has everything, if this one leads and that one can.
+    pub fn hand_over(&mut self, to: PeerId) {
+        let last_index = self.group.last_index();
+        let is_voter = self.group.conf().voters.contains(&to);
+        let progress = self.group.progress(to);
+        let has_all = progress.is_some_and(|at| at.active && at.follows && at.matched == last_index);
+        if self.group.is_current() && to != self.group.me() && is_voter && has_all {
+            self.group.transfer(to);
+        }
+    }
+
+    /// The follower that has most, if this member leads.
+    #[must_use]
+    pub fn heir(&self) -> Option<PeerId> {
+        let voters = self.group.conf().voters.iter().copied();
+        let others = voters.filter(|peer| *peer != self.group.me());
+        let known = others.filter_map(|peer| Some((self.group.progress(peer)?, peer)));
+        let active = known.filter(|(at, _)| at.active);
+        let best = active.max_by_key(|(at, _)| at.matched);
+        best.map(|(_, peer)| peer)
+    }
+
+    /// This replica is dropped: who waits for it is answered, and its data is removed.
+    pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
+        turn.word.clear();
+        self.give_back(turn);
+        for proposed in std::mem::take(&mut self.proposed) {
+            for waiter in proposed.waiters {
+                self.answer(waiter, Answer::Done(in_flight().into()), turn);
+            }
+        }
+        if let Some(incoming) = self.incoming.take() {
+            incoming.discard(turn.store);
+        }
+        let slots = &self.machine.slots;
+        if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
+            turn.store.clear(first..=last);
         }
     }
 
@@ -466,7 +656,9 @@ impl<T> Replica<T> {
         if self.group.log_bytes() <= KEPT_BYTES {
             return;
         }
-        self.group.cut(applied, HELD_BYTES);
+        let copied = self.outgoing.iter().map(|copy| copy.copy.index).min();
+        let held = if copied.is_some() { COPY_HELD_BYTES } else { HELD_BYTES };
+        self.group.cut(applied, held);
         if !self.group.leads() {
             return self.group.cut(applied, KEPT_BYTES);
         }
@@ -476,6 +668,7 @@ impl<T> Replica<T> {
             .filter_map(|peer| self.group.progress(*peer))
             .filter(|progress| progress.active)
             .map(|progress| progress.matched)
+            .chain(copied)
             .min();
         self.group.cut(needed.unwrap_or(applied), KEPT_BYTES);
     }

@@ -6,9 +6,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use dht_proto::{Reply, ReplyError};
+use bytes::BytesMut;
+use dht_proto::frame::Malformed;
+use dht_proto::{Reply, ReplyError, rpc};
 
 use super::task::Place;
+use crate::core::pack::{self, Reader};
 use crate::core::time::UnixMs;
 
 /// Sessions of a shard at a time.
@@ -100,6 +103,34 @@ impl Sessions {
             };
             session.answers.push_back(kept);
         }
+    }
+
+    /// Appends all sessions, for a copy of the shard.
+    pub fn encode(&self, out: &mut BytesMut) {
+        pack::array(out, self.0.len());
+        for (id, session) in &self.0 {
+            [*id, session.last, session.used].map(|number| pack::uint(out, number));
+            pack::array(out, session.answers.len());
+            for answer in &session.answers {
+                rpc::append_reply(answer, out);
+            }
+        }
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let mut sessions = BTreeMap::new();
+        for _ in 0..from.array(SESSIONS)? {
+            let id = from.uint()?;
+            let (last, used) = (from.uint()?, from.uint()?);
+            let count = from.array(WINDOW)?;
+            let answers = (0..count).map(|_| from.reply()).collect::<Result<_, _>>()?;
+            sessions.insert(id, Session { last, answers, used });
+        }
+        Ok(Self(sessions))
     }
 
     /// The number up to which a session's tasks are executed.
@@ -207,6 +238,16 @@ mod tests {
             Sessions::default().admit(place(1, 0), 0),
             Admission::Unknown
         );
+    }
+
+    #[test]
+    fn a_copy_knows_the_same_answers() {
+        let mut sessions = after(3);
+        sessions.open(9, 77).unwrap();
+        let mut out = BytesMut::new();
+        sessions.encode(&mut out);
+        assert_eq!(Sessions::decode(&mut Reader::new(&out)), Ok(sessions));
+        assert!(Sessions::decode(&mut Reader::new(&out[..out.len() - 1])).is_err());
     }
 
     #[test]

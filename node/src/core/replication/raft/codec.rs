@@ -15,7 +15,7 @@ const MEMBERS: usize = 64;
 
 /// Appends a message.
 pub fn encode(message: &Message, out: &mut BytesMut) {
-    pack::array(out, 14);
+    pack::array(out, 15);
     for number in [
         message.msg_type as u64,
         message.to,
@@ -37,6 +37,7 @@ pub fn encode(message: &Message, out: &mut BytesMut) {
         encode_entry(entry, out);
     }
     encode_copy(message.get_snapshot().get_metadata(), out);
+    pack::bin(out, &message.get_snapshot().data);
 }
 
 /// The data of a change of members is the engine's own format: it does not travel, its context
@@ -76,7 +77,7 @@ pub fn encode_copy(copy: &SnapshotMetadata, out: &mut BytesMut) {
 /// # Errors
 /// It is none.
 pub fn decode(from: &mut Reader<'_>) -> Result<Message, Malformed> {
-    from.array_of(14)?;
+    from.array_of(15)?;
     let mut message = Message::default();
     message.set_msg_type(kind(from.uint()?)?);
     message.to = from.uint()?;
@@ -96,9 +97,11 @@ pub fn decode(from: &mut Reader<'_>) -> Result<Message, Malformed> {
     }
     message.set_entries(entries.into());
     let copy = decode_copy(from)?;
+    let state = from.bin()?;
     if copy.index > 0 {
         let mut snapshot = Snapshot::default();
         snapshot.set_metadata(copy);
+        snapshot.data = Bytes::copy_from_slice(state);
         message.set_snapshot(snapshot);
     }
     Ok(message)
@@ -209,6 +212,7 @@ mod tests {
         assert_eq!(travel(&message()), Ok(message()));
         let mut copy = message();
         copy.set_msg_type(MessageType::MsgSnapshot);
+        copy.mut_snapshot().data = Bytes::from_static(b"state");
         let metadata = copy.mut_snapshot().mut_metadata();
         metadata.index = 44;
         *metadata.mut_conf_state() = ConfState::from((vec![1, 2], vec![3]));

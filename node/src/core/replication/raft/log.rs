@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
@@ -19,6 +20,8 @@ pub struct Log {
     bytes: usize,
     /// Full copies that followers have received and may now be told to install.
     copies: BTreeMap<PeerId, SnapshotMetadata>,
+    /// The state machine itself, where it is so small that it travels with the engine's messages.
+    inline: Option<(SnapshotMetadata, Bytes)>,
     /// Followers for which the engine has asked for a full copy since the last look.
     wanted: RefCell<BTreeSet<PeerId>>,
 }
@@ -43,6 +46,7 @@ impl Log {
             entries: VecDeque::new(),
             bytes: 0,
             copies: BTreeMap::new(),
+            inline: None,
             wanted: RefCell::default(),
         }
     }
@@ -124,6 +128,11 @@ impl Log {
         self.copies.insert(to, copy);
     }
 
+    /// The state machine at a point, for followers whose logs do not reach far enough back.
+    pub fn keep_inline(&mut self, copy: SnapshotMetadata, state: Bytes) {
+        self.inline = Some((copy, state));
+    }
+
     /// Withdraws what was offered to a follower.
     pub fn withdraw(&mut self, to: PeerId) {
         self.copies.remove(&to);
@@ -194,6 +203,12 @@ impl Storage for Log {
     /// The copy itself travels beside the engine; the engine sees where it stands, once the
     /// follower has all of it.
     fn snapshot(&self, least: u64, to: u64) -> Result<Snapshot> {
+        if let Some((copy, state)) = &self.inline {
+            let mut snapshot = Snapshot::default();
+            snapshot.set_metadata(copy.clone());
+            snapshot.data = state.clone();
+            return Ok(snapshot);
+        }
         match self.copies.get(&to) {
             Some(copy) if copy.index >= least => {
                 let mut snapshot = Snapshot::default();

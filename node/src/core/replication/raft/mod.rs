@@ -57,6 +57,8 @@ pub const BIRTH: Point = Point { index: 1, term: 1 };
 pub struct Ready {
     /// A full copy that takes the place of everything.
     pub install: Option<Copy>,
+    /// The state machine that came with it, if it travels so.
+    pub inline: Option<Bytes>,
     /// Entries to be applied.
     pub committed: Vec<Committed>,
     /// Confirmed rounds of [`Group::confirm`]: the round, and the index that has to be applied.
@@ -294,6 +296,7 @@ impl Group {
     pub fn ready(&mut self) -> Ready {
         let mut raw = self.node.ready();
         let install = (!raw.snapshot().is_empty()).then(|| raw.snapshot().get_metadata().clone());
+        let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
         let confirmed = raw.take_read_states().into_iter().filter_map(|state| {
@@ -315,6 +318,7 @@ impl Group {
         committed.extend(light.take_committed_entries());
         Ready {
             install,
+            inline,
             committed: committed.into_iter().map(Committed::from).collect(),
             confirmed,
             messages,
@@ -395,15 +399,20 @@ impl Group {
         self.node.mut_store().offer(to, copy);
     }
 
-    /// A member has installed its copy, or failed to: the engine goes on without it.
-    pub fn end_copy(&mut self, to: PeerId, installed: bool) {
+    /// No copy is offered to a member any more.
+    pub fn withdraw_copy(&mut self, to: PeerId) {
         self.node.mut_store().withdraw(to);
-        let status = if installed {
-            raft::SnapshotStatus::Finish
-        } else {
-            raft::SnapshotStatus::Failure
-        };
-        self.node.report_snapshot(to, status);
+    }
+
+    /// A member seems not to have heard that it should install its copy: it is told again.
+    pub fn tell_again(&mut self, to: PeerId) {
+        self.node.report_snapshot(to, raft::SnapshotStatus::Failure);
+    }
+
+    /// Gives members whose logs do not reach far enough back this state, as of what is applied.
+    pub fn keep_inline(&mut self, state: Bytes) {
+        let copy = self.copy_point();
+        self.node.mut_store().keep_inline(copy, state);
     }
 
     /// The terms of the committed entries that the log still has, for tests of its history.
