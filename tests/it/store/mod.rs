@@ -2,9 +2,12 @@
 
 mod model;
 mod scans;
+mod snapshots;
 mod threads;
 
-use dht_node::core::store::{Cursor, Expiry, Key, Keys, Read, SlotSet, Store, ValueKind, Write};
+use dht_node::core::store::{
+    Cursor, Expiry, Key, Keys, Read, SlotSet, Snapshot, Staging, Store, ValueKind, Write,
+};
 use dht_node::core::time::UnixMs;
 
 /// Changes one key.

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[derive(Clone, Debug)]
-enum Op {
+pub(super) enum Op {
     Set(u8, usize, Expiry),
     Append(u8, usize),
     HashSet(u8, Vec<(u8, usize)>),
@@ -20,15 +20,15 @@ enum Op {
 }
 
 #[derive(Clone, Debug, PartialEq)]
-enum Value {
+pub(super) enum Value {
     String(Vec<u8>),
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
 }
 
 #[derive(Default)]
-struct Model {
-    keys: BTreeMap<Vec<u8>, (Value, Option<UnixMs>)>,
-    now: UnixMs,
+pub(super) struct Model {
+    keys: Contents,
+    pub(super) now: UnixMs,
 }
 
 impl Model {
@@ -116,7 +116,7 @@ fn value(seed: usize, len: usize) -> Vec<u8> {
     (0..len).map(|n| (n + seed) as u8).collect()
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let key = 0..5u8;
     let len = || prop::sample::select(vec![0, 1, 5, 5, 5, 127, 128, 1000, 4096, 4097, 9000]);
     let at = || 0..400u64;
@@ -145,7 +145,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 /// Applies one command to both and compares what they answer.
-fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
+pub(super) fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
     let now = model.now;
     match op {
         Op::Set(k, len, expiry) => {
@@ -208,8 +208,11 @@ fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
     }
 }
 
+/// Everything in a store: values and expiries by key.
+pub(super) type Contents = BTreeMap<Vec<u8>, (Value, Option<UnixMs>)>;
+
 /// Everything in the store.
-fn contents(store: &Store, now: UnixMs) -> BTreeMap<Vec<u8>, (Value, Option<UnixMs>)> {
+pub(super) fn contents(store: &Store, now: UnixMs) -> Contents {
     let mut keys = Vec::new();
     let all = SlotSet::all();
     store

@@ -11,6 +11,7 @@ const HEAVY: usize = 1024;
 
 enum Corpse {
     Record(Record),
+    Records(std::vec::IntoIter<Record>),
     Table(RawIntoIter<Entry>),
 }
 
@@ -36,6 +37,13 @@ impl Graveyard {
         }
     }
 
+    /// Frees records later.
+    pub(super) fn bury_all(&self, records: Vec<Record>) {
+        if !records.is_empty() {
+            self.0.write().push(Corpse::Records(records.into_iter()));
+        }
+    }
+
     /// Frees about `budget` records, or pages of long strings; says whether anything is left.
     pub(super) fn reclaim(&self, budget: usize) -> bool {
         let mut done = 0;
@@ -45,7 +53,8 @@ impl Graveyard {
             };
             done += match corpse {
                 Corpse::Record(record) => self.dismantle(record),
-                Corpse::Table(records) => self.free(records, budget - done),
+                Corpse::Records(records) => self.free(records, budget - done, Corpse::Records),
+                Corpse::Table(records) => self.free(records, budget - done, Corpse::Table),
             };
         }
         !self.0.read().is_empty()
@@ -64,16 +73,22 @@ impl Graveyard {
         1
     }
 
-    fn free(&self, mut records: RawIntoIter<Entry>, budget: usize) -> usize {
+    /// Frees some of what `rest` makes a corpse again; says how much work it was.
+    fn free<I: Iterator<Item: Into<Record>>>(
+        &self,
+        mut records: I,
+        budget: usize,
+        rest: fn(I) -> Corpse,
+    ) -> usize {
         let mut done = 0;
         while done < budget {
-            let Some((record, _)) = records.next() else {
+            let Some(record) = records.next() else {
                 return done + 1;
             };
-            self.bury(record);
+            self.bury(record.into());
             done += 1;
         }
-        self.0.write().push(Corpse::Table(records));
+        self.0.write().push(rest(records));
         done
     }
 }

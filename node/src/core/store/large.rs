@@ -13,7 +13,7 @@ use super::scan;
 use super::table::{self, Spot, Table};
 
 /// Most fields of a chunk: as many as a table of 512 buckets takes.
-const CHUNK_FIELDS: usize = 448;
+pub(super) const CHUNK_FIELDS: usize = 448;
 /// A chunk with fewer fields joins a neighbour if there is one that is not full.
 const SPARSE_FIELDS: usize = 64;
 /// Most fields of two chunks that are joined.
@@ -22,7 +22,7 @@ const JOINED_FIELDS: usize = CHUNK_FIELDS / 2;
 /// chunk, the low ones are the index inside the chunk.
 const POSITION_MASK: u64 = (1 << 57) - 1;
 
-const fn position_of_hash(hash: u64) -> u64 {
+pub(super) const fn position_of_hash(hash: u64) -> u64 {
     hash & POSITION_MASK
 }
 
@@ -34,12 +34,17 @@ pub(super) struct LargeHash {
 }
 
 impl LargeHash {
-    /// Takes over the fields of a small hash.
-    pub(super) fn from_packed(body: &[u8]) -> Self {
-        let mut hash = Self {
+    /// A hash without fields.
+    pub(super) fn new() -> Self {
+        Self {
             chunks: BTreeMap::from([(0, Table::new())]),
             len: 0,
-        };
+        }
+    }
+
+    /// Takes over the fields of a small hash.
+    pub(super) fn from_packed(body: &[u8]) -> Self {
+        let mut hash = Self::new();
         for (field, value) in packed::Pairs::new(body) {
             hash.set(field, value);
         }
@@ -73,9 +78,14 @@ impl LargeHash {
 
     /// Sets a field; gives the record that it had.
     pub(super) fn set(&mut self, field: &[u8], value: &[u8]) -> Option<Record> {
-        let hash = table_hash(field);
+        self.put(Record::string(field, None, value))
+    }
+
+    /// Puts the record of a field; gives the one that it had.
+    pub(super) fn put(&mut self, record: Record) -> Option<Record> {
+        let hash = table::hash_of(&record);
         let (start, chunk) = self.chunk_mut(position_of_hash(hash));
-        let old = Spot::find(chunk, hash, field).put(Record::string(field, None, value));
+        let old = Spot::find(chunk, hash, record.key()).put(record);
         if old.is_none() {
             let full = chunk.len() > CHUNK_FIELDS;
             self.len += 1;

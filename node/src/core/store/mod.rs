@@ -4,17 +4,22 @@
 //! DashMap's shards are aligned with hash slots, one a slot. A command locks the slots of its keys,
 //! in ascending order, and is atomic by that.
 
+mod digest;
 mod expiry;
 mod graveyard;
 mod hash;
+mod image;
 mod key;
 mod large;
 mod packed;
 mod prefetch;
+mod preimage;
 mod read;
 mod record;
 mod scan;
 mod slots;
+mod snapshot;
+mod staging;
 mod string;
 mod table;
 mod whole;
@@ -30,6 +35,7 @@ use self::graveyard::Graveyard;
 use self::key::SlotHasher;
 use self::read::Locked;
 use self::record::Record;
+use self::snapshot::Snapshots;
 use self::table::Table;
 use super::time::UnixMs;
 
@@ -40,6 +46,8 @@ pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
 pub use self::read::{Moment, Read, ValueKind};
 pub use self::scan::Cursor;
 pub use self::slots::SlotSet;
+pub use self::snapshot::Snapshot;
+pub use self::staging::Staging;
 pub use self::string::StringRef;
 pub use self::whole::Whole;
 pub use self::write::{Expiry, Write};
@@ -50,6 +58,7 @@ pub struct Store {
     /// By slot.
     counts: Box<[Counts]>,
     graveyard: Graveyard,
+    snapshots: Snapshots,
 }
 
 /// Counters of a slot: changed under its exclusive lock, read without.
@@ -78,9 +87,10 @@ impl Counts {
         self.volatile.store(volatile, Ordering::Relaxed);
     }
 
-    fn clear(&self) {
-        self.keys.store(0, Ordering::Relaxed);
-        self.volatile.store(0, Ordering::Relaxed);
+    /// Takes note that the slot has another table.
+    fn set(&self, keys: usize, volatile: u32) {
+        self.keys.store(keys as u32, Ordering::Relaxed);
+        self.volatile.store(volatile, Ordering::Relaxed);
     }
 }
 
@@ -107,6 +117,7 @@ impl Store {
             map,
             counts: (0..SLOTS).map(|_| Counts::default()).collect(),
             graveyard: Graveyard::new(),
+            snapshots: Snapshots::new(),
         }
     }
 
@@ -154,8 +165,10 @@ impl Store {
         keys.take(count).collect()
     }
 
-    /// Frees about `budget` records of what was removed and is big; says whether anything is left.
+    /// Frees about `budget` records of what was removed and is big, and of what snapshots held that
+    /// were given up; says whether anything is left.
     pub fn reclaim(&self, budget: usize) -> bool {
+        self.snapshots.forget_dropped(&self.graveyard);
         self.graveyard.reclaim(budget)
     }
 
@@ -177,11 +190,5 @@ impl Store {
         let table = self.read_slot(cursor.slot);
         scan::step(&table, cursor.position, count, visit)
             .map_or(after, |position| Cursor { position, ..cursor })
-    }
-
-    fn clear_slot(&self, slot: u16) {
-        let mut table = self.shard(slot).write();
-        self.graveyard.bury_table(std::mem::take(&mut *table));
-        self.counts[usize::from(slot)].clear();
     }
 }

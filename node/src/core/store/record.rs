@@ -260,6 +260,29 @@ impl Record {
         }
     }
 
+    /// Whether the value is a large hash.
+    pub(super) fn is_large(&self) -> bool {
+        self.form() == Form::Large
+    }
+
+    /// The same again, sharing the bytes of a long string; nothing for a large hash.
+    pub(super) fn copy(&self) -> Option<Self> {
+        match self.value() {
+            Value::Inline(_) | Value::Packed(_) => Some(Self::seal(self.bytes().to_vec())),
+            Value::Shared(bytes) => Some(Self::shared(self.key(), self.expiry(), bytes.clone())),
+            Value::Large(_) => None,
+        }
+    }
+
+    /// Bytes of the record and its string; the fields of a large hash do not count.
+    pub(super) fn size(&self) -> usize {
+        let outside = match self.value() {
+            Value::Shared(bytes) => bytes.len(),
+            Value::Inline(_) | Value::Packed(_) | Value::Large(_) => 0,
+        };
+        self.bytes().len() + outside
+    }
+
     /// About how many small steps it takes to free the record: allocations, and pages of long
     /// strings.
     pub(super) fn weight(&self) -> usize {
@@ -385,6 +408,11 @@ mod tests {
     fn check(mut record: Record, key: &[u8], value: &[u8]) {
         for expiry in [None, Some(0), Some(u64::MAX), Some(7), None, None, Some(1)] {
             record.set_expiry(expiry);
+            if let Some(copy) = record.copy() {
+                assert_eq!(copy.expiry(), expiry);
+                assert!(copy.key() == key && shown(&copy) == value);
+                assert!(!record.is_large() && copy.size() >= key.len() + value.len());
+            }
             assert_eq!(record.expiry(), expiry);
             assert!(record.key() == key && shown(&record) == value);
         }

@@ -36,6 +36,11 @@ impl Cursor {
         Self { slot, position: 0 }
     }
 
+    /// Whether a scan that is here has visited what has this slot and position.
+    pub(super) const fn has_passed(self, slot: u16, position: u64) -> bool {
+        slot < self.slot || slot == self.slot && position < self.position
+    }
+
     /// Reads what a client sent; a number that no scan gives is the end.
     #[must_use]
     pub fn from_number(number: u64) -> Self {
@@ -57,7 +62,8 @@ impl Cursor {
     }
 }
 
-const fn position_of_hash(hash: u64) -> u64 {
+/// A key's position in its slot.
+pub(super) const fn position_of_hash(hash: u64) -> u64 {
     (hash << (u64::BITS - POSITION_BITS)).reverse_bits()
 }
 

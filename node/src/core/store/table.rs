@@ -13,6 +13,12 @@ use super::record::Record;
 
 /// What DashMap keeps for a key without a value: 8 bytes.
 pub(super) type Entry = (Record, SharedValue<()>);
+impl From<Entry> for Record {
+    fn from((record, _): Entry) -> Self {
+        record
+    }
+}
+
 /// The table behind one DashMap shard.
 pub(super) type Table = RawTable<Entry>;
 

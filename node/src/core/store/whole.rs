@@ -95,12 +95,8 @@ impl<'a> Whole<'a> {
 
     /// Removes every key of the slots; memory is freed in slices, later.
     pub fn clear(&self) {
-        for slot in self
-            .slots
-            .iter()
-            .filter(|slot| self.store.keys_in_slot(*slot) > 0)
-        {
-            self.store.clear_slot(slot);
+        for slot in self.slots.iter() {
+            self.store.clear(slot..=slot);
         }
     }
 }

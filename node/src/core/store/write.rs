@@ -6,6 +6,7 @@ use dht_proto::{ReplyError, limits};
 use super::Store;
 use super::hash::{self, HashRef};
 use super::key::Key;
+use super::preimage::Touched;
 use super::read::{self, Locked, ValueKind, is_due};
 use super::record::Record;
 use super::string::{self, StringRef};
@@ -55,11 +56,22 @@ impl<'a> Write<'a> {
     }
 
     /// Removes what is due at the key, lets `change` work on its place, and keeps the counters.
-    fn change<R>(&mut self, key: &[u8], change: impl FnOnce(&mut Spot<'_>, &Store) -> R) -> R {
+    /// An open snapshot is told what is about to be touched.
+    fn change<R>(
+        &mut self,
+        key: &[u8],
+        touched: Touched<'_>,
+        change: impl FnOnce(&mut Spot<'_>, &Store) -> R,
+    ) -> R {
         let key = self.first.or_new(key);
         let table = self.locked.table_mut(key.slot());
         let keys = table.len();
         let mut spot = Spot::find(table, key.hash(), key.bytes());
+        let snapshots = &self.store.snapshots;
+        let is_covered = snapshots.covers(key.slot());
+        if is_covered {
+            snapshots.before(key, spot.record(), touched);
+        }
         let was_volatile = is_volatile(&spot);
         if was_volatile
             && spot
@@ -69,6 +81,9 @@ impl<'a> Write<'a> {
             remove(&mut spot, self.store);
         }
         let result = change(&mut spot, self.store);
+        if is_covered {
+            snapshots.after(key, spot.record(), touched);
+        }
         // The counters lie elsewhere in memory; most changes leave them alone.
         let is_volatile = is_volatile(&spot);
         if spot.table_len() != keys || is_volatile != was_volatile {
@@ -126,7 +141,7 @@ impl<'a> Write<'a> {
         expiry: Expiry,
     ) -> Result<(), ReplyError> {
         Self::check_string(key, value)?;
-        self.change(key, |spot, store| {
+        self.change(key, Touched::Key, |spot, store| {
             let old = spot.record().and_then(Record::expiry);
             let expiry = match expiry {
                 Expiry::Keep => old,
@@ -155,7 +170,7 @@ impl<'a> Write<'a> {
             return Err(ReplyError::StringTooLong);
         }
         check_key(key)?;
-        self.change(key, |spot, store| match spot.record_mut() {
+        self.change(key, Touched::Key, |spot, store| match spot.record_mut() {
             Some(record) => string::append(record, tail),
             None => put(spot, Record::string(key, None, tail), store),
         });
@@ -173,14 +188,16 @@ impl<'a> Write<'a> {
             check(field, "field", limits::FIELD_BYTES)?;
             check_value(value)?;
         }
-        self.change(key, |spot, store| match spot.record_mut() {
-            Some(record) if record.kind() != ValueKind::Hash => Err(ReplyError::WrongType),
-            Some(record) => Ok(hash::set(record, pairs, &store.graveyard)),
-            None if pairs.is_empty() => Ok(0),
-            None => {
-                let (record, added) = hash::create(key, pairs, &store.graveyard);
-                put(spot, record, store);
-                Ok(added)
+        self.change(key, Touched::Pairs(pairs), |spot, store| {
+            match spot.record_mut() {
+                Some(record) if record.kind() != ValueKind::Hash => Err(ReplyError::WrongType),
+                Some(record) => Ok(hash::set(record, pairs, &store.graveyard)),
+                None if pairs.is_empty() => Ok(0),
+                None => {
+                    let (record, added) = hash::create(key, pairs, &store.graveyard);
+                    put(spot, record, store);
+                    Ok(added)
+                }
             }
         })
     }
@@ -190,7 +207,7 @@ impl<'a> Write<'a> {
     /// # Errors
     /// Another type.
     pub fn hash_remove(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<usize, ReplyError> {
-        self.change(key, |spot, store| {
+        self.change(key, Touched::Fields(fields), |spot, store| {
             let Some(record) = spot.record_mut() else {
                 return Ok(0);
             };
@@ -205,12 +222,12 @@ impl<'a> Write<'a> {
 
     /// Removes a key; says whether there was one. A huge value is freed in slices, later.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        self.change(key, remove)
+        self.change(key, Touched::Key, remove)
     }
 
     /// Sets or clears the expiry of a key; says whether the key exists.
     pub fn set_expiry(&mut self, key: &[u8], at: Option<UnixMs>) -> bool {
-        self.change(key, |spot, _| {
+        self.change(key, Touched::Key, |spot, _| {
             let record = spot.record_mut();
             record.map(|record| record.set_expiry(at)).is_some()
         })
@@ -219,19 +236,19 @@ impl<'a> Write<'a> {
     /// Removes a key if it is due; says whether it was.
     pub fn expire(&mut self, key: &[u8]) -> bool {
         let before = self.locked.table(self.first.or_new(key).slot()).len();
-        self.change(key, |spot, _| spot.table_len() < before)
+        self.change(key, Touched::Key, |spot, _| spot.table_len() < before)
     }
 }
 
 fn put(spot: &mut Spot<'_>, record: Record, store: &Store) {
     if let Some(old) = spot.put(record) {
-        store.graveyard.bury(old);
+        store.discard(old);
     }
 }
 
 fn remove(spot: &mut Spot<'_>, store: &Store) -> bool {
     let record = spot.remove();
-    record.map(|record| store.graveyard.bury(record)).is_some()
+    record.map(|record| store.discard(record)).is_some()
 }
 
 fn is_volatile(spot: &Spot<'_>) -> bool {
