@@ -109,7 +109,9 @@ impl Sessions {
     pub fn encode(&self, out: &mut BytesMut) {
         pack::array(out, self.0.len());
         for (id, session) in &self.0 {
-            [*id, session.last, session.used].map(|number| pack::uint(out, number));
+            for number in [*id, session.last, session.used] {
+                pack::uint(out, number);
+            }
             pack::array(out, session.answers.len());
             for answer in &session.answers {
                 rpc::append_reply(answer, out);

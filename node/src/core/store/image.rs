@@ -271,7 +271,8 @@ mod tests {
         }
         let mut left = &out[..];
         for item in items() {
-            assert_eq!(Item::decode(&mut left), Ok(item));
+            let item: Item<'_> = item;
+            assert_eq!(format!("{:?}", Item::decode(&mut left)), format!("{:?}", Ok::<_, Malformed>(item)));
         }
         assert!(left.is_empty());
     }
