@@ -12,6 +12,7 @@ use tracing::info;
 
 use super::peers::{PeerEvent, Peers};
 use super::{Clock, random};
+use crate::core::formation::Formation;
 use crate::core::node::Node;
 use crate::core::replication::replica::Pending;
 use crate::core::replication::worker::{Outbox, Request, Worker};
@@ -68,15 +69,17 @@ impl Replication {
 /// # Errors
 /// The system gives no thread, or no random seed.
 pub fn start(
-    node: Arc<Node>,
+    (node, formation): (Arc<Node>, Formation),
     clock: Arc<Clock>,
     peers: Peers,
     events: Receiver<Event>,
 ) -> io::Result<()> {
     let seed = u64::from_ne_bytes(random()?);
-    let worker = Worker::new(node, seed, clock.now());
+    let worker = Worker::new(Arc::clone(&node), formation, seed, clock.now());
     let thread = Thread {
+        node,
         worker,
+        is_ready: false,
         clock,
         peers,
         connections: BTreeMap::new(),
@@ -90,7 +93,10 @@ pub fn start(
 }
 
 struct Thread {
+    node: Arc<Node>,
     worker: Worker<Waiting>,
+    /// It was said that the node serves clients.
+    is_ready: bool,
     clock: Arc<Clock>,
     peers: Peers,
     connections: BTreeMap<u64, UnboundedSender<Settled>>,
@@ -145,8 +151,14 @@ impl Thread {
     fn hear(&mut self, event: PeerEvent) {
         let now = self.clock.now();
         match event {
-            PeerEvent::Up { peer, seat } => self.worker.link(peer, &seat, true),
-            PeerEvent::Down { peer, seat } => self.worker.link(peer, &seat, false),
+            PeerEvent::Up { peer, seat } => {
+                self.worker.link(peer, &seat, true);
+                self.node.set_down(peer, false);
+            }
+            PeerEvent::Down { peer, seat } => {
+                self.worker.link(peer, &seat, false);
+                self.node.set_down(peer, true);
+            }
             PeerEvent::Frame { from, frame } => {
                 self.worker.receive(from, &frame, now, &mut self.out);
             }
@@ -156,10 +168,26 @@ impl Thread {
     fn turn(&mut self) -> bool {
         let more = self.worker.turn(self.clock.now(), &mut self.out);
         for (to, frame) in self.out.frames.drain(..) {
-            self.peers.send(to, frame);
+            // What cannot be sent is lost; its senders try again.
+            let _ = self.peers.send(to, frame);
         }
         self.answer();
+        if let Some(left) = self.leaving.take_if(|_| self.worker.leave()) {
+            // Whoever waited for it may have lost patience.
+            let _ = left.send(());
+        }
+        if !self.is_ready {
+            self.announce();
+        }
         more
+    }
+
+    fn announce(&mut self) {
+        if let Ok(topology) = &self.node.view.load().topology {
+            let (nodes, epoch) = (topology.members.len(), topology.epoch);
+            info!(nodes, epoch, "Ready to accept connections");
+            self.is_ready = true;
+        }
     }
 
     /// Hands out the answers, those of one connection together.

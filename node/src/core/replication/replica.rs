@@ -20,7 +20,7 @@ use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
 use crate::core::meta::Replica as Seat;
 use crate::core::random::Random;
-use crate::core::store::{SlotSet, Store};
+use crate::core::store::{Cursor, SlotSet, Store};
 use crate::core::time::{Now, UnixMs};
 
 /// Entries that may be proposed and not yet applied; what comes meanwhile shares the next one.
@@ -31,6 +31,8 @@ const KEPT_BYTES: usize = 256 * 1024;
 const HELD_BYTES: usize = 16 * 1024 * 1024;
 /// The same while a full copy is on its way: what comes after it will be needed.
 const COPY_HELD_BYTES: usize = 128 * 1024 * 1024;
+/// Keys looked at in one step of the search for those that are due.
+const SWEEP_KEYS: usize = 1024;
 /// Turns of the engine in one turn of the replica.
 const ROUNDS: usize = 8;
 
@@ -95,6 +97,8 @@ pub enum Waiter<T> {
     },
     /// A node that asked for a session.
     Opening(NodeId),
+    /// Nobody: the leader itself has seen to it.
+    Nobody,
 }
 
 /// What a turn of a replica works with, and what it leaves.
@@ -143,6 +147,8 @@ pub struct Replica<T> {
     incoming: Option<Incoming>,
     /// Copies begun so far.
     attempts: u64,
+    /// Where the search for keys that are due goes on.
+    swept: Cursor,
     /// The leader has not looked after the group's members in this tick.
     unsteered: bool,
 }
@@ -164,6 +170,7 @@ impl<T> Replica<T> {
             outgoing: Vec::new(),
             incoming: None,
             attempts: 0,
+            swept: Cursor::at_slot(0),
             unsteered: false,
         }
     }
@@ -218,6 +225,25 @@ impl<T> Replica<T> {
         let is_new = self.group.term() == raft::BIRTH.term && self.group.leader().is_none();
         if is_new && is_preferred {
             self.group.campaign();
+        }
+    }
+
+    /// Has keys removed that are due, some at a time, as long as this replica leads.
+    pub fn sweep(&mut self, turn: &mut Turn<'_, T>) {
+        if !self.group.is_current() {
+            return;
+        }
+        let stamp = turn.now.unix_ms().max(self.machine.time);
+        let due = turn.store.due(&self.machine.slots, self.swept, stamp, SWEEP_KEYS);
+        self.swept = due.next;
+        if !due.keys.is_empty() {
+            let keys = due.keys.iter().map(AsRef::as_ref).collect();
+            self.inbox.push_back(Inbound {
+                task: Task::Expire(keys).to_bytes(),
+                waiter: Waiter::Nobody,
+                read: None,
+                round: self.lease.asked(),
+            });
         }
     }
 
@@ -602,6 +628,7 @@ impl<T> Replica<T> {
                 };
                 turn.post.send(node, &Mail::Answer(answered));
             }
+            Waiter::Nobody => (),
             Waiter::Opening(node) => {
                 if let Answer::Done(Reply::Int(id)) = answer {
                     turn.post.send(node, &Mail::Opened(self.shard, id as u64));
@@ -621,6 +648,7 @@ impl<T> Replica<T> {
                     refused.push(node);
                 }
                 here @ Waiter::Here(_) => here.give_back(turn),
+                Waiter::Nobody => (),
             }
         }
     }
@@ -630,7 +658,7 @@ impl<T> Replica<T> {
         let now = turn.now.mono_ms;
         let late = |inbound: &Inbound<T>| match &inbound.waiter {
             Waiter::Here(pending) => pending.deadline_mono_ms <= now,
-            Waiter::There { .. } | Waiter::Opening(_) => false,
+            Waiter::There { .. } | Waiter::Opening(_) | Waiter::Nobody => false,
         };
         if self.inbox.iter().any(late) {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.inbox.drain(..).partition(late);

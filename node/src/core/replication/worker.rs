@@ -330,7 +330,7 @@ impl<T> Worker<T> {
 
     /// Puts a state of the cluster in force: makes and drops replicas as it says.
     pub fn enter(&mut self, state: ClusterState) {
-        while self.shards.len() < state.shards.len() {
+        while self.shards.len() < state.shards.len().min(self.node.words.len()) {
             self.shards.push(Shard::new(self.shards.len() as u16));
         }
         self.settle_council(&state);
@@ -380,6 +380,7 @@ impl<T> Worker<T> {
                 self.settle_replica(shard, now, out);
             }
         }
+        self.deliver(now, out);
         for _ in 0..PASSES {
             if self.dirty.is_empty() {
                 break;
@@ -451,6 +452,8 @@ impl<T> Worker<T> {
                     replica.hand_over(first);
                 }
             }
+            self.with_turn(shard, now, out, Replica::sweep);
+            let at = &mut self.shards[usize::from(shard)];
             if expiry {
                 at.courier.expire(now.mono_ms, &mut out.settled);
                 self.with_turn(shard, now, out, Replica::expire);

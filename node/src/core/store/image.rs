@@ -271,8 +271,8 @@ mod tests {
         }
         let mut left = &out[..];
         for item in items() {
-            let item: Item<'_> = item;
-            assert_eq!(format!("{:?}", Item::decode(&mut left)), format!("{:?}", Ok::<_, Malformed>(item)));
+            let read = Item::decode(&mut left).unwrap();
+            assert_eq!(format!("{read:?}"), format!("{item:?}"));
         }
         assert!(left.is_empty());
     }
