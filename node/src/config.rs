@@ -5,8 +5,9 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::{fmt, fs, thread};
 
 use clap::error::ErrorKind;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -89,6 +90,10 @@ pub struct Config {
     #[arg(long, env = "DHT_MAX_CLIENTS", value_name = "N", default_value_t = limits::CONNECTIONS)]
     pub max_clients: usize,
 
+    /// Threads that serve connections [default: half of the cores].
+    #[arg(long, env = "DHT_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
     /// The form of log lines.
     #[arg(
         long,
@@ -135,8 +140,9 @@ impl Config {
         let mut config = Self::from_arg_matches(&matches)?;
         config.password = secret(&matches, "password")?;
         config.cluster_secret = secret(&matches, "cluster_secret")?;
-        config.check()?;
-        Ok(config)
+        config
+            .mistake()
+            .map_or(Ok(config), |why| Err(ConfigError::Wrong(why)))
     }
 
     /// What nodes prove to each other that they know; empty when nothing was set.
@@ -146,13 +152,13 @@ impl Config {
         secret.or(self.password.as_deref()).unwrap_or_default()
     }
 
-    /// Where cluster-aware clients are served.
+    /// Where cluster-aware clients are served; at any free port when the client port is one.
     #[must_use]
     pub fn redirect_listen(&self) -> SocketAddr {
         let above = |first: &SocketAddr| {
             let port = match first.port() {
                 0 => 0,
-                port => port.wrapping_add(REDIRECT_OFFSET),
+                port => port.saturating_add(REDIRECT_OFFSET),
             };
             SocketAddr::new(first.ip(), port)
         };
@@ -162,27 +168,42 @@ impl Config {
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
-        let beyond = |addr: &&SocketAddr| !addr.ip().is_loopback();
-        let redirect = self.redirect_listen();
-        let exposed = self.listen.iter().chain([&redirect]).find(beyond);
+    /// How many threads serve connections. The fewer there are, the more requests each finds when
+    /// it wakes, and the less of its time goes into waking; and the kernel's part of the work, and
+    /// whatever else runs here, need cores too.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        let half = || thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+        self.threads.map_or_else(half, NonZeroUsize::get)
+    }
+
+    /// What is wrong though every setting by itself is right.
+    fn mistake(&self) -> Option<String> {
+        let first = self.listen.first();
+        let no_room = |addr: &&SocketAddr| addr.port() > u16::MAX - REDIRECT_OFFSET;
+        if let Some(addr) = first
+            .filter(no_room)
+            .filter(|_| self.cluster_listen.is_none())
+        {
+            return Some(format!(
+                "there is no port {REDIRECT_OFFSET} above {addr}: name one with --cluster-listen"
+            ));
+        }
         let open = self.password.as_deref().unwrap_or_default().is_empty() && !self.insecure;
-        let anywhere = self
-            .listen
-            .first()
-            .is_some_and(|addr| addr.ip().is_unspecified());
+        let redirect = self.redirect_listen();
+        let beyond = |addr: &&SocketAddr| !addr.ip().is_loopback();
+        let exposed = self.listen.iter().chain([&redirect]).find(beyond);
         if let Some(addr) = exposed.filter(|_| open) {
-            return Err(ConfigError::Wrong(format!(
+            return Some(format!(
                 "refusing to serve {addr} without a password: set --password, or --insecure if you \
                  mean it"
-            )));
+            ));
         }
-        if anywhere && self.advertise.is_none() && !self.join.is_empty() {
-            let sentence =
-                "say with --advertise under which address the other nodes reach this one";
-            return Err(ConfigError::Wrong(sentence.to_owned()));
-        }
-        Ok(())
+        let anywhere = first.is_some_and(|addr| addr.ip().is_unspecified());
+        let unreachable = anywhere && self.advertise.is_none() && !self.join.is_empty();
+        unreachable.then(|| {
+            "say with --advertise under which address the other nodes reach this one".to_owned()
+        })
     }
 }
 
@@ -326,6 +347,8 @@ mod tests {
         assert_eq!(config.redirect_listen(), "127.0.0.1:8400".parse().unwrap());
         assert_eq!((config.shards, config.max_clients), (64, 10_000));
         assert_eq!(config.cluster_secret(), "");
+        let cores = thread::available_parallelism().unwrap().get();
+        assert!((1..=cores).contains(&config.threads()));
     }
 
     #[test]
@@ -334,6 +357,11 @@ mod tests {
             ("--listen 127.0.0.1:0", "127.0.0.1:0"),
             ("--listen [::1]:6379 --listen 127.0.0.1:1", "[::1]:7379"),
             ("--listen 127.0.0.1:1,127.0.0.1:2", "127.0.0.1:1001"),
+            ("--listen 127.0.0.1:64535", "127.0.0.1:65535"),
+            (
+                "--listen 127.0.0.1:65000 --cluster-listen 127.0.0.1:9",
+                "127.0.0.1:9",
+            ),
             ("--cluster-listen 127.0.0.1:9", "127.0.0.1:9"),
         ] {
             let config = config(line).unwrap();
@@ -361,9 +389,14 @@ mod tests {
                 "invalid value '3' for '--shards <N>': it has to be a power of two",
             ),
             ("--shards 32768", "it has to be a power of two up to 16384"),
+            ("--threads 0", "invalid value '0' for '--threads <N>'"),
             ("--join nonsense", "it has to be HOST:PORT"),
             ("--password-file /nowhere", "/nowhere: No such file"),
             ("--config /nowhere", "/nowhere: No such file"),
+            (
+                "--listen 127.0.0.1:64536",
+                "there is no port 1000 above 127.0.0.1:64536: name one with --cluster-listen",
+            ),
             ("--frobnicate", "unexpected argument '--frobnicate'"),
         ] {
             let error = config(line).unwrap_err();

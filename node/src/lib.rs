@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use dht_proto::peer::PeerHello;
 use dht_proto::topology::NodeId;
+use socket2::SockRef;
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -43,6 +44,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Time for handing leaderships over at a shutdown.
 const HAND_OVER: Duration = Duration::from_millis(500);
+/// Connections that may wait to be accepted; the system may allow for fewer.
+const BACKLOG: i32 = 4096;
 
 /// The ports of a node, bound already.
 pub struct Listeners {
@@ -60,7 +63,10 @@ impl Listeners {
     pub fn bind(config: &Config) -> io::Result<Self> {
         let bind = |addr: SocketAddr| {
             let named = |error: io::Error| io::Error::new(error.kind(), format!("{addr}: {error}"));
-            TcpListener::bind(addr).map_err(named)
+            let listener = TcpListener::bind(addr).map_err(named)?;
+            // The standard library asks for 128, which a burst of clients exceeds.
+            SockRef::from(&listener).listen(BACKLOG)?;
+            Ok(listener)
         };
         Ok(Self {
             clients: config
@@ -184,6 +190,7 @@ fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr)
         standalone: config.join.is_empty(),
         max_clients: config.max_clients,
         shards: config.shards,
+        aside: shell::aside,
         redirect: format!("{host}:{}", redirect_addr.port()),
         client,
     }

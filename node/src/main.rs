@@ -59,6 +59,7 @@ fn run(config: &Config) -> io::Result<()> {
     raise_file_limit(config.max_clients);
     let listeners = Listeners::bind(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(config.threads())
         .enable_all()
         .build()?;
     runtime.block_on(async {

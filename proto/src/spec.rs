@@ -26,6 +26,9 @@ pub struct Spec {
     pub complexity: &'static str,
     /// One sentence.
     pub summary: &'static str,
+    /// What `COMMAND INFO` says of it that does not follow from its kind, in Redis's words: flags,
+    /// `@categories`, what it does to its keys (`RW insert`), tips (`response_policy:agg_sum`).
+    pub info: &'static str,
 }
 
 /// What a command is about.
@@ -80,6 +83,12 @@ impl Kind {
     #[must_use]
     pub const fn is_local(self) -> bool {
         matches!(self, Self::LOCAL | Self::HANDSHAKE)
+    }
+
+    /// Whether it works through the whole keyspace at once, however long that takes.
+    #[must_use]
+    pub const fn is_long(self) -> bool {
+        matches!(self, Self::READ_ALL | Self::WRITE_ALL)
     }
 
     /// Whether it may run before the client has authenticated.
@@ -184,6 +193,19 @@ static INDEX: LazyLock<Index> = LazyLock::new(|| {
 /// # Errors
 /// Unknown command, unknown subcommand, or wrong number of arguments, in Redis's words.
 pub fn find(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
+    let id = look_up(argv)?;
+    if id.schema().accepts(argv.len()) {
+        Ok(id)
+    } else {
+        Err(ReplyError::Arity(Cow::Owned(id.spec().full_name())))
+    }
+}
+
+/// Finds the command that a request names, however many arguments follow.
+///
+/// # Errors
+/// Unknown command or subcommand, or a subcommand is missing, in Redis's words.
+pub fn look_up(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
     let index = &*INDEX;
     let first = argv.first().and_then(|word| index.first_words.get(word));
     let row = match (first, argv.get(1)) {
@@ -194,12 +216,7 @@ pub fn find(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
             .ok_or_else(|| ReplyError::Arity(container.name.to_ascii_lowercase().into()))?,
         (None, _) => return Err(unknown(argv)),
     };
-    let id = CommandId(row);
-    if index.schemas[id.index()].accepts(argv.len()) {
-        Ok(id)
-    } else {
-        Err(ReplyError::Arity(Cow::Owned(id.spec().full_name())))
-    }
+    Ok(CommandId(row))
 }
 
 fn find_sub(container: &Container, sub: &[u8]) -> Result<u16, ReplyError> {

@@ -257,6 +257,22 @@ fn a_huge_pipeline_holds_up_nobody_else() {
     });
 }
 
+/// A client that finds the queue full is answered a second later, when its system asks again.
+#[test]
+fn many_clients_may_come_at_once() {
+    let node = Processes::alone(&[]);
+    // While the node stands still, nothing is taken out of the queue.
+    node.pause(0);
+    let come = |_| TcpStream::connect_timeout(&node.client(0), PROMPT).unwrap();
+    let mut held: Vec<_> = (0..700).map(come).collect();
+    node.resume(0);
+    for stream in &mut held {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.read_exact(&mut [0; 7]).unwrap();
+    }
+}
+
 #[test]
 fn ten_thousand_idle_connections_cost_little() {
     const IDLE: usize = 9_900;
@@ -292,5 +308,43 @@ fn ten_thousand_idle_connections_cost_little() {
     wait::until("places to be free again", PATIENCE, || {
         let info = dht_tests::process::ask(node.client(0), "INFO clients").ok()?;
         info.contains("connected_clients:1\r").then_some(())
+    });
+}
+
+/// How many PINGs a connection gets answered until the next answer of another one begins, and the
+/// longest time that one took.
+fn pings_until_answered(node: &Processes, other: &TcpStream) -> (usize, Duration) {
+    other.set_nonblocking(true).unwrap();
+    let mut stream = connect(node.client(0));
+    let (mut pings, mut longest) = (0, Duration::ZERO);
+    while other.peek(&mut [0]).is_err() {
+        let start = Instant::now();
+        stream.write_all(b"PING\r\n").unwrap();
+        stream.read_exact(&mut [0; 7]).unwrap();
+        pings += 1;
+        longest = longest.max(start.elapsed());
+    }
+    other.set_nonblocking(false).unwrap();
+    (pings, longest)
+}
+
+#[test]
+fn a_command_on_all_keys_holds_up_nobody() {
+    let node = Processes::alone(&["--threads", "1"]);
+    let mut filling = connect(node.client(0));
+    for chunk in 0..100 {
+        let sets: String = (0..2000)
+            .map(|key| format!("SET key:{chunk}:{key} v\r\n"))
+            .collect();
+        filling.write_all(sets.as_bytes()).unwrap();
+        filling.read_exact(&mut [0; 2000 * 5]).unwrap();
+    }
+    // The machine may stall by itself; a node that stalls does so every time.
+    wait::until("others to be answered meanwhile", PATIENCE, || {
+        let start = Instant::now();
+        let mut slow = connect(node.client(0));
+        slow.write_all(b"KEYS key:*\r\n").unwrap();
+        let (pings, longest) = pings_until_answered(&node, &slow);
+        (pings > 10 && longest < start.elapsed() / 4).then_some(())
     });
 }

@@ -13,6 +13,8 @@ mod clients;
 #[cfg(test)]
 mod cluster_script;
 #[cfg(test)]
+mod command_info;
+#[cfg(test)]
 mod doors;
 #[cfg(test)]
 mod failures;

@@ -4,6 +4,7 @@
     reason = "a harness fails as a test does, by panicking"
 )]
 
+pub mod check;
 pub mod cluster;
 pub mod door;
 pub mod expect;
@@ -11,6 +12,7 @@ pub mod native_client;
 pub mod process;
 pub mod python;
 pub mod quoting;
+pub mod random;
 pub mod real_redis;
 pub mod resp_client;
 pub mod script;

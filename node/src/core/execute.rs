@@ -64,7 +64,8 @@ macro_rules! handler {
 
 macro_rules! handlers {
     ($($family:ident { $($name:literal $file:ident::$handler:ident $kind:ident
-        $syntax:literal $since:literal $complexity:literal $summary:literal;)* })*) => {
+        $syntax:literal $since:literal $complexity:literal $summary:literal
+        $($info:literal)?;)* })*) => {
         /// The handlers, in the order of the command table.
         static HANDLERS: &[Handler] = &[$($(handler!($kind commands::$file::$handler),)*)*];
     };

@@ -3,6 +3,7 @@
 //! No async, I/O, clock, threads or ambient randomness: time and randomness are handed in, and what
 //! should be sent or answered is returned. `tests/it/style.rs` enforces it.
 
+mod ahead;
 pub mod args;
 pub mod client;
 pub mod commands;

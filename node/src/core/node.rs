@@ -167,6 +167,8 @@ pub struct Settings {
     pub max_clients: usize,
     /// Shards of the cluster.
     pub shards: u32,
+    /// Does work that may take long so that it holds up no other connection, if there is a way.
+    pub aside: fn(&mut dyn FnMut()),
 }
 
 impl Settings {

@@ -15,6 +15,7 @@ use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
+use super::ahead;
 use super::client::Client;
 use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
@@ -151,7 +152,7 @@ impl Session {
         reader: &mut RequestReader,
         input: &mut BytesMut,
     ) -> Progress {
-        let mut at = 0;
+        let (mut at, mut fetched) = (0, 0);
         let progress = loop {
             if let Some(progress) = self.pause(step.effects) {
                 break progress;
@@ -159,9 +160,13 @@ impl Session {
             let origin = Origin::resp(self.client.protocol);
             match reader.read(&input[at..], self.client.authenticated) {
                 Ok(Decoded::Request(length)) => {
+                    let next = at + length;
+                    if next >= fetched {
+                        fetched = next + ahead::fetch(&step.node.store, &input[next..]);
+                    }
                     let words: Words<'_> = reader.words(&input[at..]).collect();
                     self.request(step, origin, &words);
-                    at += length;
+                    at = next;
                 }
                 Ok(Decoded::Nothing(length)) => at += length,
                 Ok(Decoded::Incomplete) => break Progress::Input,
@@ -263,12 +268,11 @@ impl Session {
     fn request(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
         step.taken += 1;
         match self.place(step, argv) {
-            Ok((command, Route::Here)) => {
-                let reply = self.execute(step, &command);
-                // HELLO and RESET answer in the version that they have chosen.
-                let origin = origin.in_version_of(self.client.protocol);
-                self.answer(step.effects, origin, &reply);
+            Ok((command, Route::Here)) if command.id.spec().kind.is_long() => {
+                let aside = step.node.settings.aside;
+                aside(&mut || self.do_here(step, origin, &command));
             }
+            Ok((command, Route::Here)) => self.do_here(step, origin, &command),
             Ok((command, Route::Led)) => {
                 let reply = self.look_through(step, &command);
                 self.answer(step.effects, origin, &reply);
@@ -315,6 +319,13 @@ impl Session {
         }
         .route(id, argv, &keys)?;
         Ok((Command::new(id, argv, &keys), route))
+    }
+
+    fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {
+        let reply = self.execute(step, command);
+        // HELLO and RESET answer in the version that they have chosen.
+        let origin = origin.in_version_of(self.client.protocol);
+        self.answer(step.effects, origin, &reply);
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {

@@ -1,6 +1,7 @@
 //! Requests out of bytes, wherever their pieces were cut.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use memchr::memchr;
 
@@ -117,6 +118,15 @@ impl RequestReader {
         let base = self.unquoted.as_deref().unwrap_or(input);
         let word = move |(start, end): &(u32, u32)| &base[*start as usize..*end as usize];
         self.words.iter().map(word)
+    }
+
+    /// Where in `input` a word of that request lies; no word of an inline request lies there.
+    #[must_use]
+    pub fn place(&self, word: usize) -> Option<Range<usize>> {
+        let (start, end) = *self.words.get(word)?;
+        self.unquoted
+            .is_none()
+            .then_some(start as usize..end as usize)
     }
 
     /// Checks the count of words, and forgets the last request.

@@ -2,7 +2,7 @@
 
 use dht_proto::Reply;
 use dht_proto::spec::{CommandId, Family, Kind};
-use dht_proto::syntax::KeySpec;
+use dht_proto::syntax::{KeySpec, Schema};
 
 /// A command as Redis counts them: a row, or a first word with subcommands under it.
 pub struct Command {
@@ -65,44 +65,25 @@ impl Command {
 
     /// Its entry in the reply of `COMMAND INFO`.
     pub fn info(&self) -> Reply {
-        let Some(id) = self.row else {
-            return self.info_with(CONTAINER_ARITY, &[], &["@slow"], &[], None);
-        };
-        let kind = id.spec().kind;
-        let keys = id.schema().keys.map(|keys| (kind, keys));
-        self.info_with(
-            id.schema().arity(),
-            &flags(id),
-            &categories(id),
-            tips(kind),
-            keys,
-        )
-    }
-
-    fn info_with(
-        &self,
-        arity: i64,
-        flags: &[&'static str],
-        categories: &[&'static str],
-        tips: &[&str],
-        keys: Option<(Kind, KeySpec)>,
-    ) -> Reply {
-        let (first, last, step) = keys.map_or((0, 0, 0), |(_, keys)| {
+        let traits = self.row.map_or_else(Traits::of_container, Traits::of);
+        let schema = self.row.map(CommandId::schema);
+        let keys = schema.and_then(|schema| schema.keys);
+        let (first, last, step) = keys.map_or((0, 0, 0), |keys| {
             (keys.first, keys.last(), keys.step.max(1))
         });
         let subcommands = self.subcommands.iter().map(|id| Self::from(*id).info());
         Reply::Array(vec![
             Reply::bulk(self.full_name()),
-            Reply::Int(arity),
-            statuses(flags),
+            Reply::Int(schema.map_or(CONTAINER_ARITY, Schema::arity)),
+            statuses(&traits.flags),
             Reply::count(first),
             Reply::Int(last),
             Reply::count(step),
-            statuses(categories),
-            Reply::Array(tips.iter().map(Reply::bulk).collect()),
-            Reply::Array(
+            statuses(&traits.categories),
+            Reply::Set(traits.tips.iter().map(Reply::bulk).collect()),
+            Reply::Set(
                 keys.iter()
-                    .map(|(kind, keys)| key_spec(*kind, *keys))
+                    .map(|keys| key_spec(&traits.keys, *keys))
                     .collect(),
             ),
             Reply::Array(subcommands.collect()),
@@ -135,49 +116,113 @@ fn statuses(words: &[&'static str]) -> Reply {
 /// Whether a command is in a category, with or without its `@`.
 pub fn in_category(id: CommandId, category: &[u8]) -> bool {
     let category = category.strip_prefix(b"@").unwrap_or(category);
-    categories(id)
-        .iter()
-        .any(|name| name.as_bytes()[1..].eq_ignore_ascii_case(category))
+    let categories = Traits::of(id).categories;
+    let mut names = categories.iter().map(|name| &name.as_bytes()[1..]);
+    names.any(|name| name.eq_ignore_ascii_case(category))
 }
 
-fn is_fast(id: CommandId) -> bool {
-    id.spec().complexity.starts_with("O(1)")
+/// What `COMMAND INFO` says of a command in words.
+#[derive(Default)]
+struct Traits {
+    flags: Vec<&'static str>,
+    categories: Vec<&'static str>,
+    /// What a client that routes by itself does with the command.
+    tips: Vec<&'static str>,
+    /// What is done to the keys.
+    keys: Vec<&'static str>,
 }
 
-fn flags(id: CommandId) -> Vec<&'static str> {
-    let mut flags = match id.spec().kind {
-        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => vec!["readonly"],
-        Kind::WRITE | Kind::WRITE_EACH | Kind::WRITE_ALL => vec!["write"],
-        Kind::LOCAL => vec!["loading", "stale"],
-        Kind::HANDSHAKE => vec!["noscript", "loading", "stale", "no_auth"],
-    };
-    if is_fast(id) {
-        flags.push("fast");
+impl Traits {
+    fn of_container() -> Self {
+        Self {
+            categories: vec!["@slow"],
+            ..Self::default()
+        }
     }
-    flags
+
+    /// What follows from the kind and the family, and what the row says besides.
+    fn of(id: CommandId) -> Self {
+        let (kind, family) = (id.spec().kind, id.spec().family);
+        let mut traits = Self {
+            flags: flags(kind).to_vec(),
+            categories: categories(kind, family),
+            tips: tips(kind).to_vec(),
+            keys: Vec::new(),
+        };
+        for word in id.spec().info.split_whitespace() {
+            traits.place(word).push(word);
+        }
+        if traits.keys.is_empty() {
+            traits.keys = if kind.writes() {
+                vec!["RW", "update"]
+            } else {
+                vec!["RO", "access"]
+            };
+        }
+        traits.categories.extend(implied(&traits.flags));
+        traits
+    }
+
+    /// Where a word of a row belongs.
+    fn place(&mut self, word: &str) -> &mut Vec<&'static str> {
+        match word {
+            "RO" | "RW" | "OW" | "RM" | "access" | "update" | "insert" | "delete"
+            | "variable_flags" => &mut self.keys,
+            _ if word.starts_with('@') => &mut self.categories,
+            _ if word.contains(':') || word.starts_with("nondeterministic") => &mut self.tips,
+            _ => &mut self.flags,
+        }
+    }
 }
 
-fn categories(id: CommandId) -> Vec<&'static str> {
-    let spec = id.spec();
-    let mut categories = match spec.kind {
+const fn flags(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => &["readonly"],
+        Kind::WRITE | Kind::WRITE_EACH | Kind::WRITE_ALL => &["write"],
+        Kind::LOCAL => &[],
+        Kind::HANDSHAKE => &[
+            "noscript",
+            "loading",
+            "stale",
+            "fast",
+            "no_auth",
+            "allow_busy",
+        ],
+    }
+}
+
+fn categories(kind: Kind, family: Family) -> Vec<&'static str> {
+    let mut categories = match kind {
         Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => vec!["@read"],
         Kind::WRITE | Kind::WRITE_EACH => vec!["@write"],
         Kind::WRITE_ALL => vec!["@write", "@dangerous"],
         Kind::LOCAL | Kind::HANDSHAKE => Vec::new(),
     };
-    categories.extend(match (spec.family, spec.kind) {
+    categories.extend(match (family, kind) {
         (Family::Connection, _) => Some("@connection"),
         (Family::String, _) => Some("@string"),
         (Family::Hash, _) => Some("@hash"),
-        (Family::Generic, _) => Some("@keyspace"),
-        (Family::Server, Kind::READ_ALL | Kind::WRITE_ALL) => Some("@keyspace"),
+        (Family::Generic, _) | (Family::Server, Kind::READ_ALL | Kind::WRITE_ALL) => {
+            Some("@keyspace")
+        }
         (Family::Server | Family::Cluster, _) => None,
     });
-    categories.push(if is_fast(id) { "@fast" } else { "@slow" });
     categories
 }
 
-/// What a client that routes by itself does with the command.
+/// The categories that flags imply.
+fn implied(flags: &[&str]) -> Vec<&'static str> {
+    let mut categories = vec![if flags.contains(&"fast") {
+        "@fast"
+    } else {
+        "@slow"
+    }];
+    if flags.contains(&"admin") {
+        categories.extend(["@admin", "@dangerous"]);
+    }
+    categories
+}
+
 const fn tips(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::READ_EACH | Kind::WRITE_EACH => &["request_policy:multi_shard"],
@@ -189,18 +234,13 @@ const fn tips(kind: Kind) -> &'static [&'static str] {
 }
 
 /// Redis's three numbers that say where keys are, at length: a key specification.
-fn key_spec(kind: Kind, keys: KeySpec) -> Reply {
+fn key_spec(flags: &[&'static str], keys: KeySpec) -> Reply {
     let entry = |name: &str, value| (Reply::bulk(name), value);
     let typed = |kind: &str, spec| {
         Reply::Map(vec![
             entry("type", Reply::bulk(kind)),
             entry("spec", Reply::Map(spec)),
         ])
-    };
-    let flags = if kind.writes() {
-        ["RW", "update"]
-    } else {
-        ["RO", "access"]
     };
     // Relative to the first key, or counted from the end.
     let last = if keys.step == 0 { 0 } else { keys.last() };
@@ -210,7 +250,7 @@ fn key_spec(kind: Kind, keys: KeySpec) -> Reply {
         entry("limit", Reply::Int(0)),
     ];
     Reply::Map(vec![
-        entry("flags", statuses(&flags)),
+        entry("flags", statuses(flags)),
         entry(
             "begin_search",
             typed("index", vec![entry("index", Reply::count(keys.first))]),

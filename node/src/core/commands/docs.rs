@@ -11,7 +11,7 @@ use super::describe::Command;
 pub fn docs(command: &Command) -> Reply {
     let mut docs = match command.row {
         Some(id) => row_docs(id),
-        None => vec![text("summary", "A container for subcommands.")],
+        None => container_docs(&command.subcommands),
     };
     if !command.subcommands.is_empty() {
         let subcommand = |id: &CommandId| {
@@ -36,6 +36,23 @@ fn row_docs(id: CommandId) -> Vec<(Reply, Reply)> {
         docs.push(entry("arguments", list(&schema.arguments)));
     }
     docs
+}
+
+/// A container is as old as the first of its subcommands.
+fn container_docs(subcommands: &[CommandId]) -> Vec<(Reply, Reply)> {
+    let specs = subcommands.iter().map(|id| id.spec());
+    let mut docs = vec![text("summary", "A container for subcommands.")];
+    if let Some(oldest) = specs.min_by_key(|spec| version(spec.since)) {
+        docs.push(text("since", oldest.since));
+        docs.push(text("group", group(oldest.family)));
+    }
+    docs
+}
+
+fn version(text: &str) -> Vec<u32> {
+    text.split('.')
+        .filter_map(|part| part.parse().ok())
+        .collect()
 }
 
 const fn group(family: Family) -> &'static str {
@@ -108,6 +125,11 @@ fn kind(shape: &Shape) -> (&'static str, &[Argument]) {
     match shape {
         Shape::Value(name) if name.ends_with("key") => ("key", &[]),
         Shape::Value("pattern") => ("pattern", &[]),
+        Shape::Value(
+            "client-id" | "count" | "cursor" | "decrement" | "index" | "milliseconds" | "protover"
+            | "seconds" | "slot",
+        ) => ("integer", &[]),
+        Shape::Value(name) if name.starts_with("unix-time") => ("unix-time", &[]),
         Shape::Value(_) => ("string", &[]),
         Shape::Token(_) => ("pure-token", &[]),
         Shape::Choice(parts) => ("oneof", parts),
@@ -141,7 +163,8 @@ mod tests {
     fn a_container_shows_its_subcommands() {
         check(&[(
             "COMMAND DOCS nothing CONFIG",
-            "{\"config\": {\"summary\": \"A container for subcommands.\", \"subcommands\": \
+            "{\"config\": {\"summary\": \"A container for subcommands.\", \
+             \"since\": \"2.0.0\", \"group\": \"server\", \"subcommands\": \
              {\"config|get\": {\"summary\": \"Returns the values of settings.\", \
              \"since\": \"2.0.0\", \"group\": \"server\", \
              \"complexity\": \"O(N) where N is the number of parameters.\", \
@@ -165,7 +188,7 @@ mod tests {
                     "[{{\"name\": \"normal-master-replica-pubsub\", \"type\": \"oneof\", \
                      \"token\": \"TYPE\", \"flags\": ~[optional], \
                      \"arguments\": [{}, {}, {}, {}]}}, \
-                     {{\"name\": \"client-id\", \"type\": \"string\", \"token\": \"ID\", \
+                     {{\"name\": \"client-id\", \"type\": \"integer\", \"token\": \"ID\", \
                      \"flags\": ~[optional, multiple]}}]",
                     token("normal"),
                     token("master"),
@@ -191,7 +214,7 @@ mod tests {
                      \"token\": \"AUTH\", \"flags\": ~[optional], \"arguments\": [{}, {}]}}, \
                      {{\"name\": \"clientname\", \"type\": \"string\", \"token\": \"SETNAME\", \
                      \"flags\": ~[optional]}}]}}]",
-                    value("protover"),
+                    value("protover").replace("string", "integer"),
                     value("username"),
                     value("password")
                 ),

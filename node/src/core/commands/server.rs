@@ -43,22 +43,19 @@ pub fn command_docs(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
 /// COMMAND GETKEYS.
 pub fn command_getkeys(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let words = args.rest();
-    let id = spec::find(words).map_err(|error| {
-        ReplyError::err(match error {
-            ReplyError::Arity(_) => "Invalid number of arguments specified for command",
-            _ => "Invalid command specified",
-        })
-    })?;
-    let positions = id.schema().keys.map(|keys| keys.positions(words.len()));
-    let keys: Vec<Reply> = positions
-        .into_iter()
-        .flatten()
-        .map(|position| Reply::bulk(words[position]))
-        .collect();
-    if keys.is_empty() {
-        return Err(ReplyError::err("The command has no key arguments"));
+    let id = spec::look_up(words).map_err(|_| ReplyError::err("Invalid command specified"))?;
+    let keys = id
+        .schema()
+        .keys
+        .ok_or_else(|| ReplyError::err("The command has no key arguments"))?;
+    if !id.schema().accepts(words.len()) {
+        let text = "Invalid number of arguments specified for command";
+        return Err(ReplyError::err(text));
     }
-    Ok(Reply::Array(keys))
+    let positions = keys.positions(words.len());
+    Ok(Reply::Array(
+        positions.map(|at| Reply::bulk(words[at])).collect(),
+    ))
 }
 
 /// COMMAND INFO.
@@ -203,8 +200,8 @@ mod tests {
             ),
             ("COMMAND LIST FILTERBY MODULE x", "[]"),
             (
-                "COMMAND LIST FILTERBY ACLCAT dangerous",
-                "[\"flushall\", \"flushdb\"]",
+                "COMMAND LIST FILTERBY ACLCAT admin",
+                "[\"client|list\", \"config|get\"]",
             ),
             ("COMMAND LIST FILTERBY ACLCAT nothing", "[]"),
             ("COMMAND LIST FILTERBY ACLCAT", "-ERR syntax error"),
@@ -231,27 +228,29 @@ mod tests {
         check(&[
             ("COMMAND INFO nothing client|nothing", "[nil, nil]"),
             (
-                "COMMAND GETKEYS GET",
+                "COMMAND GETKEYS GET a b",
                 "-ERR Invalid number of arguments specified for command",
             ),
             (
-                "COMMAND GETKEYS PING",
+                "COMMAND GETKEYS PING a b",
                 "-ERR The command has no key arguments",
             ),
             ("COMMAND GETKEYS mset a b c d", "[\"a\", \"c\"]"),
             ("COMMAND GETKEYS hset a b c", "[\"a\"]"),
             (
                 "COMMAND INFO mset",
-                "[[\"mset\", -3, ~[write], 1, -1, 2, ~[@write, @string, @slow], \
-                 [\"request_policy:multi_shard\"], [{\"flags\": ~[RW, update], \
+                "[[\"mset\", -3, ~[write, denyoom], 1, -1, 2, ~[@write, @string, @slow], \
+                 ~[\"request_policy:multi_shard\", \"response_policy:all_succeeded\"], \
+                 ~[{\"flags\": ~[OW, update], \
                  \"begin_search\": {\"type\": \"index\", \"spec\": {\"index\": 1}}, \
                  \"find_keys\": {\"type\": \"range\", \"spec\": {\"lastkey\": -1, \
                  \"keystep\": 2, \"limit\": 0}}}], []]]",
             ),
             (
                 "COMMAND INFO config",
-                "[[\"config\", -2, ~[], 0, 0, 0, ~[@slow], [], [], [[\"config|get\", -3, \
-                 ~[loading, stale], 0, 0, 0, ~[@slow], [], [], []]]]]",
+                "[[\"config\", -2, ~[], 0, 0, 0, ~[@slow], ~[], ~[], [[\"config|get\", -3, \
+                 ~[admin, loading, noscript, stale], 0, 0, 0, ~[@slow, @admin, @dangerous], \
+                 ~[], ~[], []]]]]",
             ),
             (
                 "COMMAND GETKEYS nothing x",

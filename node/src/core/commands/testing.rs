@@ -33,6 +33,7 @@ pub fn node() -> Node {
         redirect: "127.0.0.1:8401".to_owned(),
         max_clients: 10_000,
         shards: 4,
+        aside: |work| work(),
     };
     Node::new(
         NodeId([1; 20]),

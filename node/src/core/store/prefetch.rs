@@ -7,6 +7,9 @@
 use super::table;
 use super::{Key, Store};
 
+/// What the processor fetches at a time.
+const LINE_BYTES: usize = 64;
+
 impl Store {
     /// Asks the processor to fetch what commands on these keys will touch. Changes nothing else; of
     /// use for some eight to sixty-four keys.
@@ -25,7 +28,9 @@ impl Store {
             if let Some(table) = self.shard(key.slot()).try_read()
                 && let Some(record) = table::candidates(&table, key.hash()).next()
             {
+                // Small records lie in one line of the cache or across two.
                 fetch(record.address());
+                fetch(record.address().wrapping_add(LINE_BYTES - 1));
             }
         }
     }
