@@ -32,9 +32,9 @@ use tracing::{info, warn};
 
 pub use self::config::Config;
 use self::core::client::Door;
-use self::core::node::{Node, Settings};
 use self::core::formation::{Formation, Terms};
 use self::core::meta::ClusterId;
+use self::core::node::{Node, Settings};
 use self::shell::peers::Peers;
 use self::shell::replication::{self, Event, Replication};
 use self::shell::{Clock, Shell, listener, random};
@@ -117,14 +117,24 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
     let (replication, events) = Replication::new();
     let sink = replication.clone();
     let hello = PeerHello { node: node.id };
-    let peers = Peers::new(config.cluster_secret(), hello, end.child_token(), move |event| {
-        sink.send(Event::Peer(event));
-    });
+    let peers = Peers::new(
+        config.cluster_secret(),
+        hello,
+        end.child_token(),
+        move |event| {
+            sink.send(Event::Peer(event));
+        },
+    );
     if node.settings.standalone {
         info!("Ready to accept connections");
     } else {
         let formation = formation(config, &node)?;
-        replication::start((Arc::clone(&node), formation), Arc::clone(&clock), peers.clone(), events)?;
+        replication::start(
+            (Arc::clone(&node), formation),
+            Arc::clone(&clock),
+            peers.clone(),
+            events,
+        )?;
         peers.dial(config.join.iter().cloned());
     }
     let shell = Arc::new(Shell {

@@ -32,6 +32,7 @@ impl StoreDoor {
             password: None,
             standalone: true,
             max_clients: 100,
+            shards: 1,
             aside: |work| work(),
             client: address.clone(),
             redirect: address.clone(),
@@ -71,7 +72,6 @@ impl StoreDoor {
         last_command.store(id.index() as u64 + 1, Relaxed);
         let here = Here {
             node: &self.node,
-            view: &self.node.view.load(),
             now: NOW,
             stamp: NOW.unix_ms(),
             seed: 0,

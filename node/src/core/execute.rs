@@ -7,8 +7,8 @@ use super::args::Args;
 use super::client::Client;
 use super::commands;
 use super::keyspace::{Read, Whole, Write};
-use super::local::Local;
 use super::lease::Word;
+use super::local::Local;
 use super::node::Node;
 use super::router;
 use super::store::{Key, Keys, SlotSet, Store};
@@ -231,7 +231,12 @@ impl Here<'_> {
         let mut args = Args::new(command.argv, command.id.words());
         self.node.store.read(keys, moment, |slots| {
             // Only now, with the slots locked, does a word say something about what is read.
-            if !keys.slots().iter().map(words).all(|word| word.allows(self.now.mono_ms)) {
+            if !keys
+                .slots()
+                .iter()
+                .map(words)
+                .all(|word| word.allows(self.now.mono_ms))
+            {
                 return Look::NoLease;
             }
             let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
@@ -246,7 +251,11 @@ impl Here<'_> {
     /// Reads slot by slot what these shards have.
     #[must_use]
     pub fn look_through(&self, command: &Command<'_>, slots: &SlotSet, shards: &[u16]) -> Look {
-        let words = || shards.iter().map(|shard| &self.node.words[usize::from(*shard)]);
+        let words = || {
+            shards
+                .iter()
+                .map(|shard| &self.node.words[usize::from(*shard)])
+        };
         let leased = || words().all(|word| word.allows(self.now.mono_ms));
         let (Handler::Whole(whole), true) = (handler(command.id), leased()) else {
             return Look::NoLease;

@@ -36,7 +36,8 @@ mod tests {
             (0..1000).map(|_| random.next()).collect::<Vec<u64>>()
         };
         assert_eq!(numbers(1), numbers(1));
-        let all: std::collections::BTreeSet<u64> = numbers(1).into_iter().chain(numbers(2)).collect();
+        let all: std::collections::BTreeSet<u64> =
+            numbers(1).into_iter().chain(numbers(2)).collect();
         assert_eq!(all.len(), 2000);
         assert!(all.iter().all(|number| Random::new(*number).below(10) < 10));
     }

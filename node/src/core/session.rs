@@ -364,7 +364,9 @@ impl Session {
             return Reply::Nil;
         };
         let me = step.view.me;
-        let led = (0..).zip(&topology.shards).filter(|(_, at)| at.leader == me);
+        let led = (0..)
+            .zip(&topology.shards)
+            .filter(|(_, at)| at.leader == me);
         let shards: Vec<u16> = led.map(|(shard, _)| shard).collect();
         let slots = SlotSet::new(topology.led_by(me));
         match self.here(step).look_through(command, &slots, &shards) {
@@ -392,7 +394,9 @@ impl Session {
     ) {
         let writes = command.id.spec().kind.writes();
         let asked = parts.iter().any(|part| self.has_asked(part.shard));
-        if !writes && !asked && !parts[0].keys.is_empty()
+        if !writes
+            && !asked
+            && !parts[0].keys.is_empty()
             && let Look::Seen(reply) = self.here(step).look(command, parts[0].shard)
         {
             return self.answer(step.effects, origin, &reply);
@@ -414,12 +418,7 @@ impl Session {
     }
 
     /// Takes the answer of a part; gives its shard, if somebody waited for it.
-    fn settle_part(
-        &mut self,
-        ticket: Ticket,
-        reply: Reply,
-        effects: &mut Effects,
-    ) -> Option<u16> {
+    fn settle_part(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) -> Option<u16> {
         let index = (ticket.turn as usize).checked_sub(self.first_turn as usize)?;
         let Turn::Waiting(waiting) = self.turns.get_mut(index)? else {
             return None;
@@ -708,7 +707,10 @@ mod tests {
         let one = |text: &str| Reply::Array(vec![Reply::bulk(text)]);
         line.settle(1, one("foo"));
         line.settle(0, one("bar"));
-        assert_eq!(line.output(), "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$-1\r\n");
+        assert_eq!(
+            line.output(),
+            "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$-1\r\n"
+        );
     }
 
     #[test]

@@ -89,7 +89,8 @@ impl Frames {
             end = end_of(&mut read) => end,
             end = self.write_to(&mut write) => end,
         };
-        end.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        end.err()
+            .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
     async fn write_to(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {

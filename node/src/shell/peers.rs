@@ -225,7 +225,9 @@ impl Drop for Up<'_> {
         if let Some(mut links) = self.shared.links.get_mut(&peer) {
             links.retain(|link| !link.is(&self.outlet));
         }
-        self.shared.links.remove_if(&peer, |_, links| links.is_empty());
+        self.shared
+            .links
+            .remove_if(&peer, |_, links| links.is_empty());
         (self.shared.sink)(PeerEvent::Down {
             peer,
             seat: self.seat.to_owned(),

@@ -422,5 +422,8 @@ fn there_is_one_cluster_in_the_end_and_never_two() {
         without_majority,
     } = tally;
     let rarest = [successive_clusters, replacements, whole, without_majority];
-    assert!(restarts > 10_000 && rarest.into_iter().all(|count| count > 300), "seeds without it");
+    assert!(
+        restarts > 10_000 && rarest.into_iter().all(|count| count > 300),
+        "seeds without it"
+    );
 }

@@ -14,7 +14,7 @@ use dht_proto::topology::NodeId;
 use super::machine::Machine;
 use super::mail::{Chunk, Mail, Post, Received};
 use super::raft::{Copy, Group, PeerId, Point};
-use crate::core::store::{Snapshot, SlotSet, Staging, Store};
+use crate::core::store::{SlotSet, Snapshot, Staging, Store};
 
 /// Bytes of a piece, about.
 pub const PIECE_BYTES: usize = 128 * 1024;
@@ -61,7 +61,9 @@ impl Outgoing {
             node,
             copy: group.copy_point(),
             attempt,
-            snapshot: first.zip(last).map(|(first, last)| store.begin_snapshot(first..=last)),
+            snapshot: first
+                .zip(last)
+                .map(|(first, last)| store.begin_snapshot(first..=last)),
             pieces: VecDeque::from([head.freeze()]),
             acknowledged: 0,
             total: None,
@@ -88,7 +90,14 @@ impl Outgoing {
     }
 
     /// Sends what may be on its way, as long as there are bytes to spend.
-    pub fn send(&mut self, shard: u16, store: &Store, now_mono_ms: u64, bytes: &mut usize, post: &mut Post) {
+    pub fn send(
+        &mut self,
+        shard: u16,
+        store: &Store,
+        now_mono_ms: u64,
+        bytes: &mut usize,
+        post: &mut Post,
+    ) {
         let late = now_mono_ms >= self.progress_ms + RESEND_MS;
         if late {
             self.progress_ms = now_mono_ms;
@@ -106,9 +115,10 @@ impl Outgoing {
 
     fn next_piece(&mut self, store: &Store) -> Bytes {
         let mut piece = Vec::with_capacity(PIECE_BYTES);
-        let over = self.snapshot.as_mut().is_none_or(|snapshot| {
-            store.snapshot_step(snapshot, PIECE_BYTES, &mut piece)
-        });
+        let over = self
+            .snapshot
+            .as_mut()
+            .is_none_or(|snapshot| store.snapshot_step(snapshot, PIECE_BYTES, &mut piece));
         if over {
             self.snapshot = None;
             self.total = Some(self.acknowledged + self.pieces.len() as u64 + 1);

@@ -48,7 +48,7 @@ pub fn next_step(
     }
     let is_ready = |peer: &&PeerId| {
         let progress = progress(**peer);
-        progress.is_some_and(|at| at.follows && at.active && at.matched + LAG >= last_index)
+        progress.is_some_and(|at| at.active && at.matched > 0 && at.matched + LAG >= last_index)
     };
     let ready: Vec<PeerId> = conf.learners.iter().filter(is_ready).copied().collect();
     let mut leaving: Vec<PeerId> = (conf.voters.iter().copied())
@@ -90,7 +90,6 @@ mod tests {
             Some(Progress {
                 matched: if peer < 10 { 4990 } else { 7 },
                 active: peer < 20,
-                follows: peer < 10,
             })
         })
     }
@@ -106,22 +105,41 @@ mod tests {
     #[test]
     fn a_member_is_replaced_step_by_step() {
         let target = [1, 2, 4];
-        assert_eq!(next(1, &conf(&[1, 2, 23], &[], &[]), &target), change(&[], &[4], &[]));
-        assert_eq!(next(1, &conf(&[1, 2, 23], &[4], &[]), &target), change(&[4], &[], &[23]));
-        assert_eq!(next(1, &conf(&[1, 2, 4], &[], &[1, 2, 23]), &target), change(&[], &[], &[]));
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[], &[]), &target),
+            change(&[], &[4], &[])
+        );
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[4], &[]), &target),
+            change(&[4], &[], &[23])
+        );
+        assert_eq!(
+            next(1, &conf(&[1, 2, 4], &[], &[1, 2, 23]), &target),
+            change(&[], &[], &[])
+        );
         assert_eq!(next(1, &conf(&[1, 2, 4], &[], &[]), &target), Step::Nothing);
     }
 
     #[test]
     fn a_learner_that_is_behind_is_waited_for() {
-        assert_eq!(next(1, &conf(&[1, 2, 23], &[11], &[]), &[1, 2, 11]), Step::Nothing);
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[11], &[]), &[1, 2, 11]),
+            Step::Nothing
+        );
         let two = conf(&[1, 22, 3], &[4, 11], &[]);
-        assert_eq!(next(1, &two, &[1, 4, 11]), change(&[4], &[], &[22]), "the silent one leaves first");
+        assert_eq!(
+            next(1, &two, &[1, 4, 11]),
+            change(&[4], &[], &[22]),
+            "the silent one leaves first"
+        );
     }
 
     #[test]
     fn a_learner_that_is_wanted_no_more_goes_first() {
-        assert_eq!(next(1, &conf(&[1, 2, 3], &[4], &[]), &[1, 2, 5]), change(&[], &[], &[4]));
+        assert_eq!(
+            next(1, &conf(&[1, 2, 3], &[4], &[]), &[1, 2, 5]),
+            change(&[], &[], &[4])
+        );
     }
 
     #[test]
@@ -132,6 +150,9 @@ mod tests {
 
     #[test]
     fn who_has_no_successor_is_removed() {
-        assert_eq!(next(1, &conf(&[1, 2, 3], &[], &[]), &[1, 2]), change(&[], &[], &[3]));
+        assert_eq!(
+            next(1, &conf(&[1, 2, 3], &[], &[]), &[1, 2]),
+            change(&[], &[], &[3])
+        );
     }
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
-use super::lease::Lease;
 use super::copy::{self, Incoming, Outgoing};
+use super::lease::Lease;
 use super::machine::{Answer, Machine, session_unknown};
 use super::mail::{Answered, Chunk, Mail, Number, Post, Received};
 use super::membership::{self, Step};
@@ -234,7 +234,9 @@ impl<T> Replica<T> {
             return;
         }
         let stamp = turn.now.unix_ms().max(self.machine.time);
-        let due = turn.store.due(&self.machine.slots, self.swept, stamp, SWEEP_KEYS);
+        let due = turn
+            .store
+            .due(&self.machine.slots, self.swept, stamp, SWEEP_KEYS);
         self.swept = due.next;
         if !due.keys.is_empty() {
             let keys = due.keys.iter().map(AsRef::as_ref).collect();
@@ -291,9 +293,8 @@ impl<T> Replica<T> {
 
     /// Takes note of what a member has received of its copy.
     pub fn take_receipt(&mut self, received: Received, now: Now) {
-        let useless = |copy: &mut Outgoing| {
-            copy.to() == received.to && !copy.received(received, now.mono_ms)
-        };
+        let useless =
+            |copy: &mut Outgoing| copy.to() == received.to && !copy.received(received, now.mono_ms);
         for gone in self.outgoing.extract_if(.., useless) {
             self.group.withdraw_copy(gone.to());
         }
@@ -314,7 +315,8 @@ impl<T> Replica<T> {
         if std::mem::take(&mut self.unsteered) {
             self.steer(turn.seats);
         }
-        self.lease.renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
+        self.lease
+            .renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
         self.cut();
     }
 
@@ -357,7 +359,9 @@ impl<T> Replica<T> {
         self.machine = machine;
         turn.word.advance(self.machine.time);
         // What the copy covers cannot be told apart: done or not.
-        while let Some(covered) = self.proposed.pop_front_if(|first| first.at.index <= copy.index)
+        while let Some(covered) = self
+            .proposed
+            .pop_front_if(|first| first.at.index <= copy.index)
         {
             for waiter in covered.waiters {
                 self.answer(waiter, Answer::Done(in_flight().into()), turn);
@@ -384,7 +388,13 @@ impl<T> Replica<T> {
             }
         }
         for copy in &mut self.outgoing {
-            copy.send(self.shard, turn.store, now_mono_ms, turn.copy_bytes, turn.post);
+            copy.send(
+                self.shard,
+                turn.store,
+                now_mono_ms,
+                turn.copy_bytes,
+                turn.post,
+            );
             if copy.is_there() {
                 self.group.offer_copy(copy.to(), copy.copy.clone());
                 if copy.tell_again(now_mono_ms) {
@@ -430,7 +440,8 @@ impl<T> Replica<T> {
         let last_index = self.group.last_index();
         let is_voter = self.group.conf().voters.contains(&to);
         let progress = self.group.progress(to);
-        let has_all = progress.is_some_and(|at| at.active && at.follows && at.matched == last_index);
+        let has_all =
+            progress.is_some_and(|at| at.active && at.matched == last_index);
         if self.group.is_current() && to != self.group.me() && is_voter && has_all {
             self.group.transfer(to);
         }
@@ -685,7 +696,11 @@ impl<T> Replica<T> {
             return;
         }
         let copied = self.outgoing.iter().map(|copy| copy.copy.index).min();
-        let held = if copied.is_some() { COPY_HELD_BYTES } else { HELD_BYTES };
+        let held = if copied.is_some() {
+            COPY_HELD_BYTES
+        } else {
+            HELD_BYTES
+        };
         self.group.cut(applied, held);
         if !self.group.leads() {
             return self.group.cut(applied, KEPT_BYTES);

@@ -130,7 +130,14 @@ impl Sessions {
             let (last, used) = (from.uint()?, from.uint()?);
             let count = from.array(WINDOW)?;
             let answers = (0..count).map(|_| from.reply()).collect::<Result<_, _>>()?;
-            sessions.insert(id, Session { last, answers, used });
+            sessions.insert(
+                id,
+                Session {
+                    last,
+                    answers,
+                    used,
+                },
+            );
         }
         Ok(Self(sessions))
     }

@@ -14,7 +14,7 @@ use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
     MessageType,
 };
-use raft::{Config, GetEntriesContext, ProgressState, RawNode, StateRole, Storage};
+use raft::{Config, GetEntriesContext, RawNode, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::pack::{self, Reader};
@@ -103,8 +103,6 @@ pub struct Progress {
     pub matched: u64,
     /// It was heard from within an election timeout.
     pub active: bool,
-    /// It takes entries as they come.
-    pub follows: bool,
 }
 
 /// One member of one group.
@@ -353,7 +351,6 @@ impl Group {
         Some(Progress {
             matched: progress.matched,
             active: progress.recent_active,
-            follows: progress.state == ProgressState::Replicate,
         })
     }
 
