@@ -5,7 +5,7 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use dht_node::core::store::{Key, Keys, Store};
+use dht_node::core::store::{Key, Keys, Moment, Store};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -19,7 +19,7 @@ fn main() {
     load(&store, keys);
     let get = each(keys, |key| {
         let keys = Keys::one(Key::new(key));
-        store.read(&keys, 0, |read| {
+        store.read(&keys, Moment::sure(0), |read| {
             let hash = read.hash(key).ok().flatten();
             black_box(hash.and_then(|hash| Some(hash.get(b"name")?.bytes().len())));
         });
@@ -104,7 +104,7 @@ fn batches(store: &Store, keys: usize) -> u128 {
         let hashed: Vec<Key<'_>> = names.iter().map(|name| Key::new(name.as_bytes())).collect();
         store.prefetch(&hashed);
         for key in hashed {
-            store.read(&Keys::one(key), 0, |read| {
+            store.read(&Keys::one(key), Moment::sure(0), |read| {
                 let hash = read.hash(key.bytes()).ok().flatten();
                 black_box(hash.and_then(|hash| Some(hash.get(b"name")?.bytes().len())));
             });

@@ -31,8 +31,8 @@ use tracing::{info, warn};
 
 pub use self::config::Config;
 use self::core::client::Door;
-use self::core::formation::Formation;
 use self::core::node::{Node, Settings};
+use self::core::seating::Formation;
 use self::shell::{Clock, Cluster, Shell, listener, random};
 
 /// Time for open connections to end in at a shutdown.
@@ -157,6 +157,7 @@ fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr)
         password: config.password.clone(),
         standalone: config.join.is_empty(),
         max_clients: config.max_clients,
+        shards: config.shards,
         aside: shell::aside,
         redirect: format!("{host}:{}", redirect_addr.port()),
         client,

@@ -8,7 +8,7 @@ pub mod docs;
 pub mod frame;
 pub mod limits;
 pub mod link;
-mod msgpack;
+pub mod msgpack;
 mod names;
 pub mod peer;
 pub mod reply;

@@ -40,3 +40,13 @@ pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
 pub const DEADLINE: Duration = Duration::from_secs(5);
 /// Longest frame of a handshake between nodes, in bytes; a topology of many shards fits.
 pub const HANDSHAKE_BYTES: usize = 1024 * 1024;
+
+/// Longest frame between nodes, in bytes: the largest command, and what is said besides.
+pub const PEER_FRAME_BYTES: usize = 2 * FRAME_BYTES;
+
+/// Frames that may wait for a link to another node, in bytes; further ones are dropped and their
+/// senders try again.
+pub const PEER_OUTPUT_BYTES: usize = 256 * 1024 * 1024;
+
+/// Frames of one other node that may wait to be looked at, in bytes; no more is read meanwhile.
+pub const PEER_INPUT_BYTES: usize = 256 * 1024 * 1024;

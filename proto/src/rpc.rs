@@ -179,6 +179,21 @@ fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Appends a reply alone, for messages of other shapes.
+pub fn append_reply(reply: &Reply, out: &mut BytesMut) {
+    if let Err(error) = write_reply(reply, &mut out.writer()) {
+        unreachable!("writing to memory failed: {error}");
+    }
+}
+
+/// Takes a reply off the bytes, as [`append_reply`] has written it.
+///
+/// # Errors
+/// There is none.
+pub fn take_reply(rest: &mut &[u8]) -> Result<Reply, Malformed> {
+    read_reply(rest, 0)
+}
+
 /// A count as MessagePack writes it; more than 32 bits would not fit into a frame either.
 fn length(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)

@@ -1,5 +1,7 @@
 //! Hash slots, exactly those of Redis Cluster. Knows nothing of shards or nodes.
 
+use std::ops::RangeInclusive;
+
 /// Number of slots.
 pub const SLOTS: u16 = 16384;
 
@@ -10,6 +12,21 @@ pub const SLOTS: u16 = 16384;
 #[must_use]
 pub fn key_slot(key: &[u8]) -> u16 {
     crc16(hashed_part(key)) % SLOTS
+}
+
+/// The shard of a slot, of `shards` equal, contiguous ranges.
+#[must_use]
+pub fn shard_of(slot: u16, shards: usize) -> usize {
+    usize::from(slot) * shards / usize::from(SLOTS)
+}
+
+/// The slots of a shard, of `shards`.
+#[must_use]
+pub fn slots_of(shard: usize, shards: usize) -> RangeInclusive<u16> {
+    let width = usize::from(SLOTS) / shards;
+    let first = u16::try_from(shard * width).unwrap_or(SLOTS);
+    let last = u16::try_from((shard + 1) * width - 1).unwrap_or(SLOTS - 1);
+    first..=last
 }
 
 fn hashed_part(key: &[u8]) -> &[u8] {

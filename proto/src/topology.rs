@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::slot::SLOTS;
+use crate::slot;
 
 /// A node's identity for its whole life: 20 random bytes, 40 hexadecimal digits, as Redis writes
 /// it.
@@ -95,16 +95,13 @@ impl Topology {
     /// The shard of a slot: shards are equal, contiguous ranges of slots.
     #[must_use]
     pub fn shard_of(&self, slot: u16) -> usize {
-        usize::from(slot) * self.shards.len() / usize::from(SLOTS)
+        slot::shard_of(slot, self.shards.len())
     }
 
     /// The slots of a shard.
     #[must_use]
     pub fn slots_of(&self, shard: usize) -> RangeInclusive<u16> {
-        let width = usize::from(SLOTS) / self.shards.len();
-        let first = u16::try_from(shard * width).unwrap_or(SLOTS);
-        let last = u16::try_from((shard + 1) * width - 1).unwrap_or(SLOTS - 1);
-        first..=last
+        slot::slots_of(shard, self.shards.len())
     }
 
     /// The member that leads a slot.
@@ -143,6 +140,7 @@ impl Topology {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::slot::SLOTS;
 
     fn topology(leaders: &[u16]) -> Topology {
         let member = |index: u8| Member {

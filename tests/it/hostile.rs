@@ -34,7 +34,7 @@ fn harm(node: &Processes, act: impl FnOnce()) {
     thread::scope(|scope| {
         let innocent = scope.spawn(|| {
             let mut pings = 0;
-            while !over.load(Relaxed) {
+            while pings == 0 || !over.load(Relaxed) {
                 ping(node);
                 let grown = node.rss_bytes(0).saturating_sub(before);
                 assert!(grown <= GROWTH_BYTES, "grown by {} MiB", grown >> 20);

@@ -32,6 +32,7 @@ impl StoreDoor {
             password: None,
             standalone: true,
             max_clients: 100,
+            shards: 1,
             aside: |work| work(),
             client: address.clone(),
             redirect: address.clone(),

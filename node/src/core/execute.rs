@@ -1,7 +1,7 @@
 //! From a row of the command table to its handler.
 
 use dht_proto::spec::CommandId;
-use dht_proto::{Reply, ReplyError, for_each_command};
+use dht_proto::{Reply, ReplyError, for_each_command, spec};
 
 use super::args::Args;
 use super::client::{Client, Door};
@@ -9,7 +9,10 @@ use super::commands;
 use super::keyspace::{Read, Whole, Write};
 use super::local::Local;
 use super::node::{Node, View};
-use super::store::{Key, Keys, SlotSet};
+use super::router;
+use super::store::{Key, Keys, SlotSet, Store};
+
+pub use super::store::Moment;
 use super::time::{Now, UnixMs};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
@@ -96,6 +99,61 @@ impl<'a> Command<'a> {
     }
 }
 
+/// Executes a command on a shard's slots, as an entry of its log says.
+///
+/// # Errors
+/// What the handler says, or that the command is none of this shard; nothing has changed then.
+pub fn on_slots(
+    store: &Store,
+    slots: &SlotSet,
+    stamp: UnixMs,
+    seed: u64,
+    argv: &[&[u8]],
+) -> Outcome {
+    let id = spec::find(argv)?;
+    let keys = router::keys(id, argv)?;
+    if keys.iter().any(|key| !slots.contains(key.slot())) {
+        return Err(ReplyError::TryAgain(
+            "the key belongs to another shard".into(),
+        ));
+    }
+    let mut args = Args::new(argv, id.words());
+    match (handler(id), &Keys::of(&keys)) {
+        (Handler::Read(read), Some(keys)) => {
+            store.read(keys, Moment::sure(stamp), |slots| read(slots, &mut args))
+        }
+        (Handler::Write(write), Some(keys)) => {
+            store.write(keys, stamp, seed, |slots| write(slots, &mut args))
+        }
+        (Handler::Whole(whole), _) => whole(&store.whole(slots, stamp, false), &mut args),
+        (Handler::Local(_), _) | (_, None) => {
+            Err(ReplyError::TryAgain("the command is about no key".into()))
+        }
+    }
+}
+
+/// Reads for a command, outside of the log. Nothing when it has to go through the log: it found a
+/// key that is due by the clock alone, or it is no reading command of this shard.
+pub fn peek(store: &Store, slots: &SlotSet, moment: Moment, argv: &[&[u8]]) -> Option<Reply> {
+    let id = spec::find(argv).ok()?;
+    let keys = router::keys(id, argv).ok()?;
+    if keys.iter().any(|key| !slots.contains(key.slot())) {
+        return None;
+    }
+    let mut args = Args::new(argv, id.words());
+    let outcome = match (handler(id), &Keys::of(&keys)) {
+        (Handler::Read(read), Some(keys)) => store.read(keys, moment, |slots| {
+            let outcome = read(slots, &mut args);
+            (!slots.is_early()).then_some(outcome)
+        })?,
+        (Handler::Whole(whole), _) if !id.spec().kind.writes() => {
+            whole(&store.whole(slots, moment.shard, false), &mut args)
+        }
+        _ => return None,
+    };
+    Some(outcome.unwrap_or_else(Reply::Error))
+}
+
 /// This node at the moment of a request.
 pub struct Here<'a> {
     /// The node.
@@ -120,7 +178,9 @@ impl Here<'_> {
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
             (Handler::Read(read), Some(keys)) => {
-                store.read(keys, self.stamp, |slots| read(slots, &mut args))
+                store.read(keys, Moment::sure(self.stamp), |slots| {
+                    read(slots, &mut args)
+                })
             }
             (Handler::Write(write), Some(keys)) => {
                 store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))

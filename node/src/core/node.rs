@@ -1,13 +1,16 @@
 //! What all connections of one node share.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
+use dht_proto::slot;
 use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
+use super::lease::Word;
 use super::store::Store;
 use super::time::{Now, UnixMs};
 
@@ -23,6 +26,8 @@ pub struct Node {
     pub store: Store,
     /// The cluster as it is known here; without members while it forms.
     pub view: ArcSwap<View>,
+    /// One a shard: whether its reads may be answered here, and its time.
+    pub words: Box<[Word]>,
     /// Counters.
     pub stats: Stats,
     /// Every open client connection by id.
@@ -48,16 +53,30 @@ impl Node {
         } else {
             Err("the cluster is forming".to_owned())
         };
+        let shards = settings.shards.max(1) as usize;
         Self {
             id,
             settings,
             started,
+            words: (0..shards).map(|_| Word::default()).collect(),
             store: Store::new(),
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),
             clock: AtomicU64::new(0),
         }
+    }
+
+    /// The slots of a shard.
+    #[must_use]
+    pub fn slots_of(&self, shard: u16) -> RangeInclusive<u16> {
+        slot::slots_of(usize::from(shard), self.words.len())
+    }
+
+    /// The word of the shard that a slot belongs to.
+    #[must_use]
+    pub fn word_of(&self, slot: u16) -> &Word {
+        &self.words[slot::shard_of(slot, self.words.len())]
     }
 
     /// The stamp of what arrives now: the wall clock, kept from going back.
@@ -146,6 +165,8 @@ pub struct Settings {
     pub redirect: String,
     /// How many clients may be connected at a time.
     pub max_clients: usize,
+    /// Shards of the cluster.
+    pub shards: u32,
     /// Does work that may take long so that it holds up no other connection, if there is a way.
     pub aside: fn(&mut dyn FnMut()),
 }

@@ -9,8 +9,8 @@ use dht_proto::topology::NodeId;
 use tokio::sync::mpsc;
 use tracing::info;
 
-use crate::core::formation::{Formation, Hello, Refusal};
 use crate::core::node::Node;
+use crate::core::seating::{Formation, Hello, Refusal};
 use crate::core::session::{Fate, Forward, Ticket};
 
 /// The links of this node and its part in the formation of the cluster.

@@ -6,7 +6,7 @@ mod snapshots;
 mod threads;
 
 use dht_node::core::store::{
-    Cursor, Expiry, Key, Keys, Read, SlotSet, Snapshot, Staging, Store, ValueKind, Write,
+    Cursor, Expiry, Key, Keys, Moment, Read, SlotSet, Snapshot, Staging, Store, ValueKind, Write,
 };
 use dht_node::core::time::UnixMs;
 
@@ -22,7 +22,7 @@ fn write<R>(
 
 /// Reads one key.
 fn read<R>(store: &Store, key: &[u8], stamp: UnixMs, execute: impl FnOnce(&Read<'_>) -> R) -> R {
-    store.read(&Keys::one(Key::new(key)), stamp, execute)
+    store.read(&Keys::one(Key::new(key)), Moment::sure(stamp), execute)
 }
 
 fn set(store: &Store, key: &[u8], value: &[u8]) {
@@ -231,7 +231,7 @@ fn several_slots_are_locked_together() {
             write.set_string(name, name, Expiry::Never).unwrap();
         }
     });
-    store.read(&keys, 0, |read| {
+    store.read(&keys, Moment::sure(0), |read| {
         for name in &names {
             assert_eq!(read.string(name).unwrap().unwrap().bytes(), name);
         }

@@ -32,7 +32,7 @@ fn commands_on_several_slots_are_atomic() {
                 let mut noise = Noise(thread as u64);
                 for _ in 0..ROUNDS {
                     match noise.below(4) {
-                        0 => store.read(keys, 0, |read| {
+                        0 => store.read(keys, Moment::sure(0), |read| {
                             let sum = |key: &Vec<u8>| read.hash(key).unwrap().map(|h| h.len());
                             let first = sum(&names[0]);
                             assert!(names.iter().all(|key| sum(key) == first));

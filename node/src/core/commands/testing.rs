@@ -32,6 +32,7 @@ pub fn node() -> Node {
         client: "127.0.0.1:7401".to_owned(),
         redirect: "127.0.0.1:8401".to_owned(),
         max_clients: 10_000,
+        shards: 4,
         aside: |work| work(),
     };
     Node::new(

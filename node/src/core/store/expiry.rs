@@ -57,8 +57,9 @@ impl Store {
     }
 
     /// Removes those of the keys that are due at `stamp`; gives how many.
-    pub fn expire(&self, keys: &[Bytes], stamp: UnixMs) -> usize {
-        let expire = |key: &&Bytes| {
+    pub fn expire(&self, keys: &[impl AsRef<[u8]>], stamp: UnixMs) -> usize {
+        let expire = |key: &&_| {
+            let key = AsRef::<[u8]>::as_ref(*key);
             self.write(&Keys::one(Key::new(key)), stamp, 0, |write| {
                 write.expire(key)
             })

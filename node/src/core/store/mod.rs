@@ -43,7 +43,7 @@ pub use self::expiry::Due;
 pub use self::hash::HashRef;
 pub use self::key::{Key, Keys};
 pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
-pub use self::read::{Read, ValueKind};
+pub use self::read::{Moment, Read, ValueKind};
 pub use self::scan::Cursor;
 pub use self::slots::SlotSet;
 pub use self::snapshot::Snapshot;
@@ -125,11 +125,11 @@ impl Store {
     pub fn read<R>(
         &self,
         keys: &Keys<'_>,
-        stamp: UnixMs,
+        moment: Moment,
         execute: impl FnOnce(&Read<'_>) -> R,
     ) -> R {
         let locked = Locked::new(keys.slots(), |slot| self.read_slot(slot));
-        execute(&Read::new(stamp, keys.first(), locked))
+        execute(&Read::new(moment, keys.first(), locked))
     }
 
     /// Executes a command that changes these keys, with their slots locked together.

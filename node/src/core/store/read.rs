@@ -1,5 +1,6 @@
 //! The verbs of a command that reads, and what it means that a key is due.
 
+use std::cell::Cell;
 use std::ops::Deref;
 
 use dashmap::RwLockReadGuard;
@@ -78,29 +79,67 @@ impl<G: Deref<Target = Table>> Locked<G> {
     }
 }
 
+/// When a command reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// By the clock: what is due by it, clients shall not see.
+    pub wall: UnixMs,
+    /// By the entries applied: what is due by it has ceased to exist, on every replica. It is at
+    /// `wall` where a node is alone.
+    pub shard: UnixMs,
+}
+
+impl Moment {
+    /// A moment of which no clock says anything else.
+    #[must_use]
+    pub const fn sure(stamp: UnixMs) -> Self {
+        Self {
+            wall: stamp,
+            shard: stamp,
+        }
+    }
+}
+
 /// Reads the keys of the command's slots.
 pub struct Read<'a> {
     /// The command's time: what is due at it does not exist.
     pub stamp: UnixMs,
+    shard_time: UnixMs,
+    early: Cell<bool>,
     first: Key<'a>,
     locked: Locked<RwLockReadGuard<'a, Table>>,
 }
 
 impl<'a> Read<'a> {
-    pub(super) const fn new(
-        stamp: UnixMs,
+    pub(super) fn new(
+        moment: Moment,
         first: Key<'a>,
         locked: Locked<RwLockReadGuard<'a, Table>>,
     ) -> Self {
         Self {
-            stamp,
+            stamp: moment.wall.max(moment.shard),
+            shard_time: moment.shard,
+            early: Cell::new(false),
             first,
             locked,
         }
     }
 
     fn live(&self, key: &[u8]) -> Option<&Record> {
-        self.locked.live(self.first.or_new(key), self.stamp)
+        let key = self.first.or_new(key);
+        let record = self.locked.live(key, self.shard_time)?;
+        if is_due(record, self.stamp) {
+            self.early.set(true);
+            return None;
+        }
+        Some(record)
+    }
+
+    /// Whether a key was found that is due by the clock and not by the shard's time: what was read
+    /// must not be shown, since a replica whose clock is behind would still have the key.
+    #[must_use]
+    pub fn is_early(&self) -> bool {
+        self.early.get()
     }
 
     /// The type of a key, if it exists.

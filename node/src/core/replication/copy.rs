@@ -1,0 +1,267 @@
+//! Full copies of a shard: from its leader to a member whose log does not reach far enough back.
+//!
+//! A copy stands at one point of the log although writes go on. It travels in numbered pieces
+//! beside Raft's messages, a few at a time, each sent again until it has arrived; the receiver
+//! gathers them off to the side. Once all are there the engine tells it to install the copy, which
+//! is one step.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+use dht_proto::frame::Malformed;
+use dht_proto::topology::NodeId;
+
+use super::machine::Machine;
+use super::mail::{Chunk, Mail, Post, Received};
+use super::raft::{Copy, Group, PeerId, Point};
+use crate::core::store::{SlotSet, Snapshot, Staging, Store};
+
+/// Bytes of a piece, about.
+pub const PIECE_BYTES: usize = 128 * 1024;
+/// Pieces that may be on their way.
+const WINDOW: usize = 8;
+/// After so long without an answer, in milliseconds, what is on its way is sent again.
+const RESEND_MS: u64 = 300;
+/// After so long, in milliseconds, a receiver that has everything is told again to install it.
+const RETELL_MS: u64 = 1000;
+/// Says that an attempt is of no use any more.
+const USELESS: u64 = u64::MAX;
+
+/// A copy on its way to a member.
+pub struct Outgoing {
+    to: PeerId,
+    node: NodeId,
+    /// Where it stands.
+    pub copy: Copy,
+    attempt: u64,
+    snapshot: Option<Snapshot>,
+    /// Pieces that were not acknowledged, the first of them number `acknowledged`.
+    pieces: VecDeque<Bytes>,
+    acknowledged: u64,
+    /// How many pieces there are, once that is known.
+    total: Option<u64>,
+    progress_ms: u64,
+}
+
+impl Outgoing {
+    /// A copy of what a leader has applied.
+    #[must_use]
+    pub fn new(
+        (to, node): (PeerId, NodeId),
+        attempt: u64,
+        (group, machine, store): (&Group, &Machine, &Store),
+        now_mono_ms: u64,
+    ) -> Self {
+        let mut head = BytesMut::new();
+        machine.encode(&mut head);
+        let slots = machine.slots.iter();
+        let (first, last) = (slots.min(), machine.slots.iter().max());
+        Self {
+            to,
+            node,
+            copy: group.copy_point(),
+            attempt,
+            snapshot: first
+                .zip(last)
+                .map(|(first, last)| store.begin_snapshot(first..=last)),
+            pieces: VecDeque::from([head.freeze()]),
+            acknowledged: 0,
+            total: None,
+            progress_ms: now_mono_ms.saturating_sub(RESEND_MS),
+        }
+    }
+
+    /// Who gets it.
+    #[must_use]
+    pub const fn to(&self) -> PeerId {
+        self.to
+    }
+
+    /// Whether all of it has arrived.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        self.total == Some(self.acknowledged)
+    }
+
+    /// Bytes of old data that are held for it.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.snapshot.as_ref().map_or(0, Snapshot::held_bytes)
+    }
+
+    /// Sends what may be on its way, as long as there are bytes to spend.
+    pub fn send(
+        &mut self,
+        shard: u16,
+        store: &Store,
+        now_mono_ms: u64,
+        bytes: &mut usize,
+        post: &mut Post,
+    ) {
+        let late = now_mono_ms >= self.progress_ms + RESEND_MS;
+        if late {
+            self.progress_ms = now_mono_ms;
+            for index in 0..self.pieces.len() {
+                self.post(shard, index, post);
+            }
+        }
+        while self.pieces.len() < WINDOW && self.total.is_none() && *bytes > 0 {
+            let piece = self.next_piece(store);
+            *bytes = bytes.saturating_sub(piece.len());
+            self.pieces.push_back(piece);
+            self.post(shard, self.pieces.len() - 1, post);
+        }
+    }
+
+    fn next_piece(&mut self, store: &Store) -> Bytes {
+        let mut piece = Vec::with_capacity(PIECE_BYTES);
+        let over = self
+            .snapshot
+            .as_mut()
+            .is_none_or(|snapshot| store.snapshot_step(snapshot, PIECE_BYTES, &mut piece));
+        if over {
+            self.snapshot = None;
+            self.total = Some(self.acknowledged + self.pieces.len() as u64 + 1);
+        }
+        piece.into()
+    }
+
+    fn post(&self, shard: u16, index: usize, post: &mut Post) {
+        let number = self.acknowledged + index as u64;
+        let chunk = Chunk {
+            shard,
+            to: self.to,
+            copy: self.copy.clone(),
+            attempt: self.attempt,
+            number,
+            last: self.total == Some(number + 1),
+            bytes: &self.pieces[index],
+        };
+        post.send(self.node, &Mail::Chunk(chunk));
+    }
+
+    /// Takes note of what has arrived; says whether the attempt is of any use.
+    pub fn received(&mut self, received: Received, now_mono_ms: u64) -> bool {
+        if received.attempt != self.attempt {
+            return true;
+        }
+        if received.pieces == USELESS {
+            return false;
+        }
+        let sent = self.acknowledged + self.pieces.len() as u64;
+        let arrived = received.pieces.min(sent);
+        if arrived > self.acknowledged {
+            self.progress_ms = now_mono_ms;
+            self.pieces.drain(..(arrived - self.acknowledged) as usize);
+            self.acknowledged = arrived;
+        }
+        true
+    }
+
+    /// Whether it is time to have the receiver told again to install what it has.
+    pub const fn tell_again(&mut self, now_mono_ms: u64) -> bool {
+        let again = now_mono_ms >= self.progress_ms + RETELL_MS;
+        if again {
+            self.progress_ms = now_mono_ms;
+        }
+        again
+    }
+}
+
+/// A copy that is being received.
+pub struct Incoming {
+    from: NodeId,
+    attempt: u64,
+    copy: Copy,
+    pieces: u64,
+    machine: Option<Machine>,
+    staging: Staging,
+    is_over: bool,
+}
+
+impl Incoming {
+    /// A copy of which nothing has arrived.
+    #[must_use]
+    pub fn new(from: NodeId, chunk: &Chunk<'_>, slots: &SlotSet) -> Self {
+        let first = slots.iter().min().unwrap_or_default();
+        let last = slots.iter().max().unwrap_or_default();
+        Self {
+            from,
+            attempt: chunk.attempt,
+            copy: chunk.copy.clone(),
+            pieces: 0,
+            machine: None,
+            staging: Staging::new(first..=last),
+            is_over: false,
+        }
+    }
+
+    /// Whether a piece belongs to this copy.
+    #[must_use]
+    pub fn is_of(&self, from: NodeId, chunk: &Chunk<'_>) -> bool {
+        self.from == from && self.attempt == chunk.attempt
+    }
+
+    /// Whether a piece is of an older copy than this.
+    #[must_use]
+    pub fn is_newer_than(&self, chunk: &Chunk<'_>) -> bool {
+        (self.copy.term, self.copy.index) > (chunk.copy.term, chunk.copy.index)
+    }
+
+    /// Takes a piece if it is the next.
+    ///
+    /// # Errors
+    /// It cannot be read: the attempt is of no use.
+    pub fn take(&mut self, chunk: &Chunk<'_>, slots: &SlotSet) -> Result<(), Malformed> {
+        if chunk.number != self.pieces || self.is_over {
+            return Ok(());
+        }
+        if chunk.number == 0 {
+            self.machine = Some(Machine::decode(chunk.bytes, slots.clone())?);
+        } else {
+            self.staging.load(chunk.bytes)?;
+        }
+        self.pieces += 1;
+        self.is_over = chunk.last;
+        Ok(())
+    }
+
+    /// What the sender is told.
+    #[must_use]
+    pub const fn receipt(&self, chunk: &Chunk<'_>) -> Received {
+        Received {
+            shard: chunk.shard,
+            to: chunk.to,
+            attempt: chunk.attempt,
+            pieces: self.pieces,
+        }
+    }
+
+    /// Whether all of a copy is here that stands at this point.
+    #[must_use]
+    pub fn is_at(&self, point: Point) -> bool {
+        self.is_over && (self.copy.index, self.copy.term) == (point.index, point.term)
+    }
+
+    /// The replicated state and the data, once all is here.
+    #[must_use]
+    pub fn finish(self) -> Option<(Machine, Staging)> {
+        self.machine.zip(Some(self.staging))
+    }
+
+    /// Gives up what has arrived.
+    pub fn discard(self, store: &Store) {
+        store.discard_staging(self.staging);
+    }
+}
+
+/// Tells a sender that its attempt is of no use.
+#[must_use]
+pub const fn useless(chunk: &Chunk<'_>) -> Received {
+    Received {
+        shard: chunk.shard,
+        to: chunk.to,
+        attempt: chunk.attempt,
+        pieces: USELESS,
+    }
+}

@@ -1,0 +1,362 @@
+//! The tasks of this node's clients on their way to the leader of one shard, in order.
+//!
+//! While this node leads, tasks go straight to the replica. Otherwise they travel in a lane: writes
+//! under a session, numbered, sent again until they are answered, so that each is executed once
+//! whatever leader it meets. A lane changes its end only when nothing is left open at the other
+//! one, so that a later task never overtakes an earlier one.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use dht_proto::topology::NodeId;
+use dht_proto::{Reply, ReplyError};
+
+use super::machine::{Answer, session_unknown};
+use super::mail::{Answered, Mail, Number, Post, Sent};
+use super::replica::{Mode, Pending, in_flight, not_done, nothing};
+use super::sessions::WINDOW;
+
+/// Tasks of this node that may wait for one shard; further ones are refused as not done.
+pub const WAITING: usize = 100_000;
+/// Tasks of a lane that may be unanswered: no more than the leader keeps answers for.
+const UNANSWERED: usize = WINDOW;
+/// After so long without an answer, in milliseconds, everything unanswered is sent again.
+const RESEND_MS: u64 = 250;
+/// The same when the other node has said that it does not lead.
+const REFUSED_MS: u64 = 20;
+/// Where nobody leads for so long, in milliseconds, clients are told at once.
+const LEADERLESS_MS: u64 = 3000;
+
+/// The tasks of this node for one shard.
+pub struct Courier<T> {
+    shard: u16,
+    /// Not yet sent, in order.
+    queue: VecDeque<Pending<T>>,
+    /// How many are with this node's own replica.
+    here: usize,
+    /// Sent to another node and not yet forgotten, in order.
+    lane: VecDeque<InLane<T>>,
+    session: Session,
+    /// The last sequence given in the session.
+    sequence: u64,
+    /// Answers up to this sequence are here.
+    acknowledged: u64,
+    /// The last name given to a read.
+    reads: u64,
+    /// To whom everything in the lane was sent.
+    sent_to: Option<NodeId>,
+    /// When the lane last made progress.
+    progress_ms: u64,
+    /// Since when nobody leads, if so.
+    leaderless_ms: Option<u64>,
+}
+
+/// The lane's session with the shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    None,
+    /// Asked for at this time.
+    Asked(u64),
+    Open(u64),
+}
+
+struct InLane<T> {
+    number: Number,
+    /// The last sequence before it.
+    after: u64,
+    /// A write that is answered stays until all before it are, so that it can be acknowledged.
+    answered: bool,
+    pending: Pending<T>,
+}
+
+/// What a courier works with, and what it leaves.
+pub struct Round<'a, T> {
+    /// The monotonic time, in milliseconds.
+    pub now_mono_ms: u64,
+    /// This node.
+    pub me: NodeId,
+    /// The shard's leader, if it is known.
+    pub leader: Option<NodeId>,
+    /// Mails to other nodes.
+    pub post: &'a mut Post,
+    /// Answers to clients of this node.
+    pub settled: &'a mut Vec<(T, Reply)>,
+}
+
+impl<T> Courier<T> {
+    /// The courier of a shard.
+    #[must_use]
+    pub const fn new(shard: u16) -> Self {
+        Self {
+            shard,
+            queue: VecDeque::new(),
+            here: 0,
+            lane: VecDeque::new(),
+            session: Session::None,
+            sequence: 0,
+            acknowledged: 0,
+            reads: 0,
+            sent_to: None,
+            progress_ms: 0,
+            leaderless_ms: None,
+        }
+    }
+
+    /// Takes a task.
+    ///
+    /// # Errors
+    /// Too many wait already; it comes back.
+    pub fn push(&mut self, pending: Pending<T>) -> Result<(), Pending<T>> {
+        if self.queue.len() >= WAITING {
+            return Err(pending);
+        }
+        self.queue.push_back(pending);
+        Ok(())
+    }
+
+    /// So many tasks that were given to the own replica are done with; these of them, which were
+    /// not executed, go first again.
+    pub fn resolved(&mut self, count: usize, returned: Vec<Pending<T>>) {
+        self.here -= count;
+        for pending in returned.into_iter().rev() {
+            self.queue.push_front(pending);
+        }
+    }
+
+    /// Whether there is nothing to do but to wait.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.queue.is_empty() && self.lane.is_empty()
+    }
+
+    /// Sends what can be sent; gives what the own replica shall take.
+    pub fn send(&mut self, round: &mut Round<'_, T>) -> Vec<Pending<T>> {
+        self.note_leader(round);
+        match round.leader {
+            None => Vec::new(),
+            Some(leader) if leader == round.me && self.lane.is_empty() => {
+                self.here += self.queue.len();
+                self.queue.drain(..).collect()
+            }
+            Some(leader) => {
+                if self.here == 0 {
+                    self.resend(leader, round);
+                    self.fill_lane(leader, round);
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// Where nobody leads for long, clients need not wait until their deadlines.
+    fn note_leader(&mut self, round: &mut Round<'_, T>) {
+        if round.leader.is_some() {
+            self.leaderless_ms = None;
+            return;
+        }
+        let since = *self.leaderless_ms.get_or_insert(round.now_mono_ms);
+        if round.now_mono_ms >= since + LEADERLESS_MS {
+            for pending in self.queue.drain(..) {
+                refuse(pending, not_done(), round.settled);
+            }
+        }
+    }
+
+    fn resend(&mut self, leader: NodeId, round: &mut Round<'_, T>) {
+        let late = round.now_mono_ms >= self.progress_ms + RESEND_MS;
+        if self.lane.is_empty() || self.sent_to == Some(leader) && !late {
+            return;
+        }
+        self.begin(leader, round.now_mono_ms);
+        for in_lane in self.lane.iter().filter(|in_lane| !in_lane.answered) {
+            self.post(in_lane, leader, round.post);
+        }
+    }
+
+    const fn begin(&mut self, leader: NodeId, now_mono_ms: u64) {
+        self.sent_to = Some(leader);
+        self.progress_ms = now_mono_ms;
+    }
+
+    fn fill_lane(&mut self, leader: NodeId, round: &mut Round<'_, T>) {
+        while self.lane.len() < UNANSWERED
+            && let Some(next) = self.queue.front()
+        {
+            let logged = next.mode != Mode::Read;
+            if logged && !self.has_session(leader, round) {
+                return;
+            }
+            let Some(pending) = self.queue.pop_front() else {
+                return;
+            };
+            let after = self.sequence;
+            let number = if logged {
+                self.sequence += 1;
+                Number::Logged(self.sequence)
+            } else {
+                self.reads += 1;
+                Number::Read(self.reads)
+            };
+            if self.lane.is_empty() {
+                self.begin(leader, round.now_mono_ms);
+            }
+            let in_lane = InLane {
+                number,
+                after,
+                answered: false,
+                pending,
+            };
+            self.post(&in_lane, leader, round.post);
+            self.lane.push_back(in_lane);
+        }
+    }
+
+    fn post(&self, in_lane: &InLane<T>, leader: NodeId, post: &mut Post) {
+        let after = match in_lane.number {
+            Number::Logged(_) => self.acknowledged,
+            Number::Read(_) => in_lane.after,
+        };
+        let sent = Sent {
+            shard: self.shard,
+            number: in_lane.number,
+            session: self.session_id(),
+            after,
+            task: &in_lane.pending.task,
+        };
+        post.send(leader, &Mail::Task(sent));
+    }
+
+    const fn session_id(&self) -> u64 {
+        match self.session {
+            Session::Open(id) => id,
+            Session::None | Session::Asked(_) => 0,
+        }
+    }
+
+    fn has_session(&mut self, leader: NodeId, round: &mut Round<'_, T>) -> bool {
+        let ask = match self.session {
+            Session::Open(_) => return true,
+            Session::None => true,
+            Session::Asked(at) => round.now_mono_ms >= at + RESEND_MS,
+        };
+        if ask {
+            self.session = Session::Asked(round.now_mono_ms);
+            round.post.send(leader, &Mail::Open(self.shard));
+        }
+        false
+    }
+
+    /// A leader has opened a session for this courier.
+    pub fn opened(&mut self, session: u64) {
+        if matches!(self.session, Session::Asked(_)) {
+            self.session = Session::Open(session);
+            (self.sequence, self.acknowledged) = (0, 0);
+            // Reads that are out belong to no session: what they come after is nothing.
+            self.lane.iter_mut().for_each(|read| read.after = 0);
+        }
+    }
+
+    /// The node to which the lane was sent does not lead: sent again in a moment, if nothing
+    /// better is known by then.
+    pub fn refused(&mut self, by: NodeId, now_mono_ms: u64) {
+        if self.sent_to == Some(by) {
+            self.progress_ms = (now_mono_ms + REFUSED_MS).saturating_sub(RESEND_MS);
+        }
+        if let Session::Asked(_) = self.session {
+            self.session = Session::None;
+        }
+    }
+
+    /// Takes an answer.
+    pub fn answered(
+        &mut self,
+        answered: Answered,
+        now_mono_ms: u64,
+        settled: &mut Vec<(T, Reply)>,
+    ) {
+        let Answered {
+            number,
+            session,
+            answer,
+            ..
+        } = answered;
+        let logged = matches!(number, Number::Logged(_));
+        if logged && session != self.session_id() {
+            return;
+        }
+        let reply = match answer {
+            Answer::Done(reply) => reply,
+            // Sent again, in order, when nothing comes any more.
+            Answer::Gap => return,
+            Answer::Unknown => return self.lose_session(settled),
+        };
+        let open = self
+            .lane
+            .iter_mut()
+            .find(|in_lane| in_lane.number == number);
+        if let Some(in_lane) = open.filter(|in_lane| !in_lane.answered) {
+            in_lane.answered = true;
+            in_lane.pending.task = Bytes::new();
+            self.progress_ms = now_mono_ms;
+            let ticket = in_lane.pending.ticket.take();
+            settled.extend(ticket.map(|ticket| (ticket, reply)));
+        }
+        self.forget_answered();
+    }
+
+    fn forget_answered(&mut self) {
+        while let Some(done) = self.lane.pop_front_if(|first| first.answered) {
+            if let Number::Logged(sequence) = done.number {
+                self.acknowledged = sequence;
+            }
+        }
+    }
+
+    /// The shard knows the session no more: what became of the writes in it cannot be found out.
+    fn lose_session(&mut self, settled: &mut Vec<(T, Reply)>) {
+        for in_lane in self.lane.drain(..) {
+            let error = match in_lane.number {
+                Number::Logged(_) => session_unknown(),
+                Number::Read(_) => not_done(),
+            };
+            refuse(in_lane.pending, error, settled);
+        }
+        self.session = Session::None;
+        self.sent_to = None;
+    }
+
+    /// Answers those whose deadline has passed: not done if never sent, else unknown. A write that
+    /// was sent keeps its place as a task that does nothing, so that it is never done later.
+    pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
+        let late = |pending: &Pending<T>| pending.deadline_mono_ms <= now_mono_ms;
+        if self.queue.iter().any(late) {
+            let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.queue.drain(..).partition(late);
+            self.queue = kept;
+            for pending in gone {
+                refuse(pending, not_done(), settled);
+            }
+        }
+        for in_lane in &mut self.lane {
+            if late(&in_lane.pending)
+                && let Some(ticket) = in_lane.pending.ticket.take()
+            {
+                let error = match in_lane.number {
+                    Number::Logged(_) => {
+                        in_lane.pending.task = nothing();
+                        in_flight()
+                    }
+                    Number::Read(_) => {
+                        in_lane.answered = true;
+                        not_done()
+                    }
+                };
+                settled.push((ticket, error.into()));
+            }
+        }
+        self.forget_answered();
+    }
+}
+
+fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Reply)>) {
+    settled.extend(pending.ticket.map(|ticket| (ticket, error.into())));
+}

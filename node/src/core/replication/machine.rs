@@ -1,0 +1,229 @@
+//! The state machine of a shard: applies the tasks of committed entries to the store. The same
+//! entries give the same state on every replica.
+
+use bytes::BytesMut;
+use dht_proto::frame::Malformed;
+use dht_proto::{Reply, ReplyError};
+
+use super::sessions::{Admission, Sessions};
+use super::task::{Entry, Place, Task};
+use crate::core::execute;
+use crate::core::lease::Word;
+use crate::core::pack::{self, Reader};
+use crate::core::random::Random;
+use crate::core::store::{SlotSet, Store};
+use crate::core::time::UnixMs;
+
+/// Tasks of an entry that get ids of their own.
+const TASKS_BITS: u32 = 17;
+
+/// A shard's replicated state, besides the data in the store.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The shard's slots: no task touches others.
+    pub slots: SlotSet,
+    /// The greatest stamp applied.
+    pub time: UnixMs,
+    /// What makes retries harmless.
+    pub sessions: Sessions,
+}
+
+/// What became of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// It was executed, now or before.
+    Done(Reply),
+    /// An earlier one of its session is missing; it was not executed.
+    Gap,
+    /// Its session is unknown here; it was not executed now, perhaps before.
+    Unknown,
+}
+
+impl Machine {
+    /// The state of a new shard.
+    #[must_use]
+    pub fn new(slots: SlotSet) -> Self {
+        Self {
+            slots,
+            time: 0,
+            sessions: Sessions::default(),
+        }
+    }
+
+    /// Appends the state, for a copy of the shard.
+    pub fn encode(&self, out: &mut BytesMut) {
+        pack::uint(out, self.time);
+        self.sessions.encode(out);
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn decode(bytes: &[u8], slots: SlotSet) -> Result<Self, Malformed> {
+        let mut from = Reader::new(bytes);
+        Ok(Self {
+            slots,
+            time: from.uint()?,
+            sessions: Sessions::decode(&mut from)?,
+        })
+    }
+
+    /// Applies the entry at an index; gives an answer a task, in order.
+    ///
+    /// # Errors
+    /// The entry is malformed: what stood before the fault is applied, on every replica alike.
+    pub fn apply(
+        &mut self,
+        store: &Store,
+        word: &Word,
+        index: u64,
+        data: &[u8],
+    ) -> Result<Vec<Answer>, Malformed> {
+        let mut entry = Entry::read(data)?;
+        self.time = self.time.max(entry.stamp);
+        word.advance(self.time);
+        let mut seeds = Random::new(entry.seed);
+        let mut answers = Vec::new();
+        while let Some((place, task)) = entry.next_task()? {
+            let id = index << TASKS_BITS | answers.len() as u64;
+            let answer = self.admit(place, |machine| {
+                machine.execute(store, id, seeds.next(), &task)
+            });
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    fn admit(&mut self, place: Option<Place>, execute: impl FnOnce(&mut Self) -> Reply) -> Answer {
+        let Some(place) = place else {
+            return Answer::Done(execute(self));
+        };
+        match self.sessions.admit(place, self.time) {
+            Admission::Execute => {
+                let reply = execute(self);
+                self.sessions.keep(place, &reply);
+                Answer::Done(reply)
+            }
+            Admission::Again(reply) => Answer::Done(reply),
+            Admission::Gap => Answer::Gap,
+            Admission::Unknown => Answer::Unknown,
+        }
+    }
+
+    fn execute(&mut self, store: &Store, id: u64, seed: u64, task: &Task<'_>) -> Reply {
+        match task {
+            Task::Nothing => Reply::Nil,
+            Task::Command(words) => execute::on_slots(store, &self.slots, self.time, seed, words)
+                .unwrap_or_else(Reply::Error),
+            Task::Open => match self.sessions.open(id, self.time) {
+                Ok(()) => Reply::Int(i64::try_from(id).unwrap_or(i64::MAX)),
+                Err(error) => error.into(),
+            },
+            Task::Expire(keys) => Reply::count(store.expire(keys, self.time)),
+        }
+    }
+}
+
+/// What a client is told whose task has met a session that is known no more.
+#[must_use]
+pub fn session_unknown() -> ReplyError {
+    ReplyError::Unknown("the answer is kept no more; it may or may not have happened".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::replication::task::{EntryWriter, command};
+    use dht_proto::slot::key_slot;
+
+    struct Shard {
+        machine: Machine,
+        store: Store,
+        word: Word,
+        index: u64,
+    }
+
+    impl Shard {
+        fn new() -> Self {
+            Self {
+                machine: Machine::new(SlotSet::all()),
+                store: Store::new(),
+                word: Word::default(),
+                index: 1,
+            }
+        }
+
+        fn apply(&mut self, stamp: UnixMs, tasks: &[(Option<Place>, &str)]) -> Vec<Answer> {
+            let mut entry = EntryWriter::new();
+            for (place, line) in tasks {
+                let words: Vec<&str> = line.split(' ').collect();
+                let task = match *line {
+                    "open" => Task::Open.to_bytes(),
+                    _ => command(&words),
+                };
+                entry.push(*place, &task);
+            }
+            self.index += 1;
+            self.machine
+                .apply(&self.store, &self.word, self.index, &entry.finish(stamp, 1))
+                .unwrap()
+        }
+    }
+
+    fn done(reply: Reply) -> Answer {
+        Answer::Done(reply)
+    }
+
+    #[test]
+    fn tasks_of_an_entry_see_each_other_in_order() {
+        let mut shard = Shard::new();
+        let answers = shard.apply(5, &[(None, "INCR n"), (None, "GET n"), (None, "INCR n")]);
+        let expect = [Reply::Int(1), Reply::bulk("1"), Reply::Int(2)].map(done);
+        assert_eq!(answers, expect);
+        assert_eq!((shard.machine.time, shard.word.time()), (5, 5));
+    }
+
+    #[test]
+    fn a_retry_changes_nothing() {
+        let mut shard = Shard::new();
+        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
+            panic!("no session");
+        };
+        let place = |sequence| {
+            Some(Place {
+                session: id as u64,
+                sequence,
+                acknowledged: 0,
+            })
+        };
+        let one = done(Reply::Int(1));
+        assert_eq!(shard.apply(1, &[(place(1), "INCR n")]), [one.clone()]);
+        assert_eq!(shard.apply(1, &[(place(1), "INCR n")]), [one]);
+        assert_eq!(shard.apply(1, &[(place(3), "INCR n")]), [Answer::Gap]);
+        let elsewhere = Some(Place {
+            session: 99,
+            ..place(2).unwrap()
+        });
+        assert_eq!(shard.apply(1, &[(elsewhere, "INCR n")]), [Answer::Unknown]);
+        assert_eq!(shard.apply(1, &[(None, "GET n")]), [done(Reply::bulk("1"))]);
+    }
+
+    #[test]
+    fn time_does_not_go_back() {
+        let mut shard = Shard::new();
+        shard.apply(1000, &[(None, "SET k v PX 100")]);
+        shard.apply(2000, &[]);
+        assert_eq!(shard.apply(500, &[(None, "GET k")]), [done(Reply::Nil)]);
+        assert_eq!(shard.machine.time, 2000);
+    }
+
+    #[test]
+    fn a_key_of_another_shard_is_refused() {
+        let mut shard = Shard::new();
+        shard.machine.slots = SlotSet::new(vec![0..=key_slot(b"k") - 1]);
+        let answers = shard.apply(1, &[(None, "SET k v")]);
+        assert!(matches!(&answers[..], [Answer::Done(Reply::Error(_))]));
+        assert_eq!(shard.store.keys_in_slot(key_slot(b"k")), 0);
+    }
+}

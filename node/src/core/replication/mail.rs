@@ -1,0 +1,308 @@
+//! What the workers of two nodes say to each other. A frame holds any number of mails; a lost frame
+//! is made up for by whoever waits for an answer.
+
+use bytes::{Bytes, BytesMut};
+use dht_proto::frame::Malformed;
+use dht_proto::topology::NodeId;
+
+use super::machine::Answer;
+use super::raft::{Copy, Message, PeerId, codec};
+use super::task;
+use crate::core::pack::{self, Reader};
+
+/// Shards of a cluster at most, and with them what one mail may list.
+const SHARDS: usize = 16_384;
+
+/// One thing said by one worker to another.
+#[derive(Debug)]
+pub enum Mail<'a> {
+    /// Between members of a group: the meta group is 0, a shard's group its number plus one.
+    Raft(u16, Message),
+    /// A task on its way to the leader of its shard.
+    Task(Sent<'a>),
+    /// What became of a task.
+    Answer(Answered),
+    /// The receiver does not lead the shard: nothing that was sent to it since the last answer
+    /// will be answered.
+    Refused(u16),
+    /// Asks the leader of a shard for a session.
+    Open(u16),
+    /// The session.
+    Opened(u16, u64),
+    /// The epoch of the state that the sender knows, and the shards that it leads, each with its
+    /// term.
+    Leads(u64, Vec<(u16, u64)>),
+    /// How the cluster forms; for [`crate::core::formation`].
+    Formation(&'a [u8]),
+    /// The members and replicas as the sender knows them.
+    State(&'a [u8]),
+    /// Asks the meta group for a change.
+    Wish(&'a [u8]),
+    /// A piece of a full copy.
+    Chunk(Chunk<'a>),
+    /// What has arrived of a full copy.
+    Received(Received),
+}
+
+/// A task on its way, from a node to the leader of the shard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sent<'a> {
+    /// Which shard.
+    pub shard: u16,
+    /// What it is called in the answer.
+    pub number: Number,
+    /// The sender's session; 0 for a read without one.
+    pub session: u64,
+    /// For a read: the last write before it. For a write: the last acknowledged answer.
+    pub after: u64,
+    /// The encoded task.
+    pub task: &'a [u8],
+}
+
+/// What a task is called between its sender and the leader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Number {
+    /// Goes through the log: its sequence in the session.
+    Logged(u64),
+    /// A read that does not: unique for the sender.
+    Read(u64),
+}
+
+/// What became of a task.
+#[derive(Debug, PartialEq)]
+pub struct Answered {
+    /// Which shard.
+    pub shard: u16,
+    /// Which task.
+    pub number: Number,
+    /// In which session; 0 for a read without one.
+    pub session: u64,
+    /// What became of it.
+    pub answer: Answer,
+}
+
+/// A piece of a full copy on its way.
+#[derive(Debug)]
+pub struct Chunk<'a> {
+    /// Which shard.
+    pub shard: u16,
+    /// Who shall get the copy.
+    pub to: PeerId,
+    /// Where the copy stands.
+    pub copy: Copy,
+    /// Names this attempt, together with the sender.
+    pub attempt: u64,
+    /// The piece's number, from 0 on.
+    pub number: u64,
+    /// Whether it is the last.
+    pub last: bool,
+    /// The piece.
+    pub bytes: &'a [u8],
+}
+
+/// What has arrived of a full copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Received {
+    /// Which shard.
+    pub shard: u16,
+    /// Who gets the copy.
+    pub to: PeerId,
+    /// Which attempt.
+    pub attempt: u64,
+    /// How many pieces have arrived; `u64::MAX` when the attempt is of no use any more.
+    pub pieces: u64,
+}
+
+/// Mails that wait to be sent, by receiver.
+#[derive(Debug, Default)]
+pub struct Post(Vec<(NodeId, BytesMut)>);
+
+impl Post {
+    /// The frame for a node.
+    fn to(&mut self, node: NodeId) -> &mut BytesMut {
+        let index = match self.0.iter().position(|(to, _)| *to == node) {
+            Some(index) => index,
+            None => {
+                self.0.push((node, BytesMut::new()));
+                self.0.len() - 1
+            }
+        };
+        &mut self.0[index].1
+    }
+
+    /// Takes the frames.
+    pub fn take(&mut self) -> Vec<(NodeId, Bytes)> {
+        let frames = self.0.iter_mut().filter(|(_, frame)| !frame.is_empty());
+        frames
+            .map(|(to, frame)| (*to, frame.split().freeze()))
+            .collect()
+    }
+
+    /// Adds a mail.
+    pub fn send(&mut self, to: NodeId, mail: &Mail<'_>) {
+        let out = self.to(to);
+        match mail {
+            Mail::Raft(group, message) => {
+                numbers(out, &[0, u64::from(*group)]);
+                codec::encode(message, out);
+            }
+            Mail::Task(sent) => {
+                let (kind, number) = number(sent.number);
+                numbers(
+                    out,
+                    &[1, sent.shard.into(), kind, number, sent.session, sent.after],
+                );
+                out.extend_from_slice(sent.task);
+            }
+            Mail::Answer(answered) => encode_answer(answered, out),
+            Mail::Refused(shard) => numbers(out, &[3, u64::from(*shard)]),
+            Mail::Open(shard) => numbers(out, &[4, u64::from(*shard)]),
+            Mail::Opened(shard, session) => numbers(out, &[5, u64::from(*shard), *session]),
+            Mail::Leads(epoch, shards) => {
+                numbers(out, &[6, *epoch]);
+                pack::array(out, shards.len());
+                for (shard, term) in shards {
+                    numbers(out, &[u64::from(*shard), *term]);
+                }
+            }
+            Mail::Formation(bytes) => blob(out, 7, bytes),
+            Mail::State(bytes) => blob(out, 8, bytes),
+            Mail::Wish(bytes) => blob(out, 9, bytes),
+            Mail::Chunk(chunk) => encode_chunk(chunk, out),
+            Mail::Received(received) => {
+                let Received {
+                    shard,
+                    to,
+                    attempt,
+                    pieces,
+                } = *received;
+                numbers(out, &[11, shard.into(), to, attempt, pieces]);
+            }
+        }
+    }
+}
+
+fn numbers(out: &mut BytesMut, numbers: &[u64]) {
+    numbers.iter().for_each(|number| pack::uint(out, *number));
+}
+
+fn blob(out: &mut BytesMut, kind: u64, bytes: &[u8]) {
+    pack::uint(out, kind);
+    pack::bin(out, bytes);
+}
+
+const fn number(number: Number) -> (u64, u64) {
+    match number {
+        Number::Logged(sequence) => (0, sequence),
+        Number::Read(id) => (1, id),
+    }
+}
+
+fn encode_answer(answered: &Answered, out: &mut BytesMut) {
+    let (kind, number) = number(answered.number);
+    numbers(
+        out,
+        &[2, answered.shard.into(), kind, number, answered.session],
+    );
+    match &answered.answer {
+        Answer::Done(reply) => {
+            pack::uint(out, 0);
+            dht_proto::rpc::append_reply(reply, out);
+        }
+        Answer::Gap => pack::uint(out, 1),
+        Answer::Unknown => pack::uint(out, 2),
+    }
+}
+
+fn encode_chunk(chunk: &Chunk<'_>, out: &mut BytesMut) {
+    let Chunk {
+        shard,
+        to,
+        attempt,
+        number,
+        last,
+        ..
+    } = *chunk;
+    numbers(out, &[10, shard.into(), to, attempt, number, last.into()]);
+    codec::encode_copy(&chunk.copy, out);
+    pack::bin(out, chunk.bytes);
+}
+
+/// Takes the next mail off a frame.
+///
+/// # Errors
+/// There is none: the rest of the frame is of no use.
+pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
+    Ok(match from.uint()? {
+        0 => Mail::Raft(short(from)?, codec::decode(from)?),
+        1 => Mail::Task(Sent {
+            shard: short(from)?,
+            number: decode_number(from)?,
+            session: from.uint()?,
+            after: from.uint()?,
+            task: from.span(|from| task::decode(from).map(drop))?,
+        }),
+        2 => Mail::Answer(Answered {
+            shard: short(from)?,
+            number: decode_number(from)?,
+            session: from.uint()?,
+            answer: decode_answer(from)?,
+        }),
+        3 => Mail::Refused(short(from)?),
+        4 => Mail::Open(short(from)?),
+        5 => Mail::Opened(short(from)?, from.uint()?),
+        6 => {
+            let epoch = from.uint()?;
+            let count = from.array(SHARDS)?;
+            let lead = |_| Ok((short(from)?, from.uint()?));
+            let leads = (0..count).map(lead).collect::<Result<_, Malformed>>()?;
+            Mail::Leads(epoch, leads)
+        }
+        7 => Mail::Formation(from.bin()?),
+        8 => Mail::State(from.bin()?),
+        9 => Mail::Wish(from.bin()?),
+        10 => Mail::Chunk(Chunk {
+            shard: short(from)?,
+            to: from.uint()?,
+            attempt: from.uint()?,
+            number: from.uint()?,
+            last: from.uint()? != 0,
+            copy: codec::decode_copy(from)?,
+            bytes: from.bin()?,
+        }),
+        11 => Mail::Received(Received {
+            shard: short(from)?,
+            to: from.uint()?,
+            attempt: from.uint()?,
+            pieces: from.uint()?,
+        }),
+        _ => return Err(Malformed("an unknown kind of mail")),
+    })
+}
+
+fn short(from: &mut Reader<'_>) -> Result<u16, Malformed> {
+    u16::try_from(from.uint()?).map_err(|_| Malformed("a shard's number was expected"))
+}
+
+fn decode_number(from: &mut Reader<'_>) -> Result<Number, Malformed> {
+    match from.uint()? {
+        0 => from.uint().map(Number::Logged),
+        1 => from.uint().map(Number::Read),
+        _ => Err(Malformed("an unknown kind of task number")),
+    }
+}
+
+fn decode_answer(from: &mut Reader<'_>) -> Result<Answer, Malformed> {
+    Ok(match from.uint()? {
+        0 => Answer::Done(from.reply()?),
+        1 => Answer::Gap,
+        2 => Answer::Unknown,
+        _ => return Err(Malformed("an unknown kind of answer")),
+    })
+}
+
+/// Whether a message may be given to the engine of a member.
+#[must_use]
+pub fn is_for(message: &Message, peer: PeerId) -> bool {
+    message.to == peer && message.from != 0 && message.from != peer
+}

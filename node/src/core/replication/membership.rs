@@ -1,0 +1,158 @@
+//! From the members that a group has to those that it should have: what its leader does next.
+//!
+//! One step at a time, each a change that the group itself agrees on: a newcomer first learns, then
+//! takes the place of who leaves in one joint change, which is left by a change of its own.
+
+use super::raft::{Change, ConfState, PeerId, Progress};
+
+/// Entries that a learner may still lack when it becomes a voter.
+const LAG: u64 = 1000;
+
+/// What a leader does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing: the members are those that they should be, or a learner is not ready.
+    Nothing,
+    /// Proposes this.
+    Change(Change),
+    /// Hands leadership over, since it has to leave.
+    Transfer(PeerId),
+}
+
+/// The next step of the leader `me` of a group with these members, which should be `target`.
+#[must_use]
+pub fn next_step(
+    me: PeerId,
+    conf: &ConfState,
+    target: &[PeerId],
+    last_index: u64,
+    progress: impl Fn(PeerId) -> Option<Progress>,
+) -> Step {
+    let change = |change| Step::Change(change);
+    if !conf.voters_outgoing.is_empty() {
+        return change(Change::default());
+    }
+    let wanted = |peer: &PeerId| target.contains(peer);
+    if let Some(stray) = conf.learners.iter().find(|peer| !wanted(peer)) {
+        return change(Change {
+            removed: vec![*stray],
+            ..Change::default()
+        });
+    }
+    let is_member = |peer: &PeerId| conf.voters.contains(peer) || conf.learners.contains(peer);
+    if let Some(newcomer) = target.iter().find(|peer| !is_member(peer)) {
+        return change(Change {
+            learners: vec![*newcomer],
+            ..Change::default()
+        });
+    }
+    let is_ready = |peer: &&PeerId| {
+        let progress = progress(**peer);
+        progress.is_some_and(|at| at.active && at.matched > 0 && at.matched + LAG >= last_index)
+    };
+    let ready: Vec<PeerId> = conf.learners.iter().filter(is_ready).copied().collect();
+    let mut leaving: Vec<PeerId> = (conf.voters.iter().copied())
+        .filter(|peer| !wanted(peer))
+        .collect();
+    // While newcomers still learn, no more leave than come; the silent ones first.
+    if ready.len() < conf.learners.len() {
+        leaving.sort_by_key(|peer| progress(*peer).is_some_and(|at| at.active));
+        leaving.truncate(ready.len());
+    }
+    if leaving.contains(&me) {
+        let heirs = conf.voters.iter().filter(|peer| wanted(peer));
+        let heir = heirs.max_by_key(|peer| progress(**peer).map_or(0, |at| at.matched));
+        return heir.map_or(Step::Nothing, |heir| Step::Transfer(*heir));
+    }
+    if ready.is_empty() && leaving.is_empty() {
+        return Step::Nothing;
+    }
+    change(Change {
+        voters: ready,
+        removed: leaving,
+        ..Change::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(voters: &[u64], learners: &[u64], outgoing: &[u64]) -> ConfState {
+        let mut conf = ConfState::from((voters.to_vec(), learners.to_vec()));
+        conf.set_voters_outgoing(outgoing.to_vec());
+        conf
+    }
+
+    /// Peers below 10 follow closely, from 10 on they are far behind, from 20 on silent.
+    fn next(me: u64, conf: &ConfState, target: &[u64]) -> Step {
+        next_step(me, conf, target, 5000, |peer| {
+            Some(Progress {
+                matched: if peer < 10 { 4990 } else { 7 },
+                active: peer < 20,
+            })
+        })
+    }
+
+    fn change(voters: &[u64], learners: &[u64], removed: &[u64]) -> Step {
+        Step::Change(Change {
+            voters: voters.to_vec(),
+            learners: learners.to_vec(),
+            removed: removed.to_vec(),
+        })
+    }
+
+    #[test]
+    fn a_member_is_replaced_step_by_step() {
+        let target = [1, 2, 4];
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[], &[]), &target),
+            change(&[], &[4], &[])
+        );
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[4], &[]), &target),
+            change(&[4], &[], &[23])
+        );
+        assert_eq!(
+            next(1, &conf(&[1, 2, 4], &[], &[1, 2, 23]), &target),
+            change(&[], &[], &[])
+        );
+        assert_eq!(next(1, &conf(&[1, 2, 4], &[], &[]), &target), Step::Nothing);
+    }
+
+    #[test]
+    fn a_learner_that_is_behind_is_waited_for() {
+        assert_eq!(
+            next(1, &conf(&[1, 2, 23], &[11], &[]), &[1, 2, 11]),
+            Step::Nothing
+        );
+        let two = conf(&[1, 22, 3], &[4, 11], &[]);
+        assert_eq!(
+            next(1, &two, &[1, 4, 11]),
+            change(&[4], &[], &[22]),
+            "the silent one leaves first"
+        );
+    }
+
+    #[test]
+    fn a_learner_that_is_wanted_no_more_goes_first() {
+        assert_eq!(
+            next(1, &conf(&[1, 2, 3], &[4], &[]), &[1, 2, 5]),
+            change(&[], &[], &[4])
+        );
+    }
+
+    #[test]
+    fn a_leader_that_has_to_leave_hands_over() {
+        let step = next(3, &conf(&[1, 2, 3], &[4], &[]), &[1, 2, 4]);
+        assert!(matches!(step, Step::Transfer(1 | 2)), "{step:?}");
+    }
+
+    #[test]
+    fn who_has_no_successor_is_removed() {
+        assert_eq!(
+            next(1, &conf(&[1, 2, 3], &[], &[]), &[1, 2]),
+            change(&[], &[], &[3])
+        );
+    }
+}

@@ -1,0 +1,542 @@
+//! The consensus engine: one member of one group. The only module that names the `raft` crate.
+//!
+//! The engine is a pure state machine: messages, ticks and proposals in; messages, entries and
+//! committed entries out. This module gives it a log in memory, timeouts from our own seed, and
+//! our own encoding.
+
+pub mod codec;
+mod log;
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use raft::eraftpb::{
+    ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
+    MessageType,
+};
+use raft::{Config, GetEntriesContext, RawNode, StateRole, Storage};
+
+use self::log::Log;
+use crate::core::pack::{self, Reader};
+use crate::core::random::Random;
+
+pub use raft::eraftpb::{ConfState, Message, SnapshotMetadata as Copy};
+
+/// A member of one group: never 0, never used again.
+pub type PeerId = u64;
+
+/// Ticks without a sign of the leader after which a follower calls an election, at least; at most
+/// twice as many.
+pub const ELECTION_TICKS: usize = 12;
+/// Ticks from one heartbeat to the next.
+pub const HEARTBEAT_TICKS: usize = 2;
+/// Bytes of entries in one message, about.
+const MESSAGE_BYTES: u64 = 1024 * 1024;
+/// Messages with entries that may be unanswered, for each follower.
+const UNANSWERED: usize = 64;
+/// Bytes of proposals that may be uncommitted; further ones are refused.
+const UNCOMMITTED_BYTES: u64 = 128 * 1024 * 1024;
+/// Bytes of committed entries handed out at a time, about.
+const COMMITTED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A place in a log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Point {
+    /// The entry's number.
+    pub index: u64,
+    /// The term in which it was proposed.
+    pub term: u64,
+}
+
+/// Where every log of a new cluster starts. It is not 0, so that who comes later, without the
+/// first configuration, gets a full copy.
+pub const BIRTH: Point = Point { index: 1, term: 1 };
+
+/// What the engine has to be done with, in this order: install, apply, send.
+#[derive(Default)]
+pub struct Ready {
+    /// A full copy that takes the place of everything.
+    pub install: Option<Copy>,
+    /// The state machine that came with it, if it travels so.
+    pub inline: Option<Bytes>,
+    /// Entries to be applied.
+    pub committed: Vec<Committed>,
+    /// Confirmed rounds of [`Group::confirm`]: the round, and the index that has to be applied.
+    pub confirmed: Vec<(u64, u64)>,
+    /// For other members.
+    pub messages: Vec<Message>,
+}
+
+/// An entry that a majority has.
+#[derive(Debug)]
+pub struct Committed {
+    /// Its place.
+    pub at: Point,
+    /// What it holds.
+    pub what: Content,
+}
+
+/// What an entry holds.
+#[derive(Debug)]
+pub enum Content {
+    /// Data for the state machine; empty at the beginning of a term.
+    Data(Bytes),
+    /// A change of members.
+    Members(Change),
+}
+
+/// A change of a group's members; an empty one leaves a joint configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// To become voters.
+    pub voters: Vec<PeerId>,
+    /// To become learners.
+    pub learners: Vec<PeerId>,
+    /// To be removed.
+    pub removed: Vec<PeerId>,
+}
+
+/// How far a follower is, as its leader sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// It has everything up to here.
+    pub matched: u64,
+    /// It was heard from within an election timeout.
+    pub active: bool,
+}
+
+/// One member of one group.
+pub struct Group {
+    node: RawNode<Log>,
+    random: Random,
+    /// The election timeout, drawn for this term and role.
+    timeout: usize,
+    drawn_for: (u64, StateRole),
+}
+
+impl Group {
+    /// A member with an empty log. One without voters waits for a full copy.
+    #[must_use]
+    pub fn new(me: PeerId, voters: &[PeerId], seed: u64) -> Self {
+        let log = Log::new(BIRTH, voters);
+        let config = Config {
+            id: me,
+            election_tick: ELECTION_TICKS,
+            heartbeat_tick: HEARTBEAT_TICKS,
+            applied: log.start().index,
+            max_size_per_msg: MESSAGE_BYTES,
+            max_inflight_msgs: UNANSWERED,
+            check_quorum: true,
+            pre_vote: true,
+            batch_append: true,
+            max_uncommitted_size: UNCOMMITTED_BYTES,
+            max_committed_size_per_ready: COMMITTED_BYTES,
+            ..Config::default()
+        };
+        let silent = slog::Logger::root(slog::Discard, slog::o!());
+        let node = match RawNode::new(&config, log, &silent) {
+            Ok(node) => node,
+            Err(error) => unreachable!("the configuration is constant and valid: {error}"),
+        };
+        let mut group = Self {
+            node,
+            random: Random::new(seed),
+            timeout: ELECTION_TICKS,
+            drawn_for: (u64::MAX, StateRole::Follower),
+        };
+        group.draw();
+        group
+    }
+
+    /// This member.
+    #[must_use]
+    pub fn me(&self) -> PeerId {
+        self.node.raft.id
+    }
+
+    /// The current term.
+    #[must_use]
+    pub fn term(&self) -> u64 {
+        self.node.raft.term
+    }
+
+    /// The leader of the current term, if it is known.
+    #[must_use]
+    pub fn leader(&self) -> Option<PeerId> {
+        Some(self.node.raft.leader_id).filter(|leader| *leader != raft::INVALID_ID)
+    }
+
+    /// Whether this member leads its group, as far as it knows.
+    #[must_use]
+    pub fn leads(&self) -> bool {
+        self.node.raft.state == StateRole::Leader
+    }
+
+    /// Whether it has applied an entry of the term in which it leads: only then does it know all
+    /// that was acknowledged before.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.leads() && self.node.raft.apply_to_current_term()
+    }
+
+    /// The last entry of the log.
+    #[must_use]
+    pub fn last_index(&self) -> u64 {
+        self.node.raft.raft_log.last_index()
+    }
+
+    /// The last entry that is known to be committed.
+    #[must_use]
+    pub fn commit(&self) -> u64 {
+        self.node.raft.raft_log.committed
+    }
+
+    /// The last applied entry.
+    #[must_use]
+    pub fn applied(&self) -> u64 {
+        self.node.raft.raft_log.applied
+    }
+
+    /// The last applied entry, with its term.
+    #[must_use]
+    pub fn applied_point(&self) -> Point {
+        let index = self.applied();
+        let term = self.node.raft.raft_log.term(index).unwrap_or_default();
+        Point { index, term }
+    }
+
+    /// Time has gone on.
+    pub fn tick(&mut self) {
+        self.node.tick();
+        self.draw();
+    }
+
+    /// Calls an election now.
+    pub fn campaign(&mut self) {
+        // Refused when it may not stand: then there is nothing to do.
+        let _ = self.node.campaign();
+        self.draw();
+    }
+
+    /// Takes a message of another member.
+    pub fn step(&mut self, message: Message) {
+        // An unknown sender's answers are refused; they are of no interest.
+        let _ = self.node.step(message);
+        self.draw();
+    }
+
+    /// Appends an entry, if this member leads; gives its place.
+    pub fn propose(&mut self, data: Bytes) -> Option<Point> {
+        let entry = Entry {
+            data,
+            ..Entry::default()
+        };
+        self.append(entry)
+    }
+
+    /// Appends a change of members, if this member leads and no other change is on its way.
+    pub fn change(&mut self, change: &Change) -> Option<Point> {
+        use protobuf::Message as _;
+        if self.node.raft.has_pending_conf() {
+            return None;
+        }
+        let mut entry = Entry {
+            data: change.engine().write_to_bytes().ok()?.into(),
+            context: change.encode(),
+            ..Entry::default()
+        };
+        entry.set_entry_type(EntryType::EntryConfChangeV2);
+        self.append(entry)
+    }
+
+    /// The engine would send a proposal on to the leader, where nobody waits for it.
+    fn append(&mut self, entry: Entry) -> Option<Point> {
+        if !self.leads() {
+            return None;
+        }
+        let mut message = Message::default();
+        message.set_msg_type(MessageType::MsgPropose);
+        message.from = self.me();
+        message.set_entries(vec![entry].into());
+        self.node.step(message).ok()?;
+        Some(Point {
+            index: self.last_index(),
+            term: self.term(),
+        })
+    }
+
+    /// Asks a majority whether this member still leads. The engine forgets the question when
+    /// messages get lost.
+    pub fn confirm(&mut self, round: u64) {
+        self.node.read_index(round.to_be_bytes().to_vec());
+    }
+
+    /// Hands leadership over to a member, if this one leads.
+    pub fn transfer(&mut self, to: PeerId) {
+        self.node.transfer_leader(to);
+        self.draw();
+    }
+
+    /// Whether leadership is being handed over.
+    #[must_use]
+    pub fn is_transferring(&self) -> bool {
+        self.node.raft.lead_transferee.is_some()
+    }
+
+    /// Whether [`Self::ready`] has something.
+    #[must_use]
+    pub fn has_ready(&self) -> bool {
+        self.node.has_ready()
+    }
+
+    /// Takes what has to be done; the log, being in memory, is written at once. The caller calls
+    /// [`Self::applied_all`] once everything committed is applied.
+    pub fn ready(&mut self) -> Ready {
+        let mut raw = self.node.ready();
+        let install = (!raw.snapshot().is_empty()).then(|| raw.snapshot().get_metadata().clone());
+        let inline = install.is_some().then(|| raw.snapshot().data.clone());
+        let mut messages = raw.take_messages();
+        let mut committed = raw.take_committed_entries();
+        let confirmed = raw.take_read_states().into_iter().filter_map(|state| {
+            let round = state.request_ctx.try_into().ok()?;
+            Some((u64::from_be_bytes(round), state.index))
+        });
+        let confirmed = confirmed.collect();
+        let log = self.node.mut_store();
+        if let Some(copy) = &install {
+            log.replace(copy);
+        }
+        log.append(raw.take_entries());
+        if let Some(hard) = raw.hs() {
+            log.set_hard(hard.clone());
+        }
+        messages.extend(raw.take_persisted_messages());
+        let mut light = self.node.advance_append(raw);
+        messages.extend(light.take_messages());
+        committed.extend(light.take_committed_entries());
+        Ready {
+            install,
+            inline,
+            committed: committed.into_iter().map(Committed::from).collect(),
+            confirmed,
+            messages,
+        }
+    }
+
+    /// Everything that [`Self::ready`] gave was applied.
+    pub fn applied_all(&mut self) {
+        self.node.advance_apply();
+        self.draw();
+    }
+
+    /// Applies a change of members.
+    pub fn apply_change(&mut self, change: &Change) {
+        // The engine refuses what does not fit the configuration; every member refuses alike.
+        if let Ok(conf) = self.node.apply_conf_change(&change.engine()) {
+            self.node.mut_store().set_conf(conf);
+        }
+        self.draw();
+    }
+
+    /// The members of the group, as of the last applied entry.
+    #[must_use]
+    pub fn conf(&self) -> &ConfState {
+        self.node.store().conf()
+    }
+
+    /// How far a member is; known to the leader.
+    #[must_use]
+    pub fn progress(&self, peer: PeerId) -> Option<Progress> {
+        let progress = self.node.raft.prs().get(peer)?;
+        Some(Progress {
+            matched: progress.matched,
+            active: progress.recent_active,
+        })
+    }
+
+    /// Bytes of entries that the log keeps.
+    #[must_use]
+    pub fn log_bytes(&self) -> usize {
+        self.node.store().bytes()
+    }
+
+    /// Cuts the log up to `index` while it holds more than `keep_bytes`.
+    pub fn cut(&mut self, index: u64, keep_bytes: usize) {
+        let index = index.min(self.applied());
+        self.node.mut_store().cut(index, |bytes| bytes > keep_bytes);
+    }
+
+    /// The first entry that the log still has.
+    #[must_use]
+    pub fn first_index(&self) -> u64 {
+        self.node.store().start().index + 1
+    }
+
+    /// Members that need a full copy, since the last call.
+    #[must_use]
+    pub fn take_wanted_copies(&self) -> BTreeSet<PeerId> {
+        self.node.store().take_wanted()
+    }
+
+    /// Where a full copy of what is applied stands.
+    #[must_use]
+    pub fn copy_point(&self) -> Copy {
+        let Point { index, term } = self.applied_point();
+        let mut copy = Copy {
+            index,
+            term,
+            ..Copy::default()
+        };
+        copy.set_conf_state(self.conf().clone());
+        copy
+    }
+
+    /// A member has received a full copy: the engine may tell it to install it.
+    pub fn offer_copy(&mut self, to: PeerId, copy: Copy) {
+        self.node.mut_store().offer(to, copy);
+    }
+
+    /// No copy is offered to a member any more.
+    pub fn withdraw_copy(&mut self, to: PeerId) {
+        self.node.mut_store().withdraw(to);
+    }
+
+    /// A member seems not to have heard that it should install its copy: it is told again.
+    pub fn tell_again(&mut self, to: PeerId) {
+        self.node.report_snapshot(to, raft::SnapshotStatus::Failure);
+    }
+
+    /// Gives members whose logs do not reach far enough back this state, as of what is applied.
+    pub fn keep_inline(&mut self, state: Bytes) {
+        let copy = self.copy_point();
+        self.node.mut_store().keep_inline(copy, state);
+    }
+
+    /// The terms of the committed entries that the log still has, for tests of its history.
+    #[must_use]
+    pub fn committed_terms(&self) -> Vec<Point> {
+        let log = self.node.store();
+        let (first, end) = (log.start().index + 1, self.commit() + 1);
+        let entries = log.entries(first, end, None, GetEntriesContext::empty(false));
+        let point = |entry: &Entry| Point {
+            index: entry.index,
+            term: entry.term,
+        };
+        entries.unwrap_or_default().iter().map(point).collect()
+    }
+
+    /// Puts an election timeout of our own in the place of the engine's random one.
+    fn draw(&mut self) {
+        let now = (self.node.raft.term, self.node.raft.state);
+        if now != self.drawn_for {
+            self.drawn_for = now;
+            self.timeout = ELECTION_TICKS + self.random.below(ELECTION_TICKS as u64) as usize;
+        }
+        self.node.raft.set_randomized_election_timeout(self.timeout);
+    }
+}
+
+impl From<Entry> for Committed {
+    fn from(entry: Entry) -> Self {
+        let at = Point {
+            index: entry.index,
+            term: entry.term,
+        };
+        let what = match entry.get_entry_type() {
+            EntryType::EntryNormal => Content::Data(entry.data),
+            EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+                Content::Members(Change::decode(&entry.context).unwrap_or_default())
+            }
+        };
+        Self { at, what }
+    }
+}
+
+impl Change {
+    fn engine(&self) -> ConfChangeV2 {
+        let single = |kind, peer: &PeerId| {
+            let mut single = ConfChangeSingle::default();
+            single.set_change_type(kind);
+            single.node_id = *peer;
+            single
+        };
+        let learners = self.learners.iter();
+        let voters = self.voters.iter();
+        let removed = self.removed.iter();
+        let singles: Vec<ConfChangeSingle> = learners
+            .map(|peer| single(ConfChangeType::AddLearnerNode, peer))
+            .chain(voters.map(|peer| single(ConfChangeType::AddNode, peer)))
+            .chain(removed.map(|peer| single(ConfChangeType::RemoveNode, peer)))
+            .collect();
+        let mut change = ConfChangeV2::default();
+        if singles.len() > 1 {
+            // Left by an entry of its own: the engine forgets to when the leader changes.
+            change.set_transition(ConfChangeTransition::Explicit);
+        }
+        change.set_changes(singles.into());
+        change
+    }
+
+    fn encode(&self) -> Bytes {
+        let mut out = bytes::BytesMut::new();
+        pack::array(&mut out, 3);
+        for peers in [&self.voters, &self.learners, &self.removed] {
+            pack::array(&mut out, peers.len());
+            peers.iter().for_each(|peer| pack::uint(&mut out, *peer));
+        }
+        out.freeze()
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = Reader::new(bytes);
+        let mut change = Self::default();
+        from.array_of(3).ok()?;
+        for peers in [
+            &mut change.voters,
+            &mut change.learners,
+            &mut change.removed,
+        ] {
+            for _ in 0..from.array(64).ok()? {
+                peers.push(from.uint().ok()?);
+            }
+        }
+        Some(change)
+    }
+}
+
+/// Whether a message asks for a vote, other than on the leader's own wish.
+#[must_use]
+pub fn asks_for_vote(message: &Message) -> bool {
+    let asks = matches!(
+        message.get_msg_type(),
+        MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+    );
+    asks && message.context[..] != *b"CampaignTransfer"
+}
+
+/// Whether a message is a sign of life of a leader.
+#[must_use]
+pub fn is_from_leader(message: &Message) -> bool {
+    matches!(
+        message.get_msg_type(),
+        MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
+    )
+}
+
+/// Whether a message makes its receiver call an election at once.
+#[must_use]
+pub fn is_timeout_now(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgTimeoutNow
+}
+
+/// Where the copy stands that a message tells its receiver to install, if it is such a message.
+#[must_use]
+pub fn told_to_install(message: &Message) -> Option<Point> {
+    (message.get_msg_type() == MessageType::MsgSnapshot).then(|| {
+        let copy = message.get_snapshot().get_metadata();
+        Point {
+            index: copy.index,
+            term: copy.term,
+        }
+    })
+}

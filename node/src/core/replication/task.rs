@@ -1,0 +1,259 @@
+//! What the log of a shard holds: tasks, each with the place that its sender gave it, under one
+//! time and one random seed.
+//!
+//! A task is encoded once, where its client is connected, and copied as bytes from there on:
+//! through links, into the log, to the followers.
+
+use bytes::{Bytes, BytesMut};
+use dht_proto::frame::Malformed;
+use dht_proto::limits::ARGUMENTS;
+use smallvec::SmallVec;
+
+use crate::core::pack::{self, Reader};
+use crate::core::time::UnixMs;
+
+/// The words of a command.
+pub type Words<'a> = SmallVec<[&'a [u8]; 8]>;
+
+/// Most tasks in one entry.
+pub const TASKS: usize = 1 << 16;
+/// Bytes of tasks after which an entry takes no further one.
+pub const ENTRY_BYTES: usize = 1024 * 1024;
+
+/// Something to be done to a shard, in the order of its log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task<'a> {
+    /// Nothing: takes the place of a task whose client waits no more.
+    Nothing,
+    /// A command as the client sent it.
+    Command(Words<'a>),
+    /// Opens a session, whose id is the answer.
+    Open,
+    /// Removes those of the keys that are due.
+    Expire(Words<'a>),
+}
+
+/// A task's place among those of its sender: what makes a retry recognizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The sender's session with the shard.
+    pub session: u64,
+    /// The task's number in the session, from 1 on without gaps.
+    pub sequence: u64,
+    /// The sender has the answers up to this number, and will not ask for them again.
+    pub acknowledged: u64,
+}
+
+impl Task<'_> {
+    /// Appends the task.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let (kind, words): (u64, &[&[u8]]) = match self {
+            Self::Nothing => (0, &[]),
+            Self::Command(words) => (1, words),
+            Self::Open => (2, &[]),
+            Self::Expire(keys) => (3, keys),
+        };
+        encode_words(kind, words, out);
+    }
+
+    /// The task as bytes of its own.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        self.encode(&mut out);
+        out.freeze()
+    }
+}
+
+/// A command's bytes as a task.
+#[must_use]
+pub fn command(argv: &[impl AsRef<[u8]>]) -> Bytes {
+    let length: usize = argv.iter().map(|word| word.as_ref().len() + 5).sum();
+    let mut out = BytesMut::with_capacity(length + 6);
+    encode_words(1, argv, &mut out);
+    out.freeze()
+}
+
+fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
+    pack::uint(out, kind);
+    pack::array(out, words.len());
+    words.iter().for_each(|word| pack::bin(out, word.as_ref()));
+}
+
+/// Reads a task.
+///
+/// # Errors
+/// It is none.
+pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
+    let kind = from.uint()?;
+    let count = from.array(ARGUMENTS)?;
+    let mut words = Words::with_capacity(count);
+    for _ in 0..count {
+        words.push(from.bin()?);
+    }
+    Ok(match kind {
+        0 => Task::Nothing,
+        1 => Task::Command(words),
+        2 => Task::Open,
+        3 => Task::Expire(words),
+        _ => return Err(Malformed("an unknown kind of task")),
+    })
+}
+
+/// An entry while tasks are added to it.
+pub struct EntryWriter {
+    tasks: BytesMut,
+    count: usize,
+}
+
+impl EntryWriter {
+    /// An entry without tasks; as such it lets time go on.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            tasks: BytesMut::new(),
+            count: 0,
+        }
+    }
+
+    /// Adds an encoded task.
+    pub fn push(&mut self, place: Option<Place>, task: &[u8]) {
+        match place {
+            None => pack::uint(&mut self.tasks, 0),
+            Some(place) => {
+                for number in [place.session, place.sequence, place.acknowledged] {
+                    pack::uint(&mut self.tasks, number);
+                }
+            }
+        }
+        self.tasks.extend_from_slice(task);
+        self.count += 1;
+    }
+
+    /// Whether no task was added.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Whether a further task belongs into another entry.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.count >= TASKS || self.tasks.len() >= ENTRY_BYTES
+    }
+
+    /// The entry, at a time and with a seed.
+    #[must_use]
+    pub fn finish(self, stamp: UnixMs, seed: u64) -> Bytes {
+        let mut out = BytesMut::with_capacity(self.tasks.len() + 24);
+        pack::uint(&mut out, stamp);
+        pack::uint(&mut out, seed);
+        pack::array(&mut out, self.count);
+        out.extend_from_slice(&self.tasks);
+        out.freeze()
+    }
+}
+
+impl Default for EntryWriter {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// An entry of the log.
+pub struct Entry<'a> {
+    /// The leader's time.
+    pub stamp: UnixMs,
+    /// The leader's random seed.
+    pub seed: u64,
+    left: usize,
+    from: Reader<'a>,
+}
+
+impl<'a> Entry<'a> {
+    /// Reads the head of an entry.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(data: &'a [u8]) -> Result<Self, Malformed> {
+        let mut from = Reader::new(data);
+        Ok(Self {
+            stamp: from.uint()?,
+            seed: from.uint()?,
+            left: from.array(TASKS)?,
+            from,
+        })
+    }
+
+    /// The next task and its place.
+    ///
+    /// # Errors
+    /// There is none although there should be.
+    pub fn next_task(&mut self) -> Result<Option<(Option<Place>, Task<'a>)>, Malformed> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        self.left -= 1;
+        let place = match self.from.uint()? {
+            0 => None,
+            session => Some(Place {
+                session,
+                sequence: self.from.uint()?,
+                acknowledged: self.from.uint()?,
+            }),
+        };
+        Ok(Some((place, decode(&mut self.from)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_come_back_with_their_places() {
+        let place = Place {
+            session: 7,
+            sequence: 300,
+            acknowledged: 2,
+        };
+        let words =
+            |text: &'static [&'static str]| text.iter().map(|word| word.as_bytes()).collect();
+        let tasks = || {
+            [
+                (None, Task::Command(words(&["SET", "k", ""]))),
+                (Some(place), Task::Nothing),
+                (None, Task::Open),
+                (None, Task::Expire(words(&["a", "b"]))),
+            ]
+        };
+        let mut writer = EntryWriter::new();
+        for (place, task) in &tasks() {
+            writer.push(*place, &task.to_bytes());
+        }
+        let data = writer.finish(1_700_000_000_000, u64::MAX);
+        let mut entry = Entry::read(&data).unwrap();
+        assert_eq!((entry.stamp, entry.seed), (1_700_000_000_000, u64::MAX));
+        for task in tasks() {
+            assert_eq!(entry.next_task(), Ok(Some(task)));
+        }
+        assert_eq!(entry.next_task(), Ok(None));
+    }
+
+    #[test]
+    fn a_command_is_the_same_however_it_is_encoded() {
+        let words: Words<'_> = [&b"GET"[..], b"k"].into_iter().collect();
+        assert_eq!(command(&["GET", "k"]), Task::Command(words).to_bytes());
+    }
+
+    #[test]
+    fn torn_entries_are_refused() {
+        let mut writer = EntryWriter::new();
+        writer.push(None, &command(&["SET", "k", "v"]));
+        let data = writer.finish(1, 2);
+        for length in 0..data.len() {
+            let read = Entry::read(&data[..length]).and_then(|mut entry| entry.next_task());
+            assert!(read.is_err(), "{length}");
+        }
+    }
+}

@@ -1,0 +1,876 @@
+//! All replication of a node, as one machine without I/O: tasks of clients and frames of other
+//! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dht_proto::Reply;
+use dht_proto::topology::NodeId;
+
+use super::copy;
+use super::council::{self, Council};
+use super::courier::{Courier, Round};
+use super::lease::TICK_MS;
+use super::mail::{self, Chunk, Mail, Post};
+use super::raft::{Message, PeerId};
+use super::replica::{Pending, Replica, Turn, not_done};
+use crate::core::formation::{self, Formation, FormationMessage, Verdict};
+use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
+use crate::core::node::Node;
+use crate::core::pack::Reader;
+use crate::core::random::Random;
+use crate::core::store::SlotSet;
+use crate::core::time::Now;
+
+/// Passes over the shards in one turn, while each leaves something to do at once.
+const PASSES: usize = 8;
+/// Ticks from one look at deadlines to the next.
+const EXPIRY_TICKS: u64 = 4;
+/// Ticks from one wish to be a member to the next.
+const WISH_TICKS: u64 = 10;
+/// Ticks after which leadership goes to who is to have it, if it can.
+const HAND_OVER_TICKS: u64 = 40;
+/// Bytes of full copies that are sent in a tick: 64 MiB a second.
+const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
+/// Ticks after which a node says again which shards it leads.
+const LEADS_TICKS: u64 = 10;
+
+/// A client's task for a shard.
+#[derive(Debug)]
+pub struct Request<T> {
+    /// Which shard.
+    pub shard: u16,
+    /// The task, and who waits for it.
+    pub pending: Pending<T>,
+}
+
+/// What a turn leaves for the shell.
+#[derive(Debug)]
+pub struct Outbox<T> {
+    /// Answers to clients of this node.
+    pub settled: Vec<(T, Reply)>,
+    /// To be sent to other nodes, one frame each; one that cannot be sent may be dropped.
+    pub frames: Vec<(NodeId, Bytes)>,
+}
+
+impl<T> Default for Outbox<T> {
+    fn default() -> Self {
+        Self {
+            settled: Vec::new(),
+            frames: Vec::new(),
+        }
+    }
+}
+
+/// The replication of a node.
+pub struct Worker<T> {
+    node: Arc<Node>,
+    state: Option<ClusterState>,
+    shards: Vec<Shard<T>>,
+    /// Shards in which something has happened.
+    dirty: Vec<u16>,
+    post: Post,
+    random: Random,
+    ticks: u64,
+    last_tick_ms: u64,
+    /// Something that clients are shown has changed.
+    stale_view: bool,
+    /// The shards that this node leads have changed.
+    news: bool,
+    /// The state has changed, and the replicas have not followed yet.
+    unsettled: bool,
+    /// Until this node is a member of a cluster, and for nodes that are not yet.
+    formation: Formation,
+    /// This node's member of the meta group.
+    council: Option<Council>,
+    /// Bytes of full copies that may still be sent in this tick.
+    copy_bytes: usize,
+}
+
+/// What a node knows of one shard.
+struct Shard<T> {
+    replica: Option<Replica<T>>,
+    courier: Courier<T>,
+    /// Who leads it, and in which term, as far as is known.
+    leader: (u64, Option<NodeId>),
+    dirty: bool,
+}
+
+impl<T> Worker<T> {
+    /// The worker of a node that is in no cluster yet.
+    #[must_use]
+    pub fn new(node: Arc<Node>, formation: Formation, seed: u64, now: Now) -> Self {
+        Self {
+            node,
+            formation,
+            unsettled: false,
+            council: None,
+            copy_bytes: 0,
+            state: None,
+            shards: Vec::new(),
+            dirty: Vec::new(),
+            post: Post::default(),
+            random: Random::new(seed),
+            ticks: 0,
+            last_tick_ms: now.mono_ms,
+            stale_view: false,
+            news: false,
+        }
+    }
+
+    /// The cluster as this node knows it.
+    #[must_use]
+    pub const fn state(&self) -> Option<&ClusterState> {
+        self.state.as_ref()
+    }
+
+    /// This node's replica of a shard, for tests.
+    #[must_use]
+    pub fn replica(&self, shard: u16) -> Option<&Replica<T>> {
+        self.shards.get(usize::from(shard))?.replica.as_ref()
+    }
+
+    /// Takes a client's task.
+    pub fn request(&mut self, request: Request<T>, out: &mut Outbox<T>) {
+        let Request { shard, pending } = request;
+        let refused = match self.shards.get_mut(usize::from(shard)) {
+            Some(shard) => shard.courier.push(pending).err(),
+            None => Some(pending),
+        };
+        if let Some(ticket) = refused.and_then(|pending| pending.ticket) {
+            out.settled.push((ticket, not_done().into()));
+        }
+        self.mark(shard);
+    }
+
+    /// Takes a frame of another node.
+    pub fn receive(&mut self, from: NodeId, frame: &[u8], now: Now, out: &mut Outbox<T>) {
+        let mut mails = Reader::new(frame);
+        while !mails.is_empty() {
+            let Ok(mail) = mail::decode(&mut mails) else {
+                return;
+            };
+            self.open(from, mail, now, out);
+        }
+    }
+
+    fn open(&mut self, from: NodeId, mail: Mail<'_>, now: Now, out: &mut Outbox<T>) {
+        match mail {
+            Mail::Raft(group, message) => self.step(GroupId::from(group), message, now),
+            Mail::Task(sent) => self.with_replica(from, sent.shard, |replica, _| {
+                replica.take_from(from, &sent);
+            }),
+            Mail::Open(shard) => self.with_replica(from, shard, |replica, _| {
+                replica.open_session(from);
+            }),
+            Mail::Answer(answered) => {
+                let shard = answered.shard;
+                if let Some(at) = self.shards.get_mut(usize::from(shard)) {
+                    at.courier.answered(answered, now.mono_ms, &mut out.settled);
+                }
+                self.mark(shard);
+            }
+            Mail::Refused(shard) => {
+                if let Some(at) = self.shards.get_mut(usize::from(shard)) {
+                    at.courier.refused(from, now.mono_ms);
+                }
+            }
+            Mail::Opened(shard, session) => {
+                if let Some(at) = self.shards.get_mut(usize::from(shard)) {
+                    at.courier.opened(session);
+                }
+                self.mark(shard);
+            }
+            Mail::Leads(epoch, shards) => self.hear_leads(from, epoch, &shards),
+            Mail::Formation(bytes) => {
+                if let Ok(message) = FormationMessage::decode(bytes) {
+                    self.form(|formation, out| formation.hear(from, message, out));
+                }
+            }
+            Mail::State(bytes) => self.learn(council::decode_state(bytes)),
+            Mail::Wish(bytes) => self.hear_wish(from, bytes),
+            Mail::Chunk(chunk) => self.take_piece(from, &chunk),
+            Mail::Received(received) => {
+                let at = self.shards.get_mut(usize::from(received.shard));
+                if let Some(replica) = at.and_then(|at| at.replica.as_mut()) {
+                    replica.take_receipt(received, now);
+                }
+                self.mark(received.shard);
+            }
+        }
+    }
+
+    fn take_piece(&mut self, from: NodeId, chunk: &Chunk<'_>) {
+        let at = self.shards.get_mut(usize::from(chunk.shard));
+        match at.and_then(|at| at.replica.as_mut()) {
+            Some(replica) => replica.take_piece(from, chunk, &self.node.store, &mut self.post),
+            None => self.post.send(from, &Mail::Received(copy::useless(chunk))),
+        }
+    }
+
+    /// The link to the node that was dialled at a seat is up or down.
+    pub fn link(&mut self, peer: NodeId, seat: &str, up: bool) {
+        self.form(|formation, out| formation.link(seat, peer, up, out));
+    }
+
+    fn form(&mut self, act: impl FnOnce(&mut Formation, &mut formation::Outbox)) {
+        let mut messages = formation::Outbox::new();
+        act(&mut self.formation, &mut messages);
+        for (to, message) in messages {
+            self.post.send(to, &Mail::Formation(&message.encode()));
+        }
+        if self.state.is_none() {
+            self.stale_view = true;
+            if let Verdict::Formed(state) = self.formation.verdict() {
+                self.enter(state);
+            }
+        }
+    }
+
+    /// Takes over a later state of the cluster.
+    fn learn(&mut self, state: Option<ClusterState>) {
+        let known = self.state.as_ref();
+        let is_later = |state: &ClusterState| {
+            known.is_some_and(|known| known.id == state.id && known.epoch < state.epoch)
+        };
+        if let Some(state) = state.filter(is_later) {
+            self.formation.learn(&state);
+            self.enter(state);
+        }
+    }
+
+    /// A node wishes a change. Who does not lead the meta group sends the wish on, once.
+    fn hear_wish(&mut self, from: NodeId, bytes: &[u8]) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        match &mut self.council {
+            Some(council) if council.group.leads() => {
+                if let Ok(change) = rmp_serde::from_slice(bytes) {
+                    council.propose(&change);
+                }
+            }
+            Some(council) => {
+                let leader = council.leader().filter(|_| state.member(from).is_none());
+                if let Some(leader) = leader {
+                    self.post.send(leader, &Mail::Wish(bytes));
+                }
+            }
+            None => {
+                for seat in &state.meta {
+                    self.post.send(seat.node, &Mail::Wish(bytes));
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, group: GroupId, message: Message, now: Now) {
+        if group == META {
+            if let Some(council) = &mut self.council
+                && mail::is_for(&message, council.group.me())
+            {
+                council.step(message, now.mono_ms);
+            }
+            return;
+        }
+        let shard = (group - 1) as u16;
+        if let Some(at) = self.shards.get_mut(usize::from(shard))
+            && let Some(replica) = &mut at.replica
+            && mail::is_for(&message, replica.group.me())
+        {
+            replica.step(message, now);
+            self.mark(shard);
+        }
+    }
+
+    /// Gives something to this node's replica of a shard, if it has one.
+    fn with_replica(
+        &mut self,
+        from: NodeId,
+        shard: u16,
+        give: impl FnOnce(&mut Replica<T>, &mut Post),
+    ) {
+        let at = self.shards.get_mut(usize::from(shard));
+        match at.and_then(|at| at.replica.as_mut()) {
+            Some(replica) => give(replica, &mut self.post),
+            None => self.post.send(from, &Mail::Refused(shard)),
+        }
+        self.mark(shard);
+    }
+
+    /// Believes who says that it leads, where this node has no replica of its own to ask.
+    fn hear_leads(&mut self, from: NodeId, epoch: u64, shards: &[(u16, u64)]) {
+        if let Some(state) = &self.state
+            && epoch < state.epoch
+        {
+            let state = council::encode_state(state);
+            self.post.send(from, &Mail::State(&state));
+        }
+        for (shard, term) in shards {
+            if let Some(at) = self.shards.get_mut(usize::from(*shard))
+                && at.replica.is_none()
+                && at.leader.0 <= *term
+                && at.leader != (*term, Some(from))
+            {
+                at.leader = (*term, Some(from));
+                self.stale_view = true;
+                self.mark(*shard);
+            }
+        }
+    }
+
+    fn mark(&mut self, shard: u16) {
+        if let Some(at) = self.shards.get_mut(usize::from(shard))
+            && !at.dirty
+        {
+            at.dirty = true;
+            self.dirty.push(shard);
+        }
+    }
+
+    /// Puts a state of the cluster in force: makes and drops replicas as it says.
+    pub fn enter(&mut self, state: ClusterState) {
+        while self.shards.len() < state.shards.len().min(self.node.words.len()) {
+            self.shards.push(Shard::new(self.shards.len() as u16));
+        }
+        self.settle_council(&state);
+        self.state = Some(state);
+        self.stale_view = true;
+        self.news = true;
+        self.unsettled = true;
+    }
+
+    /// Makes this node's member of the meta group the one that the state says.
+    fn settle_council(&mut self, state: &ClusterState) {
+        let mine = state.meta.iter().find(|seat| seat.node == self.node.id);
+        let now_here = self.council.as_ref().map(|council| council.group.me());
+        if mine.map(|seat| seat.peer) != now_here {
+            let seed = self.random.next();
+            let voters = first_voters(state, &state.meta);
+            self.council = mine.map(|seat| Council::new(seat.peer, &voters, state.clone(), seed));
+        }
+    }
+
+    /// Makes this node's replica of a shard the one that the state says. One that is not in it any
+    /// more never comes back.
+    fn settle_replica(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let seats = state.replicas(GroupId::from(shard) + 1);
+        let mine = seats.iter().find(|seat| seat.node == self.node.id);
+        let peer = mine.map(|seat| seat.peer);
+        let voters = first_voters(state, seats);
+        if peer != self.replica(shard).map(|replica| replica.group.me()) {
+            self.with_turn(shard, now, out, Replica::dismiss);
+            let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
+            let seed = self.random.next();
+            self.shards[usize::from(shard)].replica =
+                peer.map(|peer| Replica::new((shard, slots), peer, &voters, seed));
+        }
+        self.mark(shard);
+    }
+
+    /// Does all that can be done now; says whether more could be done at once.
+    pub fn turn(&mut self, now: Now, out: &mut Outbox<T>) -> bool {
+        self.tick(now, out);
+        self.confer();
+        if std::mem::take(&mut self.unsettled) {
+            for shard in 0..self.shards.len() as u16 {
+                self.settle_replica(shard, now, out);
+            }
+        }
+        self.deliver(now, out);
+        for _ in 0..PASSES {
+            if self.dirty.is_empty() {
+                break;
+            }
+            for shard in std::mem::take(&mut self.dirty) {
+                self.serve(shard, now, out);
+            }
+            self.deliver(now, out);
+        }
+        if self.news {
+            self.news = false;
+            self.tell_leads();
+            self.deliver(now, out);
+        }
+        if std::mem::take(&mut self.stale_view) {
+            self.publish();
+        }
+        !self.dirty.is_empty()
+    }
+
+    /// Lets the meta group's member have its turn.
+    fn confer(&mut self) {
+        let Some(council) = &mut self.council else {
+            return;
+        };
+        council.turn(&mut self.post);
+        let known = self.state.as_ref().map_or(0, |state| state.epoch);
+        if council.state.epoch > known {
+            let state = council.state.clone();
+            self.learn(Some(state));
+        }
+    }
+
+    /// Hands over the frames; what this node has sent to itself is opened at once.
+    fn deliver(&mut self, now: Now, out: &mut Outbox<T>) {
+        for (to, frame) in self.post.take() {
+            if to == self.node.id {
+                self.receive(to, &frame, now, out);
+            } else {
+                out.frames.push((to, frame));
+            }
+        }
+    }
+
+    /// Ticks that were missed are not made up for.
+    fn tick(&mut self, now: Now, out: &mut Outbox<T>) {
+        if now.mono_ms < self.last_tick_ms + TICK_MS {
+            return;
+        }
+        self.last_tick_ms = now.mono_ms;
+        self.ticks += 1;
+        self.copy_bytes = COPY_BYTES;
+        self.form(|formation, out| formation.tick(now.mono_ms, out));
+        if let Some(council) = &mut self.council {
+            council.tick();
+        }
+        if self.ticks.is_multiple_of(WISH_TICKS) {
+            self.wish();
+        }
+        let expiry = self.ticks.is_multiple_of(EXPIRY_TICKS);
+        for shard in 0..self.shards.len() as u16 {
+            let is_mine = self.is_preferred(shard);
+            let at = &mut self.shards[usize::from(shard)];
+            if let Some(replica) = &mut at.replica {
+                replica.tick(is_mine);
+                if self.ticks.is_multiple_of(HAND_OVER_TICKS)
+                    && let Some(first) =
+                        self.state.as_ref().and_then(|state| first_of(state, shard))
+                {
+                    replica.hand_over(first);
+                }
+            }
+            self.with_turn(shard, now, out, Replica::sweep);
+            let at = &mut self.shards[usize::from(shard)];
+            if expiry {
+                at.courier.expire(now.mono_ms, &mut out.settled);
+                self.with_turn(shard, now, out, Replica::expire);
+            }
+            self.mark(shard);
+        }
+        self.news |= self.ticks.is_multiple_of(LEADS_TICKS);
+    }
+
+    /// Asks the cluster, of which this node is no member yet, for the seat it was started for.
+    fn wish(&mut self) {
+        if let Verdict::Join { via, change, .. } = self.formation.verdict() {
+            self.post.send(via, &Mail::Wish(&council::encode(&change)));
+        }
+    }
+
+    /// Hands all leaderships over, as far as somebody can take them; says whether none is left.
+    pub fn leave(&mut self) -> bool {
+        let mut left = true;
+        for replica in self.shards.iter_mut().filter_map(|at| at.replica.as_mut()) {
+            if replica.group.leads()
+                && let Some(heir) = replica.heir()
+            {
+                left = false;
+                replica.group.transfer(heir);
+            }
+        }
+        for shard in 0..self.shards.len() as u16 {
+            self.mark(shard);
+        }
+        left
+    }
+
+    /// Whether this node is to lead a shard if it can.
+    fn is_preferred(&self, shard: u16) -> bool {
+        let seats = self
+            .state
+            .as_ref()
+            .map(|state| state.replicas(GroupId::from(shard) + 1));
+        let first = seats.and_then(<[_]>::first);
+        first.is_some_and(|seat| seat.node == self.node.id)
+    }
+
+    fn serve(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
+        let at = &mut self.shards[usize::from(shard)];
+        at.dirty = false;
+        let taken = at.courier.send(&mut Round {
+            now_mono_ms: now.mono_ms,
+            me: self.node.id,
+            leader: at.leader.1,
+            post: &mut self.post,
+            settled: &mut out.settled,
+        });
+        if let Some(replica) = &mut at.replica {
+            taken.into_iter().for_each(|pending| replica.take(pending));
+        }
+        self.with_turn(shard, now, out, Replica::turn);
+        self.note_leader(shard);
+    }
+
+    /// Lets a replica do something, and its courier know what became of its tasks.
+    fn with_turn(
+        &mut self,
+        shard: u16,
+        now: Now,
+        out: &mut Outbox<T>,
+        act: impl FnOnce(&mut Replica<T>, &mut Turn<'_, T>),
+    ) {
+        let at = &mut self.shards[usize::from(shard)];
+        let (Some(replica), Some(state)) = (&mut at.replica, &self.state) else {
+            return;
+        };
+        let (mut returned, mut resolved) = (Vec::new(), 0);
+        let mut turn = Turn {
+            now,
+            store: &self.node.store,
+            word: &self.node.words[usize::from(shard)],
+            seats: state.replicas(GroupId::from(shard) + 1),
+            post: &mut self.post,
+            settled: &mut out.settled,
+            returned: &mut returned,
+            resolved: &mut resolved,
+            copy_bytes: &mut self.copy_bytes,
+        };
+        act(replica, &mut turn);
+        let more = replica.has_more();
+        at.courier.resolved(resolved, returned);
+        if more {
+            self.mark(shard);
+        }
+    }
+
+    /// Takes note of whom the own replica follows.
+    fn note_leader(&mut self, shard: u16) {
+        let at = &mut self.shards[usize::from(shard)];
+        let (Some(replica), Some(state)) = (&at.replica, &self.state) else {
+            return;
+        };
+        let group = GroupId::from(shard) + 1;
+        let leader = replica.group.leader();
+        let leader = leader.and_then(|peer| state.node_of(group, peer));
+        let known = (replica.group.term(), leader);
+        if at.leader != known {
+            let mine = Some(self.node.id);
+            self.news |= known.1 == mine;
+            self.stale_view |= known.1.is_some();
+            at.leader = known;
+            self.mark(shard);
+        }
+    }
+
+    fn tell_leads(&mut self) {
+        let Some(state) = &self.state else {
+            return;
+        };
+        let led = |(shard, at): (u16, &Shard<T>)| {
+            (at.leader.1 == Some(self.node.id)).then_some((shard, at.leader.0))
+        };
+        let leads: Vec<(u16, u64)> = (0..).zip(&self.shards).filter_map(led).collect();
+        for member in state
+            .members
+            .iter()
+            .filter(|member| member.id != self.node.id)
+        {
+            self.post
+                .send(member.id, &Mail::Leads(state.epoch, leads.clone()));
+        }
+    }
+
+    fn publish(&self) {
+        let topology = match (&self.state, self.formation.verdict()) {
+            (Some(state), _) => {
+                let leader = |shard: usize| self.shards[shard].leader.1;
+                Ok(state.topology(leader))
+            }
+            (None, Verdict::Forming(why)) => Err(why),
+            (None, _) => Err("joining the cluster".to_owned()),
+        };
+        self.node.publish(topology);
+    }
+}
+
+/// The voters of a group of a new cluster; none of one that has changed since.
+fn first_voters(state: &ClusterState, seats: &[Seat]) -> Vec<PeerId> {
+    let is_new = state.epoch == 1;
+    let voters = seats.iter().filter(|_| is_new);
+    voters.map(|seat| seat.peer).collect()
+}
+
+/// Who is to lead a shard if it can.
+fn first_of(state: &ClusterState, shard: u16) -> Option<PeerId> {
+    let seats = state.replicas(GroupId::from(shard) + 1);
+    seats.first().map(|seat| seat.peer)
+}
+
+impl<T> Shard<T> {
+    const fn new(shard: u16) -> Self {
+        Self {
+            replica: None,
+            courier: Courier::new(shard),
+            leader: (0, None),
+            dirty: false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::replica::Mode;
+    use super::super::task;
+    use super::*;
+    use crate::core::commands::testing;
+    use crate::core::formation::Terms;
+    use crate::core::meta::ClusterId;
+    use crate::core::node::Settings;
+    use dht_proto::slot::{key_slot, shard_of};
+
+    /// Nodes whose frames arrive at once, unless they are cut off.
+    struct Cluster {
+        workers: Vec<Worker<u64>>,
+        cut_off: Vec<usize>,
+        now: Now,
+        settled: Vec<(u64, Reply)>,
+        seats: Vec<String>,
+    }
+
+    impl Cluster {
+        /// Three nodes, or more, that form a cluster of four shards.
+        fn new(count: u8) -> Self {
+            let mut cluster = Self {
+                workers: Vec::new(),
+                cut_off: Vec::new(),
+                now: testing::node().started,
+                settled: Vec::new(),
+                seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
+            };
+            for seat in 0..usize::from(count) {
+                let worker = cluster.start(seat as u8 + 1, seat);
+                cluster.workers.push(worker);
+            }
+            cluster.link_all();
+            cluster.pass(300);
+            cluster
+        }
+
+        fn start(&self, id: u8, seat: usize) -> Worker<u64> {
+            let settings = Settings {
+                standalone: false,
+                shards: 4,
+                client: self.seats[seat].clone(),
+                ..testing::node().settings
+            };
+            let node = Arc::new(Node::new(NodeId([id; 20]), settings, self.now));
+            let terms = Terms {
+                seats: self.seats.iter().cloned().collect(),
+                shards: 4,
+                copies: 3,
+            };
+            let me = node.settings.member(node.id);
+            let formation = Formation::new(me, terms, ClusterId([id; 16]));
+            Worker::new(node, formation, id.into(), self.now)
+        }
+
+        fn link_all(&mut self) {
+            let nodes: Vec<NodeId> = self.workers.iter().map(|worker| worker.node.id).collect();
+            for worker in &mut self.workers {
+                for (node, seat) in nodes.iter().zip(&self.seats) {
+                    worker.link(*node, seat, true);
+                }
+            }
+        }
+
+        /// The node in a seat loses everything and comes back as another.
+        fn restart(&mut self, seat: usize, id: u8) {
+            let old = self.workers[seat].node.id;
+            self.workers[seat] = self.start(id, seat);
+            for worker in &mut self.workers {
+                worker.link(old, &self.seats[seat], false);
+            }
+            self.link_all();
+        }
+
+        /// Lets every node have its turns until nothing is left to be delivered.
+        fn settle(&mut self) {
+            loop {
+                let mut frames = Vec::new();
+                for (index, worker) in self.workers.iter_mut().enumerate() {
+                    let mut out = Outbox::default();
+                    while worker.turn(self.now, &mut out) {}
+                    self.settled.append(&mut out.settled);
+                    frames.extend(out.frames.into_iter().map(|frame| (index, frame)));
+                }
+                if frames.is_empty() {
+                    return;
+                }
+                for (from, (to, frame)) in frames {
+                    let to = self.workers.iter().position(|worker| worker.node.id == to);
+                    let Some(to) = to else { continue };
+                    if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
+                        let from = self.workers[from].node.id;
+                        let mut out = Outbox::default();
+                        self.workers[to].receive(from, &frame, self.now, &mut out);
+                        self.settled.append(&mut out.settled);
+                    }
+                }
+            }
+        }
+
+        fn pass(&mut self, ms: u64) {
+            let end = self.now.mono_ms + ms;
+            while self.now.mono_ms < end {
+                self.now.mono_ms += 10;
+                self.now.unix_us += 10_000;
+                self.settle();
+            }
+        }
+
+        fn send(&mut self, node: usize, ticket: u64, line: &str) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let mode = if words[0] == "GET" {
+                Mode::Read
+            } else {
+                Mode::Write
+            };
+            let request = Request {
+                shard: shard_of(key_slot(words[1].as_bytes()), 4) as u16,
+                pending: Pending {
+                    task: task::command(&words),
+                    mode,
+                    deadline_mono_ms: self.now.mono_ms + 5000,
+                    ticket: Some(ticket),
+                },
+            };
+            let mut out = Outbox::default();
+            self.workers[node].request(request, &mut out);
+            self.settled.append(&mut out.settled);
+        }
+
+        fn replies(&mut self) -> Vec<(u64, Reply)> {
+            let mut replies = std::mem::take(&mut self.settled);
+            replies.sort_by_key(|(ticket, _)| *ticket);
+            replies
+        }
+
+        fn leader_of(&self, key: &str) -> usize {
+            let shard = shard_of(key_slot(key.as_bytes()), 4) as u16;
+            let leads = |index: &usize| {
+                let replica = self.workers[*index].replica(shard);
+                replica.is_some_and(|replica| replica.group.is_current())
+            };
+            let term = |index: &usize| self.workers[*index].replica(shard).unwrap().group.term();
+            let leaders = (0..self.workers.len()).filter(leads);
+            leaders.max_by_key(term).expect("a leader")
+        }
+    }
+
+    #[test]
+    fn any_node_takes_commands_and_every_replica_applies_them() {
+        let mut cluster = Cluster::new(3);
+        for node in 0..3 {
+            cluster.send(node, node as u64, "INCR n");
+        }
+        cluster.settle();
+        let mut values: Vec<Reply> = cluster
+            .replies()
+            .into_iter()
+            .map(|(_, reply)| reply)
+            .collect();
+        values.sort_by_key(|reply| format!("{reply:?}"));
+        assert_eq!(values, [Reply::Int(1), Reply::Int(2), Reply::Int(3)]);
+        for node in 0..3 {
+            cluster.send(node, node as u64, "GET n");
+        }
+        cluster.settle();
+        assert!(
+            cluster
+                .replies()
+                .iter()
+                .all(|(_, reply)| *reply == Reply::bulk("3"))
+        );
+        cluster.pass(200);
+        for worker in &cluster.workers {
+            assert_eq!(worker.node.store.keys_in_slot(key_slot(b"n")), 1);
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_survives_its_leader() {
+        let mut cluster = Cluster::new(3);
+        let leader = cluster.leader_of("k");
+        cluster.send(leader, 1, "SET k v");
+        cluster.settle();
+        assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
+        cluster.cut_off = vec![leader];
+        let other = (leader + 1) % 3;
+        cluster.send(other, 2, "GET k");
+        cluster.send(leader, 3, "SET k lost");
+        cluster.pass(2500);
+        assert_eq!(cluster.replies(), [(2, Reply::bulk("v"))]);
+        cluster.cut_off.clear();
+        cluster.pass(1000);
+        let replies = cluster.replies();
+        assert_eq!(replies, [(3, Reply::Ok)], "tried again at the new leader");
+        assert_ne!(cluster.leader_of("k"), leader);
+    }
+
+    #[test]
+    fn nobody_is_answered_without_a_majority() {
+        let mut cluster = Cluster::new(3);
+        cluster.cut_off = vec![1, 2];
+        // What was granted before may still be read, but not for long.
+        cluster.pass(600);
+        cluster.send(0, 1, "SET k v");
+        cluster.send(0, 2, "GET k");
+        cluster.pass(4900);
+        let unknown = cluster.replies();
+        assert!(
+            unknown
+                .iter()
+                .all(|(_, reply)| matches!(reply, Reply::Error(_))),
+            "{unknown:?}"
+        );
+        cluster.pass(400);
+        assert_eq!(unknown.len() + cluster.replies().len(), 2);
+    }
+
+    #[test]
+    fn a_node_that_lost_everything_comes_back_as_a_new_member() {
+        let mut cluster = Cluster::new(3);
+        for number in 0..200 {
+            cluster.send(0, number, &format!("SET key{number} {number}"));
+        }
+        cluster.pass(100);
+        assert_eq!(cluster.replies().len(), 200);
+        cluster.restart(1, 9);
+        cluster.pass(8000);
+        let state = cluster.workers[0].state().cloned().unwrap();
+        assert!(state.member(NodeId([9; 20])).is_some());
+        for shard in 0..4 {
+            let replica = |node: usize| cluster.workers[node].replica(shard).unwrap();
+            let voters = &replica(0).group.conf().voters;
+            assert!(
+                voters.contains(&replica(1).group.me()),
+                "shard {shard}: {voters:?}"
+            );
+            assert_eq!(voters.len(), 3);
+        }
+        // With the new node, any other one may be lost.
+        cluster.cut_off = vec![2];
+        cluster.pass(2500);
+        for number in 0..200 {
+            cluster.send(1, number, &format!("GET key{number}"));
+        }
+        cluster.pass(500);
+        for (number, reply) in cluster.replies() {
+            assert_eq!(reply, Reply::bulk(number.to_string()));
+        }
+    }
+}
