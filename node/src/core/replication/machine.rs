@@ -198,7 +198,10 @@ mod tests {
             })
         };
         let one = done(Reply::Int(1));
-        assert_eq!(shard.apply(1, &[(place(1), "INCR n")]), [one.clone()]);
+        assert_eq!(
+            shard.apply(1, &[(place(1), "INCR n")]),
+            std::slice::from_ref(&one)
+        );
         assert_eq!(shard.apply(1, &[(place(1), "INCR n")]), [one]);
         assert_eq!(shard.apply(1, &[(place(3), "INCR n")]), [Answer::Gap]);
         let elsewhere = Some(Place {
