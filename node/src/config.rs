@@ -52,6 +52,10 @@ pub struct Config {
     #[arg(long, env = "DHT_SHARDS", value_name = "N", default_value = "64", value_parser = shards)]
     pub shards: u32,
 
+    /// How many copies of each shard a new cluster keeps: 1, 3 or 5
+    #[arg(long, env = "DHT_REPLICAS", value_name = "N", default_value = "3", value_parser = replicas)]
+    pub replicas: u32,
+
     /// What clients have to give to AUTH [default: nothing].
     #[arg(
         long,
@@ -300,6 +304,13 @@ fn host_port(text: &str) -> Result<String, String> {
             Ok(text.to_owned())
         }
         _ => Err("it has to be HOST:PORT".to_owned()),
+    }
+}
+
+fn replicas(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(count @ (1 | 3 | 5)) => Ok(count),
+        _ => Err("it has to be 1, 3 or 5".to_owned()),
     }
 }
 

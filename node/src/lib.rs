@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use dht_proto::peer::PeerHello;
 use dht_proto::topology::NodeId;
 use socket2::SockRef;
 use tokio::time::timeout;
@@ -31,13 +32,18 @@ use tracing::{info, warn};
 
 pub use self::config::Config;
 use self::core::client::Door;
+use self::core::formation::{Formation, Terms};
+use self::core::meta::ClusterId;
 use self::core::node::{Node, Settings};
-use self::core::seating::Formation;
-use self::shell::{Clock, Cluster, Shell, listener, random};
+use self::shell::peers::Peers;
+use self::shell::replication::{self, Event, Replication};
+use self::shell::{Clock, Shell, listener, random};
 
 /// Time for open connections to end in at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
 
+/// Time for handing leaderships over at a shutdown.
+const HAND_OVER: Duration = Duration::from_millis(500);
 /// Connections that may wait to be accepted; the system may allow for fewer.
 const BACKLOG: i32 = 4096;
 
@@ -84,7 +90,14 @@ pub struct Running {
     pub node: Arc<Node>,
     serving: TaskTracker,
     shutdown: CancellationToken,
-    end: DropGuard,
+    _end: DropGuard,
+    replication: Replication,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.replication.send(Event::Stop);
+    }
 }
 
 /// Starts a node inside of a tokio runtime.
@@ -96,13 +109,37 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
         return Err(io::Error::other("a node needs a port for clients"));
     };
     let (client_addr, redirect_addr) = (first.local_addr()?, listeners.redirect.local_addr()?);
-    let clock = Clock::new();
+    let clock = Arc::new(Clock::new());
     let settings = settings(config, client_addr, redirect_addr);
     let node = Arc::new(Node::new(NodeId(random()?), settings, clock.now()));
     info!(id = %node.id, clients = %client_addr, redirecting = %redirect_addr, "started");
     let end = CancellationToken::new();
+    let (replication, events) = Replication::new();
+    let sink = replication.clone();
+    let hello = PeerHello { node: node.id };
+    let peers = Peers::new(
+        config.cluster_secret(),
+        hello,
+        end.child_token(),
+        move |event| {
+            sink.send(Event::Peer(event));
+        },
+    );
+    if node.settings.standalone {
+        info!("Ready to accept connections");
+    } else {
+        let formation = formation(config, &node)?;
+        replication::start(
+            (Arc::clone(&node), formation),
+            Arc::clone(&clock),
+            peers.clone(),
+            events,
+        )?;
+        peers.dial(config.join.iter().cloned());
+    }
     let shell = Arc::new(Shell {
-        cluster: cluster(config, &node),
+        peers,
+        replication: replication.clone(),
         clock,
         next_client: AtomicU64::new(1),
         serving: TaskTracker::new(),
@@ -128,13 +165,19 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
         node,
         serving: shell.serving.clone(),
         shutdown: shell.shutdown.clone(),
-        end: end.drop_guard(),
+        _end: end.drop_guard(),
+        replication,
     })
 }
 
 impl Running {
-    /// Ends: accepts nothing more, writes the replies to what was executed, closes the connections.
+    /// Ends: hands leaderships over, accepts nothing more, writes the replies to what was executed,
+    /// closes the connections.
     pub async fn shutdown(self) {
+        let (left, leaving) = tokio::sync::oneshot::channel();
+        self.replication.send(Event::Leave(left));
+        // Whoever is alone has nothing to hand over, and hangs up at once.
+        let _ = timeout(HAND_OVER, leaving).await;
         self.shutdown.cancel();
         self.serving.close();
         if timeout(DRAIN, self.serving.wait()).await.is_err() {
@@ -143,7 +186,6 @@ impl Running {
                 "cut off: they did not end in time"
             );
         }
-        drop(self.end);
     }
 }
 
@@ -164,11 +206,12 @@ fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr)
     }
 }
 
-fn cluster(config: &Config, node: &Arc<Node>) -> Cluster {
-    let mut me = node.settings.member(node.id);
-    // Which of the addresses in --join is this node's is found out.
-    me.seat.clear();
-    let formation = Formation::new(me, &config.join, config.shards);
-    let secret = config.cluster_secret().to_owned();
-    Cluster::new(Arc::clone(node), formation, config.shards, secret)
+fn formation(config: &Config, node: &Node) -> io::Result<Formation> {
+    let terms = Terms {
+        seats: config.join.iter().cloned().collect(),
+        shards: config.shards,
+        copies: config.replicas,
+    };
+    let me = node.settings.member(node.id);
+    Ok(Formation::new(me, terms, ClusterId(random()?)))
 }

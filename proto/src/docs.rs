@@ -115,6 +115,9 @@ mod tests {
             ("CONNECTIONS", CONNECTIONS.to_string()),
             ("FIRST_REQUEST", format!("{} s", FIRST_REQUEST.as_secs())),
             ("DEADLINE", format!("{} s", DEADLINE.as_secs())),
+            ("PEER_FRAME_BYTES", PEER_FRAME_BYTES.to_string()),
+            ("PEER_OUTPUT_BYTES", PEER_OUTPUT_BYTES.to_string()),
+            ("PEER_INPUT_BYTES", PEER_INPUT_BYTES.to_string()),
         ];
         let declared = include_str!("limits.rs").matches("pub const ").count();
         assert_eq!(limits.len(), declared, "a limit is missing here");

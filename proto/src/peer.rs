@@ -28,7 +28,7 @@ use sha2::Sha256;
 
 use crate::frame::{self, Malformed};
 use crate::msgpack::message_pack;
-use crate::topology::{Member, Topology};
+use crate::topology::NodeId;
 
 /// Random bytes that were never used before.
 pub type Nonce = [u8; 32];
@@ -37,13 +37,7 @@ pub type Nonce = [u8; 32];
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PeerHello {
     /// Who it is.
-    pub member: Member,
-    /// The addresses that its cluster is to be formed of, sorted.
-    pub seats: Vec<String>,
-    /// The number of shards that it was started with.
-    pub shards: u32,
-    /// What it knows of the cluster, if that has formed.
-    pub topology: Option<Topology>,
+    pub node: NodeId,
 }
 
 /// What to do after a frame. What is to be sent is whole frames, their lengths included.
@@ -56,7 +50,7 @@ pub enum Step {
         /// To be sent.
         send: Bytes,
         /// What the other side says of itself.
-        hello: Box<PeerHello>,
+        hello: PeerHello,
     },
 }
 
@@ -174,7 +168,7 @@ impl Dialer {
             }
             DialerPhase::AwaitHello => Ok(Step::Done {
                 send: Bytes::new(),
-                hello: Box::new(read(&mut frame)?),
+                hello: read(&mut frame)?,
             }),
             DialerPhase::Over => Err(PeerError::Over),
         }
@@ -211,7 +205,7 @@ impl Acceptor {
                 self.own.check(DIALER, &dialer, &self.own.nonce, &proof)?;
                 Ok(Step::Done {
                     send: frame_of(&self.own.hello),
-                    hello: Box::new(read(&mut hello.as_slice())?),
+                    hello: read(&mut hello.as_slice())?,
                 })
             }
             AcceptorPhase::Over => Err(PeerError::Over),
@@ -280,30 +274,10 @@ fn frame_of(value: &impl Serialize) -> Bytes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::topology::{NodeId, Placement};
 
     fn hello(name: u8) -> PeerHello {
-        let member = Member {
-            id: NodeId([name; 20]),
-            seat: format!("seat {name}"),
-            client: format!("client {name}"),
-            redirect: format!("redirect {name}"),
-        };
         PeerHello {
-            member: member.clone(),
-            seats: vec!["a".to_owned(), "b".to_owned()],
-            shards: 2,
-            topology: Some(Topology {
-                epoch: 3,
-                members: vec![member],
-                shards: vec![
-                    Placement {
-                        leader: 0,
-                        replicas: vec![0],
-                    };
-                    2
-                ],
-            }),
+            node: NodeId([name; 20]),
         }
     }
 
@@ -338,7 +312,7 @@ mod tests {
             else {
                 panic!("the dialer is not done");
             };
-            assert_eq!((*first, *second, end), (hello(1), hello(2), Bytes::new()));
+            assert_eq!((first, second, end), (hello(1), hello(2), Bytes::new()));
             assert_eq!(dialer.on_frame(b""), Err(PeerError::Over));
             assert_eq!(acceptor.on_frame(b""), Err(PeerError::Over));
         }

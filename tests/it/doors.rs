@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use dht_proto::frame::{self, Role};
 use dht_proto::peer::{Dialer, PeerHello, Step};
 use dht_proto::rpc::{self, Message, Meta};
-use dht_proto::topology::{Member, NodeId};
+use dht_proto::topology::NodeId;
 use dht_proto::{Reply, limits};
 use dht_tests::cluster::Cluster;
 use dht_tests::process::{Processes, ask, program};
@@ -215,15 +215,7 @@ impl Impostor {
 
 fn hello() -> PeerHello {
     PeerHello {
-        member: Member {
-            id: NodeId([7; 20]),
-            seat: String::new(),
-            client: "127.0.0.1:1".to_owned(),
-            redirect: "127.0.0.1:2".to_owned(),
-        },
-        seats: Vec::new(),
-        shards: 64,
-        topology: None,
+        node: NodeId([7; 20]),
     }
 }
 

@@ -72,7 +72,6 @@ impl StoreDoor {
         last_command.store(id.index() as u64 + 1, Relaxed);
         let here = Here {
             node: &self.node,
-            view: &self.node.view.load(),
             now: NOW,
             stamp: NOW.unix_ms(),
             seed: 0,

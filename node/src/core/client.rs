@@ -38,8 +38,6 @@ pub enum Door {
     /// The redirecting port: the client is told where to go; whole-keyspace commands cover this
     /// node only.
     Redirect,
-    /// An authenticated link from another node: it is refused as not done, never sent on.
-    Peer,
 }
 
 /// A connection, as its own session sees it.

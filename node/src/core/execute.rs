@@ -4,11 +4,12 @@ use dht_proto::spec::CommandId;
 use dht_proto::{Reply, ReplyError, for_each_command, spec};
 
 use super::args::Args;
-use super::client::{Client, Door};
+use super::client::Client;
 use super::commands;
 use super::keyspace::{Read, Whole, Write};
+use super::lease::Word;
 use super::local::Local;
-use super::node::{Node, View};
+use super::node::Node;
 use super::router;
 use super::store::{Key, Keys, SlotSet, Store};
 
@@ -158,8 +159,6 @@ pub fn peek(store: &Store, slots: &SlotSet, moment: Moment, argv: &[&[u8]]) -> O
 pub struct Here<'a> {
     /// The node.
     pub node: &'a Node,
-    /// Its view of the cluster.
-    pub view: &'a View,
     /// The moment of arrival.
     pub now: Now,
     /// The command's time: decides what is due.
@@ -168,8 +167,19 @@ pub struct Here<'a> {
     pub seed: u64,
 }
 
+/// What came of a look at this node's replicas.
+#[derive(Debug)]
+pub enum Look {
+    /// The answer.
+    Seen(Reply),
+    /// This node may not answer for all of the shards at present.
+    NoLease,
+    /// A key is due by the clock and not by its shard's time.
+    Early,
+}
+
 impl Here<'_> {
-    /// Executes a command on this node.
+    /// Executes a command of a node that is alone, or one about the connection.
     ///
     /// # Errors
     /// What the handler says; nothing has changed then.
@@ -186,8 +196,7 @@ impl Here<'_> {
                 store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))
             }
             (Handler::Whole(whole), _) => {
-                let hop = self.node.settings.standalone || client.door == Door::Redirect;
-                whole(&store.whole(&self.slots(), self.stamp, hop), &mut args)
+                whole(&store.whole(&SlotSet::all(), self.stamp, true), &mut args)
             }
             (Handler::Local(local), _) => local(
                 &mut Local {
@@ -203,13 +212,62 @@ impl Here<'_> {
         }
     }
 
-    /// The slots that this node leads.
-    fn slots(&self) -> SlotSet {
-        let led = self
-            .view
-            .topology
-            .as_ref()
-            .map(|topology| topology.led_by(self.view.me));
-        SlotSet::new(led.unwrap_or_default())
+    /// Reads from this node's replicas on the connection's own thread, if the leases allow it.
+    #[must_use]
+    pub fn look(&self, command: &Command<'_>, shard: u16) -> Look {
+        let Some(keys) = &command.keys else {
+            let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
+            return self.look_through(command, &slots, &[shard]);
+        };
+        let words = |slot: &u16| self.node.word_of(*slot);
+        let shard_time = keys.slots().iter().map(words).map(Word::time).min();
+        let moment = Moment {
+            wall: self.now.unix_ms(),
+            shard: shard_time.unwrap_or_default(),
+        };
+        let Handler::Read(read) = handler(command.id) else {
+            return Look::NoLease;
+        };
+        let mut args = Args::new(command.argv, command.id.words());
+        self.node.store.read(keys, moment, |slots| {
+            // Only now, with the slots locked, does a word say something about what is read.
+            if !keys
+                .slots()
+                .iter()
+                .map(words)
+                .all(|word| word.allows(self.now.mono_ms))
+            {
+                return Look::NoLease;
+            }
+            let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
+            if slots.is_early() {
+                Look::Early
+            } else {
+                Look::Seen(reply)
+            }
+        })
+    }
+
+    /// Reads slot by slot what these shards have.
+    #[must_use]
+    pub fn look_through(&self, command: &Command<'_>, slots: &SlotSet, shards: &[u16]) -> Look {
+        let words = || {
+            shards
+                .iter()
+                .map(|shard| &self.node.words[usize::from(*shard)])
+        };
+        let leased = || words().all(|word| word.allows(self.now.mono_ms));
+        let (Handler::Whole(whole), true) = (handler(command.id), leased()) else {
+            return Look::NoLease;
+        };
+        let stamp = words().map(Word::time).max().unwrap_or_default();
+        let hop = shards.len() > 1;
+        let mut args = Args::new(command.argv, command.id.words());
+        let outcome = whole(&self.node.store.whole(slots, stamp, hop), &mut args);
+        // Every slot had its lock for itself: a lease that ended meanwhile makes the answer void.
+        if !leased() {
+            return Look::NoLease;
+        }
+        Look::Seen(outcome.unwrap_or_else(Reply::Error))
     }
 }

@@ -1,12 +1,12 @@
-//! One answer from several: the parts of a command that was split over nodes.
+//! One answer from several: the parts of a command that was split over shards.
 
 use dht_proto::{Reply, ReplyError};
 
 /// A part of a split command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    /// The member that executes it, by index in the topology.
-    pub member: u16,
+    /// The shard that executes it.
+    pub shard: u16,
     /// Which of the command's keys it has, counted from 0; empty for a command on the whole
     /// keyspace.
     pub keys: Vec<usize>,
@@ -28,11 +28,11 @@ pub struct Gather {
 }
 
 impl Gather {
-    /// A command that goes to one member whole.
+    /// A command that goes to one shard whole.
     #[must_use]
-    pub fn whole(member: u16, writes: bool) -> Self {
+    pub fn whole(shard: u16, writes: bool) -> Self {
         let keys = Vec::new();
-        Self::split(vec![Part { member, keys }], writes)
+        Self::split(vec![Part { shard, keys }], writes)
     }
 
     /// A command that goes out in parts, at least one.
@@ -48,16 +48,10 @@ impl Gather {
         }
     }
 
-    /// Whether the command changes data.
+    /// The shard that executes a part.
     #[must_use]
-    pub const fn writes(&self) -> bool {
-        self.writes
-    }
-
-    /// The member that a part was for, by index in the topology.
-    #[must_use]
-    pub fn member(&self, part: usize) -> u16 {
-        self.parts.get(part).map_or(u16::MAX, |part| part.member)
+    pub fn shard(&self, part: usize) -> Option<u16> {
+        self.parts.get(part).map(|part| part.shard)
     }
 
     /// Takes the answer to one part; says whether it was the last.
@@ -134,8 +128,8 @@ mod tests {
     use super::*;
 
     fn check(parts: &[&[usize]], writes: bool, replies: Vec<Reply>, expect: &Reply) {
-        let parts = (0..).zip(parts).map(|(member, keys)| Part {
-            member,
+        let parts = (0..).zip(parts).map(|(shard, keys)| Part {
+            shard,
             keys: keys.to_vec(),
         });
         let mut gather = Gather::split(parts.collect(), writes);

@@ -24,7 +24,6 @@ pub mod random;
 pub mod replication;
 pub mod ring;
 pub mod router;
-pub mod seating;
 pub mod session;
 pub mod store;
 pub mod time;

@@ -9,7 +9,6 @@ use smallvec::SmallVec;
 
 use super::client::Door;
 use super::gather::Part;
-use super::node::View;
 use super::store::{Cursor, Key};
 
 /// The keys of a command, hashed once.
@@ -18,12 +17,14 @@ pub type Keys<'a> = SmallVec<[Key<'a>; 2]>;
 /// Where a command is executed.
 #[derive(Debug)]
 pub enum Route {
-    /// On this node.
+    /// On this node, by itself.
     Here,
-    /// On another member, by index in the topology.
-    There(u16),
-    /// In parts, on two or more members, this one perhaps among them.
+    /// By a shard.
+    Shard(u16),
+    /// In parts, by two or more shards.
     Spread(Vec<Part>),
+    /// On this node, by the shards that it leads.
+    Led,
 }
 
 /// The keys of a command.
@@ -48,8 +49,8 @@ pub fn keys<'a>(id: CommandId, argv: &[&'a [u8]]) -> Result<Keys<'a>, ReplyError
 pub struct Router<'a> {
     /// The cluster.
     pub topology: &'a Topology,
-    /// This node's view of it.
-    pub view: &'a View,
+    /// This node, by index in the topology.
+    pub me: u16,
     /// Where the command came in.
     pub door: Door,
     /// Whether this node is alone, so that keys of any slots may meet.
@@ -60,7 +61,7 @@ impl Router<'_> {
     /// The place of a command.
     ///
     /// # Errors
-    /// `-CROSSSLOT`, `-MOVED`, or why nobody can execute it at present; it has not been executed.
+    /// `-CROSSSLOT` or `-MOVED`; it has not been executed.
     pub fn route(
         &self,
         id: CommandId,
@@ -75,9 +76,10 @@ impl Router<'_> {
             Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => {
                 self.one_slot(keys)
             }
-            Kind::READ_EACH | Kind::WRITE_EACH => self.each(keys),
-            Kind::READ_ALL | Kind::WRITE_ALL => self.all(),
-            Kind::CURSOR => self.cursor(argv.get(id.words()).copied().unwrap_or_default()),
+            Kind::READ_EACH | Kind::WRITE_EACH => Ok(self.each(keys)),
+            Kind::READ_ALL | Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
+            Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
+            Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
             Kind::LOCAL | Kind::HANDSHAKE => Ok(Route::Here),
         }
     }
@@ -94,98 +96,65 @@ impl Router<'_> {
             };
             return Err(ReplyError::CrossSlot(Some(Box::new(keys))));
         }
-        self.at(self.leader(first.slot()), first.slot())
+        let shard = self.shard(first.slot());
+        let leader = self.topology.shards[usize::from(shard)].leader;
+        if self.door == Door::Redirect && leader != self.me {
+            return Err(ReplyError::Moved {
+                slot: first.slot(),
+                to: self.topology.members[usize::from(leader)].redirect.clone(),
+            });
+        }
+        Ok(Route::Shard(shard))
     }
 
-    fn each(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
+    fn each(&self, keys: &[Key<'_>]) -> Route {
         let mut parts: Vec<Part> = Vec::new();
         for (position, key) in keys.iter().enumerate() {
-            let member = self.leader(key.slot());
-            match parts.iter_mut().find(|part| part.member == member) {
+            let shard = self.shard(key.slot());
+            match parts.iter_mut().find(|part| part.shard == shard) {
                 Some(part) => part.keys.push(position),
                 None => parts.push(Part {
-                    member,
+                    shard,
                     keys: vec![position],
                 }),
             }
         }
-        self.spread(parts, keys.first().map_or(0, |key| key.slot()))
+        spread(parts)
     }
 
-    fn all(&self) -> Result<Route, ReplyError> {
-        if self.door != Door::Forward {
-            return Ok(Route::Here);
-        }
-        let mut leaders: Vec<u16> = self
-            .topology
-            .shards
-            .iter()
-            .map(|shard| shard.leader)
-            .collect();
-        leaders.sort_unstable();
-        leaders.dedup();
-        let parts = leaders.into_iter().map(|member| Part {
-            member,
+    /// Every shard, or those that this node leads for a client that asks every node.
+    fn all(&self) -> Route {
+        let shards = (0..).zip(&self.topology.shards);
+        let asked = shards.filter(|(_, at)| self.door == Door::Forward || at.leader == self.me);
+        let parts = asked.map(|(shard, _)| Part {
+            shard,
             keys: Vec::new(),
         });
-        self.spread(parts.collect(), 0)
+        spread(parts.collect())
     }
 
-    /// A part alone is the whole. Nothing is sent out before every part can be.
-    fn spread(&self, parts: Vec<Part>, slot: u16) -> Result<Route, ReplyError> {
-        if let [part] = parts.as_slice() {
-            return self.at(part.member, slot);
-        }
-        for part in &parts {
-            self.at(part.member, slot)?;
-        }
-        Ok(Route::Spread(parts))
-    }
-
-    fn cursor(&self, cursor: &[u8]) -> Result<Route, ReplyError> {
-        let place = str::from_utf8(cursor)
-            .ok()
-            .and_then(|text| text.parse().ok());
-        match place {
-            // The handler refuses what is no cursor; the other doors have this node's keys only.
-            Some(place) if self.door == Door::Forward => {
+    fn cursor(&self, cursor: &[u8]) -> Route {
+        let text = str::from_utf8(cursor).ok();
+        match text.and_then(|text| text.parse().ok()) {
+            Some(place) => {
                 let slot = Cursor::from_number(place).slot.min(SLOTS - 1);
-                self.at(self.leader(slot), slot)
+                Route::Shard(self.shard(slot))
             }
-            _ => Ok(Route::Here),
+            // The handler refuses what is no cursor.
+            None => Route::Here,
         }
     }
 
-    fn leader(&self, slot: u16) -> u16 {
-        self.topology.shards[self.topology.shard_of(slot)].leader
-    }
-
-    fn at(&self, member: u16, slot: u16) -> Result<Route, ReplyError> {
-        if member == self.view.me {
-            return Ok(Route::Here);
-        }
-        match self.door {
-            Door::Forward if self.view.is_down(member) => {
-                Err(unreachable_member(self.topology, member))
-            }
-            Door::Forward => Ok(Route::There(member)),
-            Door::Redirect => {
-                let to = self.topology.members[usize::from(member)].redirect.clone();
-                Err(ReplyError::Moved { slot, to })
-            }
-            Door::Peer => Err(ReplyError::TryAgain(
-                "this node does not lead the slot".into(),
-            )),
-        }
+    fn shard(&self, slot: u16) -> u16 {
+        self.topology.shard_of(slot) as u16
     }
 }
 
-/// Not done: the node that leads the keys cannot be reached.
-#[must_use]
-pub fn unreachable_member(topology: &Topology, member: u16) -> ReplyError {
-    let name = topology
-        .members
-        .get(usize::from(member))
-        .map_or("?", |member| &member.client);
-    ReplyError::ClusterDown(format!("node {name} is not reachable; nothing was changed").into())
+/// A part alone is the whole; no part is nothing to do for anybody else.
+fn spread(parts: Vec<Part>) -> Route {
+    match parts.as_slice() {
+        [] => Route::Here,
+        [part] => Route::Shard(part.shard),
+        _ => Route::Spread(parts),
+    }
 }

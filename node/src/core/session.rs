@@ -1,26 +1,31 @@
-//! One connection: requests in, replies out, in order; what this node does not lead is forwarded.
+//! One connection: requests in, replies out, in order; what has to go to a shard is asked for.
 //!
 //! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
-//! and what has to be written, sent on or closed is left in [`Effects`].
+//! and what has to be written, asked for or closed is left in [`Effects`].
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec;
-use dht_proto::topology::{NodeId, Topology};
+use dht_proto::topology::Topology;
 use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::ahead;
 use super::client::Client;
-use super::execute::{Command, Here};
+use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
 use super::node::{Node, View};
+use super::random::Random;
+use super::replication::replica::{Mode, Pending};
+use super::replication::task;
+use super::replication::worker::Request as Asked;
 use super::router::{self, Route, Router};
+use super::store::SlotSet;
 use super::time::{Now, UnixMs};
 use super::wire::{self, Origin, Wire};
 
@@ -39,13 +44,15 @@ pub struct Session {
     first_turn: u64,
     /// Bytes of replies that wait in `turns` for an earlier one.
     held_bytes: usize,
-    /// State of the generator of the seeds that commands carry.
-    seed: u64,
+    /// How many tasks each shard has not yet answered; empty before the first.
+    asked: Vec<u32>,
+    /// Seeds of commands.
+    random: Random,
 }
 
 /// A request that has been taken.
 enum Turn {
-    /// Other nodes have to answer first.
+    /// Shards have to answer first.
     Waiting(Box<Waiting>),
     /// Answered, and encoded; it waits for an earlier one.
     Ready(BytesMut),
@@ -61,26 +68,13 @@ struct Waiting {
 pub struct Effects {
     /// To be written to the connection.
     pub output: BytesMut,
-    /// To be sent to other nodes. Each is settled exactly once by [`Session::settle`].
-    pub forwards: Vec<Forward>,
+    /// Tasks for shards. Each is settled exactly once by [`Session::settle`].
+    pub asked: Vec<Asked<Ticket>>,
     /// Close the connection once the output is written.
     pub close: bool,
 }
 
-/// A command for another node.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Forward {
-    /// Which node.
-    pub to: NodeId,
-    /// Names this command in [`Session::settle`].
-    pub ticket: Ticket,
-    /// The command as the client sent it, or the part of it for that node.
-    pub argv: Vec<Bytes>,
-    /// The monotonic time, in milliseconds, at which it is settled without an answer.
-    pub deadline_mono_ms: u64,
-}
-
-/// A forwarded part of a request.
+/// A part of a request that a shard has to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
     /// The request's number on its connection.
@@ -89,23 +83,12 @@ pub struct Ticket {
     pub part: usize,
 }
 
-/// What became of a forwarded command.
-#[derive(Debug, PartialEq)]
-pub enum Fate {
-    /// The node answered.
-    Answered(Reply),
-    /// No byte of it left this node.
-    NotSent,
-    /// It was sent, and the link broke or the deadline passed.
-    Lost,
-}
-
 /// Whether more can be done without the shell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// Every complete request was taken: read more input.
     Input,
-    /// Output has to be written, or a forwarded command settled, before the rest of the input is
+    /// Output has to be written, or a task settled, before the rest of the input is
     /// taken: call [`Session::receive`] again after that.
     Blocked,
 }
@@ -120,7 +103,8 @@ impl Session {
             turns: VecDeque::new(),
             first_turn: 0,
             held_bytes: 0,
-            seed,
+            asked: Vec::new(),
+            random: Random::new(seed),
         }
     }
 
@@ -246,34 +230,15 @@ impl Session {
         }
     }
 
-    /// Takes the fate of a forwarded command.
-    pub fn settle(&mut self, node: &Node, ticket: Ticket, fate: Fate, effects: &mut Effects) {
-        let Some(index) = (ticket.turn as usize).checked_sub(self.first_turn as usize) else {
-            return;
-        };
-        let Some(Turn::Waiting(waiting)) = self.turns.get_mut(index) else {
-            return;
-        };
-        let reply = match fate {
-            Fate::Answered(reply) => reply,
-            Fate::NotSent => not_sent(&node.view.load(), waiting.gather.member(ticket.part)).into(),
-            Fate::Lost if waiting.gather.writes() => {
-                ReplyError::Unknown("the node that executes it did not answer in time".into())
-                    .into()
-            }
-            Fate::Lost => {
-                let why =
-                    "the node that leads the keys did not answer in time; nothing was changed";
-                ReplyError::ClusterDown(why.into()).into()
-            }
-        };
-        if waiting.gather.settle(ticket.part, reply) {
-            self.finish(index, effects);
+    /// Takes the answer of a shard.
+    pub fn settle(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) {
+        if let Some(shard) = self.settle_part(ticket, reply, effects) {
+            self.asked[usize::from(shard)] -= 1;
         }
         effects.close |= self.client.closing && self.turns.is_empty();
     }
 
-    /// How many requests wait for other nodes, or for one that does.
+    /// How many requests wait for shards, or for one that does.
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.turns.len()
@@ -288,9 +253,15 @@ impl Session {
                 .last_mono_ms
                 .store(step.now.mono_ms, Relaxed);
         }
-        if !step.effects.forwards.is_empty() {
-            let forwards = step.effects.forwards.len() as u64;
-            step.node.stats.forwarded.fetch_add(forwards, Relaxed);
+        let led_here = |asked: &&Asked<Ticket>| match &step.view.topology {
+            Ok(topology) => topology.shards[usize::from(asked.shard)].leader == step.view.me,
+            Err(_) => true,
+        };
+        let asked = &step.effects.asked;
+        let forwarded = asked.len() - asked.iter().filter(led_here).count();
+        if forwarded > 0 {
+            let stats = &step.node.stats;
+            stats.forwarded.fetch_add(forwarded as u64, Relaxed);
         }
     }
 
@@ -302,15 +273,18 @@ impl Session {
                 aside(&mut || self.do_here(step, origin, &command));
             }
             Ok((command, Route::Here)) => self.do_here(step, origin, &command),
-            Ok((command, Route::There(member))) => {
-                let gather = Gather::whole(member, command.id.spec().kind.writes());
-                let argv = argv
-                    .iter()
-                    .map(|word| Bytes::copy_from_slice(word))
-                    .collect();
-                let turn = self.wait(origin, gather);
-                step.forward(origin, member, Ticket { turn, part: 0 }, argv);
+            Ok((command, Route::Led)) => {
+                let reply = self.look_through(step, &command);
+                self.answer(step.effects, origin, &reply);
             }
+            Ok((command, Route::Shard(shard))) => match self.mode(step, &command, shard) {
+                Ok(reply) => self.answer(step.effects, origin, &reply),
+                Err(mode) => {
+                    let gather = Gather::whole(shard, command.id.spec().kind.writes());
+                    let turn = self.wait(origin, gather);
+                    self.ask(step, origin, (shard, mode), Ticket { turn, part: 0 }, argv);
+                }
+            },
             Ok((command, Route::Spread(parts))) => self.spread(step, origin, &command, &parts),
             Err(error) => self.answer(step.effects, origin, &error.into()),
         }
@@ -339,7 +313,7 @@ impl Session {
         let keys = router::keys(id, argv)?;
         let route = Router {
             topology: step.topology()?,
-            view: step.view,
+            me: step.view.me,
             door: self.client.door,
             standalone: step.node.settings.standalone,
         }
@@ -355,34 +329,62 @@ impl Session {
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
-        let seed = self.next_seed();
-        let Step {
-            node,
-            view,
-            now,
-            stamp,
-            ..
-        } = *step;
-        let here = Here {
-            node,
-            view,
-            now,
-            stamp,
-            seed,
-        };
+        let here = self.here(step);
         here.run(&mut self.client, command)
             .unwrap_or_else(Reply::Error)
     }
 
-    /// The next number of SplitMix64 (Steele, Lea, Flood 2014).
-    const fn next_seed(&mut self) -> u64 {
-        self.seed = self.seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.seed ^ (self.seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+    const fn here<'a>(&mut self, step: &Step<'a>) -> Here<'a> {
+        Here {
+            node: step.node,
+            now: step.now,
+            stamp: step.stamp,
+            seed: self.random.next(),
+        }
     }
 
-    /// Sends out the parts of a command; the part of this node is executed at once.
+    /// The answer, if it can be read here and now; else how the shard has to execute the command.
+    fn mode(&mut self, step: &Step<'_>, command: &Command<'_>, shard: u16) -> Result<Reply, Mode> {
+        if command.id.spec().kind.writes() {
+            return Err(Mode::Write);
+        }
+        if self.has_asked(shard) {
+            return Err(Mode::OrderedRead);
+        }
+        match self.here(step).look(command, shard) {
+            Look::Seen(reply) => Ok(reply),
+            Look::NoLease => Err(Mode::Read),
+            Look::Early => Err(Mode::OrderedRead),
+        }
+    }
+
+    /// Reads, slot by slot, from all shards that this node leads.
+    fn look_through(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
+        let Ok(topology) = &step.view.topology else {
+            return Reply::Nil;
+        };
+        let me = step.view.me;
+        let led = (0..)
+            .zip(&topology.shards)
+            .filter(|(_, at)| at.leader == me);
+        let shards: Vec<u16> = led.map(|(shard, _)| shard).collect();
+        let slots = SlotSet::new(topology.led_by(me));
+        match self.here(step).look_through(command, &slots, &shards) {
+            Look::Seen(reply) => reply,
+            Look::NoLease | Look::Early => {
+                let why = "this node is not sure to lead its shards; nothing was changed";
+                ReplyError::TryAgain(why.into()).into()
+            }
+        }
+    }
+
+    /// Whether the shard has not yet answered all tasks of this connection.
+    fn has_asked(&self, shard: u16) -> bool {
+        let asked = self.asked.get(usize::from(shard));
+        asked.is_some_and(|asked| *asked > 0)
+    }
+
+    /// Has the parts of a command answered, each by its shard.
     fn spread(
         &mut self,
         step: &mut Step<'_>,
@@ -390,28 +392,66 @@ impl Session {
         command: &Command<'_>,
         parts: &[Part],
     ) {
-        let turn = self.wait(
-            origin,
-            Gather::split(parts.to_vec(), command.id.spec().kind.writes()),
-        );
+        let writes = command.id.spec().kind.writes();
+        let asked = parts.iter().any(|part| self.has_asked(part.shard));
+        if !writes
+            && !asked
+            && !parts[0].keys.is_empty()
+            && let Look::Seen(reply) = self.here(step).look(command, parts[0].shard)
+        {
+            return self.answer(step.effects, origin, &reply);
+        }
+        let turn = self.wait(origin, Gather::split(parts.to_vec(), writes));
         for (part, place) in parts.iter().enumerate() {
             let words = part_of(command, place);
-            if place.member == step.view.me {
-                let reply = match router::keys(command.id, &words) {
-                    Ok(keys) => self.execute(step, &Command::new(command.id, &words, &keys)),
-                    Err(error) => error.into(),
-                };
-                if let Some(Turn::Waiting(waiting)) = self.turns.back_mut() {
-                    waiting.gather.settle(part, reply);
-                }
-            } else {
-                let argv = words
-                    .iter()
-                    .map(|word| Bytes::copy_from_slice(word))
-                    .collect();
-                step.forward(origin, place.member, Ticket { turn, part }, argv);
+            let outcome = router::keys(command.id, &words).map(|keys| {
+                let command = Command::new(command.id, &words, &keys);
+                self.mode(step, &command, place.shard)
+            });
+            let ticket = Ticket { turn, part };
+            match outcome {
+                Ok(Err(mode)) => self.ask(step, origin, (place.shard, mode), ticket, &words),
+                Ok(Ok(reply)) => _ = self.settle_part(ticket, reply, step.effects),
+                Err(error) => _ = self.settle_part(ticket, error.into(), step.effects),
             }
         }
+    }
+
+    /// Takes the answer of a part; gives its shard, if somebody waited for it.
+    fn settle_part(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) -> Option<u16> {
+        let index = (ticket.turn as usize).checked_sub(self.first_turn as usize)?;
+        let Turn::Waiting(waiting) = self.turns.get_mut(index)? else {
+            return None;
+        };
+        let shard = waiting.gather.shard(ticket.part);
+        if waiting.gather.settle(ticket.part, reply) {
+            self.finish(index, effects);
+        }
+        shard
+    }
+
+    /// Leaves a task for a shard.
+    fn ask(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        (shard, mode): (u16, Mode),
+        ticket: Ticket,
+        argv: &[&[u8]],
+    ) {
+        if self.asked.is_empty() {
+            self.asked = vec![0; step.node.words.len()];
+        }
+        self.asked[usize::from(shard)] += 1;
+        step.effects.asked.push(Asked {
+            shard,
+            pending: Pending {
+                task: task::command(argv),
+                mode,
+                deadline_mono_ms: step.now.mono_ms.saturating_add(origin.deadline_ms()),
+                ticket: Some(ticket),
+            },
+        });
     }
 
     /// Keeps a place in the order of replies; gives the request's number.
@@ -477,27 +517,6 @@ impl Step<'_> {
             .as_ref()
             .map_err(|why| ReplyError::ClusterDown(why.clone().into()))
     }
-
-    fn forward(&mut self, origin: Origin, member: u16, ticket: Ticket, argv: Vec<Bytes>) {
-        let Ok(topology) = &self.view.topology else {
-            return;
-        };
-        let to = topology.members[usize::from(member)].id;
-        let deadline_mono_ms = self.now.mono_ms.saturating_add(origin.deadline_ms());
-        self.effects.forwards.push(Forward {
-            to,
-            ticket,
-            argv,
-            deadline_mono_ms,
-        });
-    }
-}
-
-fn not_sent(view: &View, member: u16) -> ReplyError {
-    match &view.topology {
-        Ok(topology) => router::unreachable_member(topology, member),
-        Err(why) => ReplyError::ClusterDown(why.clone().into()),
-    }
 }
 
 /// The words of a command that belong to a part: its name, and the part's keys with what follows
@@ -524,9 +543,11 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
 mod tests {
     use super::*;
     use crate::core::client::{Door, Protocol};
-    use crate::core::commands::testing::Desk;
+    use crate::core::commands::testing::{self, Desk};
+    use crate::core::node::Settings;
+    use bytes::Bytes;
 
-    /// Slots 3300 and 866 are led by the tested node, 5061 and 12182 by the two others.
+    /// Keys of shard 0, which this node leads and may read, and of shards 1 and 2.
     const HERE: [&str; 2] = ["b", "hello"];
     const THERE: [&str; 2] = ["bar", "foo"];
 
@@ -539,10 +560,11 @@ mod tests {
     }
 
     impl Line {
-        fn new(change: impl FnOnce(&mut Client)) -> Self {
-            let mut desk = Desk::at(crate::core::commands::testing::cluster());
+        fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
+            let mut desk = Desk::at(node);
             change(&mut desk.client);
             let session = Session::new(desk.client, 1);
+            desk.node.words[0].grant(u64::MAX);
             Self {
                 desk: desk.node,
                 now: desk.now,
@@ -560,32 +582,60 @@ mod tests {
                 .receive(&self.desk, self.now, input, &mut self.effects)
         }
 
-        fn settle(&mut self, forward: usize, fate: Fate) {
-            let ticket = self.effects.forwards[forward].ticket;
-            self.session
-                .settle(&self.desk, ticket, fate, &mut self.effects);
+        /// Answers the task that was asked as the so-many-eth.
+        fn settle(&mut self, asked: usize, reply: Reply) {
+            if let Some(ticket) = self.effects.asked[asked].pending.ticket {
+                self.session.settle(ticket, reply, &mut self.effects);
+            }
         }
 
         fn output(&mut self) -> String {
             String::from_utf8(self.effects.output.split().to_vec()).unwrap()
         }
+
+        /// Which shard was asked for what, in which way.
+        fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
+            let asked = self.effects.asked.iter();
+            asked
+                .map(|asked| (asked.shard, asked.pending.mode, asked.pending.task.clone()))
+                .collect()
+        }
+
+        fn set_here(&mut self, key: &str, value: &str) {
+            let alone = Settings {
+                standalone: true,
+                ..self.desk.settings.clone()
+            };
+            let settings = std::mem::replace(&mut self.desk.settings, alone);
+            self.send(&format!("SET {key} {value}\r\n"));
+            self.desk.settings = settings;
+            assert_eq!(self.output(), "+OK\r\n");
+        }
     }
 
-    fn client_port() -> Line {
-        Line::new(|_| ())
+    fn alone() -> Line {
+        Line::new(testing::node(), |_| ())
+    }
+
+    fn member() -> Line {
+        Line::new(testing::cluster(), |_| ())
+    }
+
+    fn task(line: &str) -> Bytes {
+        task::command(&line.split(' ').collect::<Vec<_>>())
     }
 
     #[test]
     fn all_that_has_arrived_is_answered_at_once_and_in_order() {
-        let mut line = client_port();
+        let mut line = alone();
         line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
         assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
-        assert!(line.effects.forwards.is_empty());
+        assert!(line.effects.asked.is_empty());
     }
 
     #[test]
     fn hello_answers_in_the_version_that_it_chooses() {
-        let mut line = client_port();
+        let mut line = alone();
         line.send("HELLO 3\r\n");
         assert!(line.output().starts_with("%7\r\n"));
         line.send("RESET\r\nGET b\r\n");
@@ -593,112 +643,132 @@ mod tests {
     }
 
     #[test]
-    fn a_forwarded_command_holds_back_the_replies_behind_it() {
-        let mut line = client_port();
-        line.send("PING\r\nGET foo\r\nSET b 1\r\nGET bar\r\nPING\r\n");
+    fn a_read_is_answered_here_only_under_a_lease() {
+        let mut line = member();
+        line.set_here("b", "1");
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$1\r\n1\r\n");
+        line.desk.words[0].clear();
+        line.send("GET b\r\n");
+        assert_eq!(line.asked(), [(0, Mode::Read, task("GET b"))]);
+    }
+
+    #[test]
+    fn a_key_that_is_due_by_the_clock_alone_is_read_through_the_log() {
+        let mut line = member();
+        line.set_here("b", "1 PX 100");
+        let due_ms = line.now.unix_ms() + 101;
+        line.now.unix_us = due_ms * 1000;
+        line.send("GET b\r\n");
+        assert_eq!(line.asked(), [(0, Mode::OrderedRead, task("GET b"))]);
+        line.desk.words[0].advance(due_ms);
+        line.settle(0, Reply::Nil);
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$-1\r\n".repeat(2));
+    }
+
+    #[test]
+    fn a_read_behind_an_unanswered_write_of_its_shard_keeps_its_place() {
+        let mut line = member();
+        line.send("SET b 2\r\nGET b\r\n");
+        let write = (0, Mode::Write, task("SET b 2"));
+        assert_eq!(line.asked(), [write, (0, Mode::OrderedRead, task("GET b"))]);
+        line.settle(1, Reply::bulk("2"));
+        line.settle(0, Reply::Ok);
+        assert_eq!(line.output(), "+OK\r\n$1\r\n2\r\n");
+        line.send("GET b\r\n");
+        assert_eq!(line.output(), "$-1\r\n", "read here again");
+    }
+
+    #[test]
+    fn a_question_holds_back_the_replies_behind_it() {
+        let mut line = member();
+        line.send("PING\r\nGET foo\r\nGET b\r\nGET bar\r\nPING\r\n");
         assert_eq!(line.output(), "+PONG\r\n");
-        let hosts: Vec<u8> = line
-            .effects
-            .forwards
-            .iter()
-            .map(|forward| forward.to.0[0])
-            .collect();
-        assert_eq!(hosts, [3, 2]);
-        assert_eq!(line.effects.forwards[0].argv, ["GET", "foo"]);
-        line.settle(1, Fate::Answered(Reply::Int(2)));
+        let read = |shard, text| (shard, Mode::Read, task(text));
+        assert_eq!(line.asked(), [read(2, "GET foo"), read(1, "GET bar")]);
+        line.settle(1, Reply::Int(2));
         assert_eq!(line.output(), "", "the first one is still out");
-        line.settle(0, Fate::Answered(Reply::Int(1)));
-        assert_eq!(line.output(), ":1\r\n+OK\r\n:2\r\n+PONG\r\n");
+        line.settle(0, Reply::Int(1));
+        assert_eq!(line.output(), ":1\r\n$-1\r\n:2\r\n+PONG\r\n");
         assert_eq!(line.session.in_flight(), 0);
-        line.settle(0, Fate::Lost);
+        line.settle(0, Reply::Int(1));
         assert_eq!(line.output(), "", "a ticket is settled once");
     }
 
     #[test]
-    fn what_is_not_known_is_said_to_be_unknown() {
-        for (command, fate, prefix) in [
-            ("SET foo 1", Fate::Lost, "-UNKNOWN "),
-            ("SET foo 1", Fate::NotSent, "-CLUSTERDOWN "),
-            ("GET foo", Fate::Lost, "-CLUSTERDOWN "),
-            ("MSET b 1 foo 1", Fate::NotSent, "-UNKNOWN "),
-            ("MGET b foo", Fate::NotSent, "-CLUSTERDOWN "),
-        ] {
-            let mut line = client_port();
-            line.send(&format!("{command}\r\n"));
-            line.settle(0, fate);
-            let output = line.output();
-            assert!(output.starts_with(prefix), "{command}: {output}");
-        }
-    }
-
-    #[test]
-    fn commands_on_keys_of_several_nodes_are_split_and_joined() {
-        let mut line = client_port();
+    fn commands_on_keys_of_several_shards_are_split_and_joined() {
+        let mut line = member();
+        line.set_here("b", "1");
         let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
-        line.send(&format!("SET b 1\r\nSET hello 2\r\nMGET {keys}\r\n"));
-        let parts: Vec<_> = line
-            .effects
-            .forwards
-            .iter()
-            .map(|forward| &forward.argv)
-            .collect();
-        assert_eq!(parts, [&["MGET", "bar"], &["MGET", "foo"]]);
-        let one = |text: &str| Fate::Answered(Reply::Array(vec![Reply::bulk(text)]));
+        line.send(&format!("MGET {keys}\r\n"));
+        let read = |shard, text| (shard, Mode::Read, task(text));
+        assert_eq!(line.asked(), [read(1, "MGET bar"), read(2, "MGET foo")]);
+        let one = |text: &str| Reply::Array(vec![Reply::bulk(text)]);
         line.settle(1, one("foo"));
         line.settle(0, one("bar"));
-        let joined = "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$1\r\n2\r\n";
-        assert_eq!(line.output(), format!("+OK\r\n+OK\r\n{joined}"));
-    }
-
-    #[test]
-    fn a_key_without_its_value_is_refused_before_anything_is_split() {
-        let mut line = client_port();
-        line.send("MSET foo 1 b\r\n");
-        let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
-        assert_eq!(line.output(), refused);
-        assert!(line.effects.forwards.is_empty());
-    }
-
-    #[test]
-    fn nothing_is_done_when_a_part_cannot_be() {
-        let mut line = client_port();
-        line.desk.set_down(NodeId([3; 20]), true);
-        line.send("MSET b 1 foo 1\r\nEXISTS b\r\nFLUSHALL\r\n");
-        let output = line.output();
-        let replies: Vec<&str> = output.split("\r\n").collect();
-        assert!(replies[0].starts_with("-CLUSTERDOWN "), "{output}");
-        assert_eq!(replies[1], ":0");
-        assert!(replies[2].starts_with("-CLUSTERDOWN "), "{output}");
-        assert!(line.effects.forwards.is_empty());
-    }
-
-    #[test]
-    fn the_doors_differ_in_what_they_do_with_keys_of_others() {
-        for (door, command, expect) in [
-            (Door::Redirect, "GET foo", "-MOVED 12182 [::1]:8403\r\n"),
-            (Door::Redirect, "DBSIZE", ":0\r\n"),
-            (
-                Door::Peer,
-                "GET foo",
-                "-TRYAGAIN this node does not lead the slot\r\n",
-            ),
-            (Door::Peer, "DBSIZE", ":0\r\n"),
-        ] {
-            let mut line = Line::new(|client| client.door = door);
-            line.send(&format!("{command}\r\n"));
-            assert_eq!(line.output(), expect, "{door:?} {command}");
-        }
-        let mut line = Line::new(|client| client.door = Door::Redirect);
-        line.send("DEL b hello\r\n");
-        assert!(
-            line.output()
-                .starts_with("-CROSSSLOT Keys in request don't hash to the same slot")
+        assert_eq!(
+            line.output(),
+            "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$-1\r\n"
         );
     }
 
     #[test]
+    fn a_write_that_some_shards_refused_is_unknown() {
+        let mut line = member();
+        line.send("MSET b 1 foo 2\r\n");
+        let write = |shard, text| (shard, Mode::Write, task(text));
+        assert_eq!(line.asked(), [write(0, "MSET b 1"), write(2, "MSET foo 2")]);
+        line.settle(0, Reply::Ok);
+        line.settle(1, ReplyError::ClusterDown("no".into()).into());
+        assert!(line.output().starts_with("-UNKNOWN "));
+    }
+
+    #[test]
+    fn a_key_without_its_value_is_refused_before_anything_is_split() {
+        let mut line = member();
+        line.send("MSET foo 1 b\r\n");
+        let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
+        assert_eq!(line.output(), refused);
+        assert!(line.effects.asked.is_empty());
+    }
+
+    #[test]
+    fn whole_commands_ask_every_shard_or_the_led_ones() {
+        let mut line = member();
+        line.send("FLUSHALL\r\nDBSIZE\r\n");
+        let shards: Vec<u16> = line.asked().iter().map(|(shard, ..)| *shard).collect();
+        assert_eq!(shards, [0, 1, 2, 3, 0, 1, 2, 3]);
+        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+        let led = testing::cluster().view.load().topology.clone().unwrap();
+        let led = led.shards.iter().filter(|shard| shard.leader == 0).count();
+        line.send("FLUSHALL\r\n");
+        assert_eq!(line.asked().len(), led);
+        for word in &line.desk.words {
+            word.grant(u64::MAX);
+        }
+        line.send("DBSIZE\r\nSCAN 0\r\n");
+        line.settle(0, Reply::Ok);
+        if led > 1 {
+            line.settle(1, Reply::Ok);
+        }
+        assert_eq!(line.output(), "+OK\r\n:0\r\n*2\r\n$1\r\n0\r\n*0\r\n");
+    }
+
+    #[test]
+    fn the_redirecting_door_says_where_to_go() {
+        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+        line.send("GET foo\r\nDEL b hello\r\n");
+        let output = line.output();
+        let mut replies = output.split("\r\n");
+        assert_eq!(replies.next(), Some("-MOVED 12182 [::1]:8403"));
+        let crossed = "-CROSSSLOT Keys in request don't hash to the same slot";
+        assert!(replies.next().unwrap().starts_with(crossed));
+    }
+
+    #[test]
     fn nothing_runs_before_the_password() {
-        let mut line = Line::new(|client| client.authenticated = false);
+        let mut line = Line::new(testing::node(), |client| client.authenticated = false);
         line.send("SET b 1\r\nnonsense\r\n");
         let refused = "-NOAUTH Authentication required.\r\n";
         assert_eq!(line.output(), refused.repeat(2));
@@ -707,15 +777,15 @@ mod tests {
 
     #[test]
     fn a_connection_closes_behind_its_last_reply() {
-        let mut line = client_port();
+        let mut line = member();
         line.send("GET foo\r\nQUIT\r\nSET b 1\r\n");
         assert!(!line.effects.close);
-        line.settle(0, Fate::Answered(Reply::Nil));
+        assert_eq!(line.asked().len(), 1);
+        line.settle(0, Reply::Nil);
         assert_eq!(line.output(), "$-1\r\n+OK\r\n");
         assert!(line.effects.close);
-        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
 
-        let mut line = client_port();
+        let mut line = member();
         line.send("*1\r\n!\r\nPING\r\n");
         assert_eq!(
             line.output(),
@@ -726,7 +796,7 @@ mod tests {
 
     #[test]
     fn a_full_output_stops_the_intake_until_it_is_written() {
-        let mut line = client_port();
+        let mut line = alone();
         let text = |n: usize| {
             format!(
                 "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n${n}\r\n{}\r\n",
@@ -744,7 +814,7 @@ mod tests {
 
     #[test]
     fn native_requests_are_answered_by_id_in_any_order() {
-        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(70),
@@ -752,12 +822,12 @@ mod tests {
         rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
         rpc::encode_request(8, &["PING"], &meta, &mut input);
         line.receive(&mut input);
-        let deadline_mono_ms = line.effects.forwards[0].deadline_mono_ms;
+        let deadline_mono_ms = line.effects.asked[0].pending.deadline_mono_ms;
         assert_eq!(deadline_mono_ms, line.now.mono_ms + 70);
         let mut expect = BytesMut::new();
         rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
         assert_eq!(line.effects.output, expect);
-        line.settle(0, Fate::Answered(Reply::Int(1)));
+        line.settle(0, Reply::Int(1));
         rpc::encode_response(7, &Reply::Int(1), &mut expect);
         assert_eq!(line.effects.output, expect);
         assert_eq!(line.session.in_flight(), 0);
@@ -765,20 +835,20 @@ mod tests {
 
     #[test]
     fn a_deadline_beyond_all_time_is_no_error() {
-        let mut line = Line::new(|client| client.protocol = Protocol::Native);
+        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(u64::MAX),
         };
         rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
         line.receive(&mut input);
-        assert_eq!(line.effects.forwards[0].deadline_mono_ms, u64::MAX);
+        assert_eq!(line.effects.asked[0].pending.deadline_mono_ms, u64::MAX);
     }
 
     #[test]
     fn who_has_not_authenticated_sends_short_frames() {
         let set = |authenticated| {
-            let mut line = Line::new(|client| {
+            let mut line = Line::new(testing::node(), |client| {
                 client.protocol = Protocol::Native;
                 client.authenticated = authenticated;
             });
@@ -791,13 +861,5 @@ mod tests {
         };
         assert_eq!(set(true), (false, true));
         assert_eq!(set(false), (true, true));
-    }
-
-    #[test]
-    fn seeds_differ() {
-        let mut session = client_port().session;
-        let seeds: std::collections::BTreeSet<u64> =
-            (0..1000).map(|_| session.next_seed()).collect();
-        assert_eq!(seeds.len(), 1000);
     }
 }

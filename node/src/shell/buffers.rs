@@ -69,7 +69,7 @@ pub fn with_effects(act: impl FnOnce(&mut Effects)) {
     let mut effects = EFFECTS.take();
     act(&mut effects);
     effects.output.clear();
-    effects.forwards.clear();
+    effects.asked.clear();
     effects.close = false;
     EFFECTS.set(effects);
 }

@@ -1,4 +1,4 @@
-//! One accepted connection: waits for its socket and for other nodes, hands what arrived to its
+//! One accepted connection: waits for its socket and for shards, hands what arrived to its
 //! session, and does what the session returns. It knows neither requests nor replies.
 
 use std::future::poll_fn;
@@ -21,9 +21,10 @@ use tracing::debug;
 
 use super::Shell;
 use super::buffers::{self, Input};
-use super::cluster::{FateSender, Settled};
+use super::replication::{Event as Replicated, Settled};
 use crate::core::client::Protocol;
-use crate::core::session::{Effects, Progress, Session};
+use crate::core::replication::worker::Request;
+use crate::core::session::{Effects, Progress, Session, Ticket};
 
 /// How long a connection that is closed from here may take to read what was written.
 const LINGER: Duration = Duration::from_secs(1);
@@ -37,8 +38,8 @@ pub struct Connection {
     /// What the socket has not taken.
     output: BytesMut,
     intake: Intake,
-    /// What became of forwarded commands; from the first one on.
-    fates: Option<(FateSender, mpsc::UnboundedReceiver<Settled>)>,
+    /// Answers of shards; from the first question on.
+    answers: Option<mpsc::UnboundedReceiver<Settled>>,
     /// Until the first request: when the client has to have sent it.
     patience: Option<Pin<Box<Sleep>>>,
 }
@@ -50,8 +51,8 @@ enum Intake {
     Open,
     /// It waits until output has been written.
     AfterOutput,
-    /// It waits until a forwarded command has been settled.
-    AfterFate,
+    /// It waits until a shard has answered.
+    AfterAnswer,
     /// There is no more; what was begun is brought to its end.
     Over,
     /// Of no interest: the connection closes as soon as the output is written.
@@ -64,7 +65,7 @@ enum Event {
     Input(usize),
     /// The socket takes output.
     Writable,
-    /// A forwarded command has met its fate.
+    /// Shards have answered.
     Settled(Settled),
     /// No complete request has come in time.
     OutOfPatience,
@@ -87,7 +88,7 @@ impl Connection {
             input: Input::default(),
             output: BytesMut::new(),
             intake: Intake::Open,
-            fates: None,
+            answers: None,
             patience: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
         }
     }
@@ -104,7 +105,7 @@ impl Connection {
             }
         }
         if self.intake == Intake::Closing {
-            linger(self.stream).await;
+            linger(&mut self.stream).await;
         }
     }
 
@@ -121,7 +122,7 @@ impl Connection {
     fn is_done(&self) -> bool {
         self.output.is_empty()
             && match self.intake {
-                Intake::Open | Intake::AfterOutput | Intake::AfterFate => false,
+                Intake::Open | Intake::AfterOutput | Intake::AfterAnswer => false,
                 Intake::Over => self.session.in_flight() == 0,
                 Intake::Closing => true,
             }
@@ -133,8 +134,8 @@ impl Connection {
         {
             return Poll::Ready(result.map_or_else(Event::Broken, |()| Event::Writable));
         }
-        if let Some((_, fates)) = &mut self.fates
-            && let Poll::Ready(Some(settled)) = fates.poll_recv(cx)
+        if let Some(answers) = &mut self.answers
+            && let Poll::Ready(Some(settled)) = answers.poll_recv(cx)
         {
             return Poll::Ready(Event::Settled(settled));
         }
@@ -197,7 +198,7 @@ impl Connection {
                     .receive(&self.shell.node, now, &mut self.input.bytes, effects);
             self.intake = match progress {
                 Progress::Input => Intake::Open,
-                Progress::Blocked if effects.output.is_empty() => Intake::AfterFate,
+                Progress::Blocked if effects.output.is_empty() => Intake::AfterAnswer,
                 Progress::Blocked => Intake::AfterOutput,
             };
             self.carry_out(effects);
@@ -206,7 +207,7 @@ impl Connection {
 
     /// Goes on with input that had to wait.
     fn resume(&mut self) {
-        let waits = matches!(self.intake, Intake::AfterOutput | Intake::AfterFate);
+        let waits = matches!(self.intake, Intake::AfterOutput | Intake::AfterAnswer);
         if waits && self.output.is_empty() {
             self.receive();
         }
@@ -216,29 +217,40 @@ impl Connection {
     fn settle(&mut self, first: Settled) {
         buffers::with_effects(|effects| {
             let mut next = Some(first);
-            while let Some(Settled { ticket, fate }) = next {
-                self.session.settle(&self.shell.node, ticket, fate, effects);
+            while let Some(settled) = next {
+                for (ticket, reply) in settled {
+                    self.session.settle(ticket, reply, effects);
+                }
                 next = self
-                    .fates
+                    .answers
                     .as_mut()
-                    .and_then(|(_, fates)| fates.try_recv().ok());
+                    .and_then(|answers| answers.try_recv().ok());
             }
             self.carry_out(effects);
         });
     }
 
     fn carry_out(&mut self, effects: &mut Effects) {
-        if !effects.output.is_empty() || !effects.forwards.is_empty() {
+        if !effects.output.is_empty() || !effects.asked.is_empty() {
             self.patience = None;
         }
-        for forward in effects.forwards.drain(..) {
-            let (fates, _) = self.fates.get_or_insert_with(mpsc::unbounded_channel);
-            self.shell.cluster.send(forward, fates);
+        if !effects.asked.is_empty() {
+            self.ask(std::mem::take(&mut effects.asked));
         }
         if effects.close {
             self.intake = Intake::Closing;
         }
         self.send(&mut effects.output);
+    }
+
+    fn ask(&mut self, asked: Vec<Request<Ticket>>) {
+        let id = self.session.client.facts.id;
+        if self.answers.is_none() {
+            let (sender, answers) = mpsc::unbounded_channel();
+            self.shell.replication.send(Replicated::Connect(id, sender));
+            self.answers = Some(answers);
+        }
+        self.shell.replication.send(Replicated::Ask(id, asked));
     }
 
     /// Writes output, or keeps what the socket does not take. Leaves a buffer that may be used
@@ -295,6 +307,15 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        if self.answers.is_some() {
+            let id = self.session.client.facts.id;
+            self.shell.replication.send(Replicated::Disconnect(id));
+        }
+    }
+}
+
 /// What a client is told that sends no complete request in time.
 pub fn out_of_patience() -> String {
     let seconds = limits::FIRST_REQUEST.as_secs();
@@ -304,7 +325,7 @@ pub fn out_of_patience() -> String {
 
 /// Closes a connection so that the last reply arrives: were input unread, the system would throw it
 /// away.
-pub async fn linger(mut stream: TcpStream) {
+pub async fn linger(stream: &mut TcpStream) {
     let mut rest = [0; 4096];
     let read_to_end = async {
         stream.shutdown().await?;

@@ -1,237 +1,171 @@
-//! An open link to another node: sends it commands, tells their fates, and notices when it falls
-//! silent.
+//! An open link between two nodes: frames wait, within a bound, until the socket takes them, and at
+//! the other end until somebody has room for them. It knows neither the nodes nor what they say.
 
-use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
-use dht_proto::link::{Link, Unanswered};
-use dht_proto::rpc::{self, Message};
+use bytes::{BufMut, Bytes, BytesMut};
 use dht_proto::{frame, limits};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::{Interval, MissedTickBehavior, interval};
-use tokio_util::codec::{Decoder, LengthDelimitedCodec};
-use tokio_util::io::poll_read_buf;
+use tokio::net::tcp::ReadHalf;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::codec::Decoder;
 
-use super::clock::Clock;
-use super::cluster::{Errand, FateSender, Settled};
-use crate::core::session::{Fate, Ticket};
-
-/// How often deadlines are looked at.
-const TICK: Duration = Duration::from_millis(50);
-/// Ticks from one heartbeat to the next.
-const TICKS_A_BEAT: u32 = 10;
-/// After so many heartbeats without a byte from the other node the link is given up: within two
-/// seconds.
-const SILENT_BEATS: u32 = 3;
-/// Bytes of requests that are encoded at a time, and room for a read.
+/// How long what was sent may go unacknowledged before the link is given up.
+const SILENCE: Duration = Duration::from_secs(2);
+/// From one question whether an idle node is still there to the next.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// Frames up to this length are put together in one write, up to this length; room for a read.
 const BATCH_BYTES: usize = 64 * 1024;
 
-/// A link on which both sides have said hello.
-pub struct OpenLink<'a> {
-    clock: &'a Clock,
-    stream: TcpStream,
-    errands: mpsc::UnboundedReceiver<Errand>,
-    /// Without an origin it is a heartbeat.
-    requests: Link<Option<Origin>>,
-    codec: LengthDelimitedCodec,
-    input: BytesMut,
-    /// What the socket has not taken.
-    output: BytesMut,
-    ticks: Interval,
-    ticks_since_beat: u32,
-    silent_beats: u32,
+/// No waiting for more to send, and an early end when the other node has fallen silent.
+pub fn tune(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE);
+    #[cfg(target_os = "linux")]
+    socket.set_tcp_user_timeout(Some(SILENCE))?;
+    socket.set_tcp_keepalive(&keepalive.with_interval(KEEPALIVE))
 }
 
-/// Where a forwarded command came from.
-struct Origin {
-    ticket: Ticket,
-    fates: FateSender,
+/// A link that is going to be open: where frames are put in, and where they come out.
+pub fn open() -> (Outlet, Frames) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let waiting = Arc::new(AtomicUsize::new(0));
+    let outlet = Outlet {
+        sender,
+        waiting: Arc::clone(&waiting),
+    };
+    (outlet, Frames { receiver, waiting })
 }
 
-/// Everything that can happen to a link.
-enum Event {
-    /// A command is to be sent.
-    Errand(Errand),
-    /// So many bytes have arrived; 0 at the end.
-    Input(usize),
-    /// The socket takes output.
-    Writable,
-    /// Time has passed.
-    Tick,
+/// Where frames for a node are put in.
+#[derive(Clone)]
+pub struct Outlet {
+    sender: mpsc::UnboundedSender<Bytes>,
+    /// The bytes of the frames that have not been written.
+    waiting: Arc<AtomicUsize>,
 }
 
-impl<'a> OpenLink<'a> {
-    /// A link to the node that has just said hello.
-    pub fn new(
-        stream: TcpStream,
-        errands: mpsc::UnboundedReceiver<Errand>,
-        clock: &'a Clock,
-    ) -> Self {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
-            clock,
-            stream,
-            errands,
-            requests: Link::default(),
-            codec: frame::codec(limits::FRAME_BYTES),
-            input: BytesMut::new(),
-            output: BytesMut::new(),
-            ticks,
-            ticks_since_beat: 0,
-            silent_beats: 0,
+impl Outlet {
+    /// Puts a frame behind those that wait; says whether there was room. A frame of any length has
+    /// room where none waits.
+    pub fn send(&self, frame: Bytes) -> bool {
+        let length = frame.len();
+        if length > limits::PEER_FRAME_BYTES {
+            return false;
         }
+        let before = self.waiting.fetch_add(length, Relaxed);
+        let fits = before == 0 || before + length <= limits::PEER_OUTPUT_BYTES;
+        let taken = fits && self.sender.send(frame).is_ok();
+        if !taken {
+            self.waiting.fetch_sub(length, Relaxed);
+        }
+        taken
     }
 
-    /// Serves until the link breaks; gives the reason. Every command that was taken is settled.
-    pub async fn run(&mut self) -> io::Error {
-        loop {
-            let result = match poll_fn(|cx| self.poll_event(cx)).await {
-                Ok(event) => self.handle(event),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = result {
-                return error;
-            }
-        }
+    /// Whether the two are one.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.waiting, &other.waiting)
     }
+}
 
-    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Event>> {
-        if let Poll::Ready(Some(errand)) = self.errands.poll_recv(cx) {
-            return Poll::Ready(Ok(Event::Errand(errand)));
-        }
-        self.input.reserve(BATCH_BYTES);
-        if let Poll::Ready(result) = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input)
-        {
-            return Poll::Ready(result.map(Event::Input));
-        }
-        if !self.output.is_empty()
-            && let Poll::Ready(result) = self.stream.poll_write_ready(cx)
-        {
-            return Poll::Ready(result.map(|()| Event::Writable));
-        }
-        self.ticks.poll_tick(cx).map(|_| Ok(Event::Tick))
-    }
+/// The frames that wait for a node.
+pub struct Frames {
+    receiver: mpsc::UnboundedReceiver<Bytes>,
+    waiting: Arc<AtomicUsize>,
+}
 
-    fn handle(&mut self, event: Event) -> io::Result<()> {
-        match event {
-            Event::Errand(errand) => {
-                self.push(errand);
-                // Whatever else waits goes out in the same write.
-                while let Ok(errand) = self.errands.try_recv() {
-                    self.push(errand);
-                }
-                self.transmit()
-            }
-            Event::Input(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Event::Input(_) => {
-                self.silent_beats = 0;
-                self.take_answers()
-            }
-            Event::Writable => {
-                // The other node reads, although what it reads may be too long for an answer yet.
-                self.silent_beats = 0;
-                self.transmit()
-            }
-            Event::Tick => self.tick(),
-        }
-    }
-
-    fn push(&mut self, Errand { forward, fates }: Errand) {
-        let origin = Origin {
-            ticket: forward.ticket,
-            fates,
+impl Frames {
+    /// Sends them, in order, until the link breaks; gives the reason.
+    pub async fn send_over(mut self, mut stream: TcpStream) -> io::Error {
+        let (mut read, mut write) = stream.split();
+        let end = tokio::select! {
+            end = end_of(&mut read) => end,
+            end = self.write_to(&mut write) => end,
         };
-        let full = self
-            .requests
-            .push(forward.argv, forward.deadline_mono_ms, Some(origin));
-        if let Err(origin) = full {
-            settle(origin, Fate::NotSent);
-        }
+        end.err()
+            .unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 
-    /// Writes what waits, until the socket takes no more.
-    fn transmit(&mut self) -> io::Result<()> {
-        loop {
-            if self.output.is_empty() {
-                let now_ms = self.clock.now().mono_ms;
-                self.requests
-                    .transmit(now_ms, BATCH_BYTES, &mut self.output);
+    async fn write_to(&mut self, to: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+        let mut batch = BytesMut::with_capacity(BATCH_BYTES);
+        while let Some(frame) = self.receiver.recv().await {
+            let mut written = 0;
+            let mut next = Some(frame);
+            while let Some(frame) = next {
+                written += frame.len();
+                put_length(&mut batch, frame.len());
+                if batch.len() + frame.len() > BATCH_BYTES {
+                    to.write_all_buf(&mut batch).await?;
+                    to.write_all(&frame).await?;
+                    break;
+                }
+                batch.put_slice(&frame);
+                next = self.receiver.try_recv().ok();
             }
-            if self.output.is_empty() {
-                return Ok(());
-            }
-            match self.stream.try_write(&self.output) {
-                Ok(bytes) => self.output.advance(bytes),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    fn take_answers(&mut self) -> io::Result<()> {
-        while let Some(frame) = self.codec.decode(&mut self.input)? {
-            let Message::Response { id, reply } = rpc::decode(&frame).map_err(io::Error::other)?
-            else {
-                return Err(io::Error::other(
-                    "a request from a node that was asked for answers",
-                ));
-            };
-            if let Some(origin) = self.requests.answered(id) {
-                settle(origin, Fate::Answered(reply));
-            }
+            to.write_all_buf(&mut batch).await?;
+            self.waiting.fetch_sub(written, Relaxed);
         }
         Ok(())
     }
+}
 
-    fn tick(&mut self) -> io::Result<()> {
-        for (origin, why) in self.requests.expire(self.clock.now().mono_ms) {
-            settle(origin, fate(why));
-        }
-        self.ticks_since_beat += 1;
-        if self.ticks_since_beat < TICKS_A_BEAT {
-            return Ok(());
-        }
-        self.ticks_since_beat = 0;
-        if self.silent_beats >= SILENT_BEATS {
-            return Err(io::Error::other("the node does not answer"));
-        }
-        self.silent_beats += 1;
-        // There may be no room for a heartbeat among requests; their answers are as good.
-        let _ = self
-            .requests
-            .push(vec![Bytes::from_static(b"PING")], u64::MAX, None);
-        self.transmit()
+fn put_length(out: &mut BytesMut, length: usize) {
+    // Longer frames are not taken.
+    out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+}
+
+/// Waits for the end of what comes from a node to which frames are sent, which is nothing.
+async fn end_of(read: &mut ReadHalf<'_>) -> io::Result<()> {
+    match read.read(&mut [0]).await? {
+        0 => Ok(()),
+        _ => Err(io::Error::other("the node speaks where it has to listen")),
     }
 }
 
-impl Drop for OpenLink<'_> {
-    fn drop(&mut self) {
-        for (origin, why) in self.requests.disconnect() {
-            settle(origin, fate(why));
-        }
-        self.errands.close();
-        while let Ok(errand) = self.errands.try_recv() {
-            errand.not_sent();
-        }
+/// A frame that has arrived. It takes up room until it is dropped.
+#[derive(Debug)]
+pub struct Frame {
+    bytes: BytesMut,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Deref for Frame {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
-fn fate(why: Unanswered) -> Fate {
-    match why {
-        Unanswered::NotSent => Fate::NotSent,
-        Unanswered::Lost => Fate::Lost,
-    }
-}
-
-fn settle(origin: Option<Origin>, fate: Fate) {
-    if let Some(Origin { ticket, fates }) = origin {
-        // A connection that is gone asks for no fate.
-        let _ = fates.send(Settled { ticket, fate });
+/// Takes frames until the link breaks; gives the reason. Reads no more while too much of what has
+/// arrived has not been dropped.
+pub async fn receive(mut stream: TcpStream, sink: impl Fn(Frame)) -> io::Error {
+    let room = Arc::new(Semaphore::new(limits::PEER_INPUT_BYTES));
+    let mut codec = frame::codec(limits::PEER_FRAME_BYTES);
+    let mut input = BytesMut::new();
+    let receive = async {
+        loop {
+            while let Some(bytes) = codec.decode(&mut input)? {
+                let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+                let room = Arc::clone(&room).acquire_many_owned(length).await;
+                let room = room.map_err(io::Error::other)?;
+                sink(Frame { bytes, _room: room });
+            }
+            input.reserve(BATCH_BYTES);
+            if stream.read_buf(&mut input).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    };
+    match receive.await {
+        Ok(never) => never,
+        Err(error) => error,
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::connection::{Connection, linger, out_of_patience};
-use super::{Shell, peers, random};
+use super::{Shell, random};
 use crate::core::client::{Client, Door, Facts, Labels, Protocol};
 use crate::core::node::Node;
 use crate::core::session::Session;
@@ -94,7 +94,7 @@ async fn serve(
     };
     let Ok(opening) = opening else {
         stream.write_all(out_of_patience().as_bytes()).await?;
-        linger(stream).await;
+        linger(&mut stream).await;
         return Ok(());
     };
     match opening? {
@@ -102,7 +102,11 @@ async fn serve(
         Opening::Native(Role::Client) => {
             serve_client(shell, stream, addr, (door, Protocol::Native), deadline).await
         }
-        Opening::Native(Role::Peer) => peers::serve(shell, stream, addr, deadline).await,
+        Opening::Native(Role::Peer) if shell.node.settings.standalone => {
+            warn!(%addr, "a node wanted to join, but this one was started alone; start it with --join");
+            Ok(())
+        }
+        Opening::Native(Role::Peer) => shell.peers.accept(stream, addr, deadline).await,
         Opening::Nothing => Ok(()),
     }
 }
@@ -132,7 +136,7 @@ async fn serve_client(
     let Some(_registered) = Registered::new(&shell, &session.client.facts) else {
         shell.node.stats.rejected.fetch_add(1, Relaxed);
         stream.write_all(FULL).await?;
-        linger(stream).await;
+        linger(&mut stream).await;
         return Ok(());
     };
     Connection::new(Arc::clone(&shell), stream, session, Some(deadline))
@@ -166,7 +170,7 @@ pub fn session(
         facts: Arc::new(facts),
         protocol,
         door,
-        authenticated: door == Door::Peer || shell.node.settings.password.is_none(),
+        authenticated: shell.node.settings.password.is_none(),
         closing: false,
     };
     let seed = u64::from_ne_bytes(random()?);

@@ -3,12 +3,12 @@
 
 mod buffers;
 mod clock;
-mod cluster;
 mod connection;
 mod housekeeping;
 mod link;
 pub mod listener;
-mod peers;
+pub mod peers;
+pub mod replication;
 
 use std::io;
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::clock::Clock;
-pub use self::cluster::Cluster;
+use self::peers::Peers;
+use self::replication::Replication;
 use crate::core::node::Node;
 
 /// What the tasks of a node share.
@@ -28,9 +29,11 @@ pub struct Shell {
     /// The core.
     pub node: Arc<Node>,
     /// The time.
-    pub clock: Clock,
-    /// The other nodes.
-    pub cluster: Cluster,
+    pub clock: Arc<Clock>,
+    /// The links to other nodes.
+    pub peers: Peers,
+    /// The node's part in the cluster; nobody listens where a node is alone.
+    pub replication: Replication,
     /// The id of the next connection.
     pub next_client: AtomicU64,
     /// The tasks of listeners and of accepted connections.
@@ -42,12 +45,9 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Starts what runs besides connections: housekeeping, and a link to each of the other nodes.
+    /// Starts what runs besides connections and replication.
     pub fn start(self: &Arc<Self>) {
         self.spawn(housekeeping::run(Arc::clone(self)));
-        for seat in self.cluster.others() {
-            self.spawn(peers::keep_linked(Arc::clone(self), seat));
-        }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

@@ -2,21 +2,12 @@
 #![no_main]
 
 use dht_proto::peer::{Acceptor, Dialer, PeerHello, Step};
-use dht_proto::topology::{Member, NodeId};
+use dht_proto::topology::NodeId;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|frames: Vec<Vec<u8>>| {
-    let member = Member {
-        id: NodeId([7; 20]),
-        seat: String::new(),
-        client: String::new(),
-        redirect: String::new(),
-    };
     let hello = PeerHello {
-        member,
-        seats: Vec::new(),
-        shards: 64,
-        topology: None,
+        node: NodeId([7; 20]),
     };
     let mut dialer = Dialer::new(b"secret", [1; 32], hello.clone());
     let mut acceptor = Acceptor::new(b"secret", [2; 32], hello);
