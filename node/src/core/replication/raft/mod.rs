@@ -14,7 +14,7 @@ use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
     MessageType,
 };
-use raft::{Config, GetEntriesContext, RawNode, StateRole, Storage};
+use raft::{Config, GetEntriesContext, ProgressState, RawNode, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::pack::{self, Reader};
@@ -406,6 +406,15 @@ impl Group {
     /// A member seems not to have heard that it should install its copy: it is told again.
     pub fn tell_again(&mut self, to: PeerId) {
         self.node.report_snapshot(to, raft::SnapshotStatus::Failure);
+    }
+
+    /// The same for all members that were told to and have not answered.
+    pub fn tell_all_again(&mut self) {
+        let told = |(id, progress): (&PeerId, &raft::Progress)| {
+            (progress.state == ProgressState::Snapshot).then_some(*id)
+        };
+        let told: Vec<PeerId> = self.node.raft.prs().iter().filter_map(told).collect();
+        told.into_iter().for_each(|to| self.tell_again(to));
     }
 
     /// Gives members whose logs do not reach far enough back this state, as of what is applied.
