@@ -51,7 +51,8 @@ impl World {
             return self.watch.wrong("liveness", "not all can be read".to_owned());
         }
         if !self.wait(end_us, Self::has_settled) {
-            return self.watch.wrong("liveness", "the replicas do not settle".to_owned());
+            let what = format!("the replicas do not settle{}", self.describe());
+            return self.watch.wrong("liveness", what);
         }
         self.look();
         self.compare_all();

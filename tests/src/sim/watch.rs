@@ -1,6 +1,7 @@
 //! Looking at the replicas while the world goes on, for the checker that knows what they should be.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use bytes::BytesMut;
 
@@ -158,6 +159,35 @@ impl World {
                         && members().all(|member| member.applied() == index)
                 })
             })
+    }
+
+    /// How far each group's members are, for the eye.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        for process in self.processes() {
+            let epoch = process.worker.state().map(|state| state.epoch);
+            let _ = write!(text, "\n    life {} knows state {epoch:?}", process.life);
+            for (number, group) in
+                (0..=self.plan.shards).filter_map(|n| Some((n, group_of(process, n)?)))
+            {
+                let conf = group.conf();
+                let _ = write!(
+                    text,
+                    "\n      group {number}: peer {} {} in term {}, applied {} of {}, voters {:?} \
+                     + {:?}, learners {:?}",
+                    group.me(),
+                    if group.leads() { "leads" } else { "follows" },
+                    group.term(),
+                    group.applied(),
+                    group.last_index(),
+                    conf.voters,
+                    conf.voters_outgoing,
+                    conf.learners
+                );
+            }
+        }
+        text
     }
 
     /// Compares all copies as they are.
