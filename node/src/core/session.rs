@@ -19,6 +19,7 @@ use super::ahead;
 use super::client::Client;
 use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
+use super::mutation::{self, Mutation};
 use super::node::{Node, View};
 use super::random::Random;
 use super::replication::replica::{Mode, Pending};
@@ -348,7 +349,7 @@ impl Session {
         if command.id.spec().kind.writes() {
             return Err(Mode::Write);
         }
-        if self.has_asked(shard) {
+        if self.has_asked(shard) && !mutation::is(Mutation::ReadAhead) {
             return Err(Mode::OrderedRead);
         }
         match self.here(step).look(command, shard) {

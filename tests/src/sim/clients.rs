@@ -231,6 +231,7 @@ impl World {
         };
         let taken = bytes.map(|bytes| open.line.take(bytes));
         let is_quiet = open.line.is_quiet();
+        let mut is_refused = false;
         let Some(Ok(taken)) = taken else {
             if let Some(Err(malformed)) = taken {
                 self.watch.wrong("protocol", malformed.0.to_owned());
@@ -238,10 +239,12 @@ impl World {
             return self.lose_connection(client);
         };
         for (want, reply) in taken {
+            is_refused |= matches!(reply, Reply::Error(_));
             self.note(client, want, reply);
         }
         if is_quiet {
-            let (from, to) = self.clients.all[client].habits.think_us;
+            let think_us = self.clients.all[client].habits.think_us;
+            let (from, to) = if is_refused { RECONNECT_US } else { think_us };
             let next_us = self.now_us + self.clients.all[client].random.between(from, to);
             self.queue.add(next_us, Event::Wake(client));
         }

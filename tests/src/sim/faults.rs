@@ -12,6 +12,9 @@ use super::world::{Event, World};
 /// From the end of a life to the beginning of the next in its seat, in microseconds: from and to.
 const RESTART_US: (u64, u64) = (5_000, 500_000);
 
+/// After so many faults there are fewer, so that clients get done what a run needs.
+const MANY: u64 = 20;
+
 /// A fault that lasts for a time.
 #[derive(Clone, Debug)]
 pub enum Fault {
@@ -55,7 +58,8 @@ impl World {
             at -= weight;
         }
         let (from, to) = self.plan.pause_us;
-        let next_us = self.now_us + self.random.between(from, to);
+        let much = if self.tally.events() < MANY { 1 } else { 5 };
+        let next_us = self.now_us + much * self.random.between(from, to);
         self.queue.add(next_us, Event::Fault);
     }
 

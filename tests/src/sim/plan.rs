@@ -51,17 +51,18 @@ impl Plan {
         let nodes = *random.pick(&[3, 3, 3, 4, 5]);
         let copies = if nodes == 5 && random.percent(50) { 5 } else { 3 };
         let ttl_from = random.between(100, 800);
-        let mut mix = Mix::everything(1 + random.below(3), ttl_from, ttl_from + 1500);
+        let mut mix = Mix::everything(2 + random.below(3), ttl_from, ttl_from + 1500);
         mix.transactions = 0;
-        let clients = 6 + random.below(6);
+        let clients = 8 + random.below(6);
+        let lasting_us = random.between(400_000, 2_000_000);
         Self {
             nodes,
             shards: *random.pick(&[2, 4]),
             copies,
             weather: weather(random),
             wall_error_us: *random.pick(&[20_000, 200_000, 1_000_000]),
-            pause_us: (20_000, random.between(300_000, 900_000)),
-            lasting_us: (50_000, random.between(600_000, 2_500_000)),
+            pause_us: (20_000, 300_000 + lasting_us / 2),
+            lasting_us: (50_000, lasting_us),
             mix,
             clients: (0..clients).map(|_| habits(random)).collect(),
         }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::raft::{self, ELECTION_TICKS, Group, HEARTBEAT_TICKS, Message};
 use crate::core::lease::{VoteGuard, Word};
+use crate::core::mutation::{self, Mutation};
 
 /// From one tick to the next, in milliseconds.
 pub const TICK_MS: u64 = 50;
@@ -58,11 +59,13 @@ impl Lease {
         if raft::is_from_leader(message) {
             self.guard.hear(now_mono_ms, ELECTION_MS);
         }
-        !raft::asks_for_vote(message) || self.guard.listens(now_mono_ms)
+        !raft::asks_for_vote(message)
+            || self.guard.listens(now_mono_ms)
+            || mutation::is(Mutation::NoVoteGuard)
     }
 
     /// Ends the lease of a member that leads no more, or of an earlier term.
-    pub fn check(&mut self, group: &Group, word: &Word) {
+    pub fn check(&mut self, group: &Group, word: &Word, now_mono_ms: u64) {
         if group.leads() && group.term() == self.term {
             return;
         }
@@ -70,6 +73,9 @@ impl Lease {
         self.term = group.term();
         self.asked.clear();
         self.confirmed = (0, 0);
+        if group.leads() && mutation::is(Mutation::EarlyLease) {
+            word.grant(now_mono_ms + LEASE_MS);
+        }
     }
 
     /// Begins a round when it is time to.
@@ -115,7 +121,7 @@ impl Lease {
 
     /// Takes note of a message that lets another member call an election at once.
     pub fn sends(&mut self, group: &Group, message: &Message, word: &Word) {
-        if raft::is_timeout_now(message) {
+        if raft::is_timeout_now(message) && !mutation::is(Mutation::LeaseAfterTransfer) {
             self.barred_term = group.term();
             word.clear();
         }

@@ -9,6 +9,7 @@ use super::sessions::{Admission, Sessions};
 use super::task::{Entry, Place, Task};
 use crate::core::execute;
 use crate::core::lease::Word;
+use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 use crate::core::store::{SlotSet, Store};
@@ -104,6 +105,9 @@ impl Machine {
                 let reply = execute(self);
                 self.sessions.keep(place, &reply);
                 Answer::Done(reply)
+            }
+            Admission::Again(_) if mutation::is(Mutation::RetryTwice) => {
+                Answer::Done(execute(self))
             }
             Admission::Again(reply) => Answer::Done(reply),
             Admission::Gap => Answer::Gap,

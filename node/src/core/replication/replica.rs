@@ -19,6 +19,7 @@ use super::task::{self, EntryWriter, Place, Task};
 use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
 use crate::core::meta::Replica as Seat;
+use crate::core::mutation::{self, Mutation};
 use crate::core::random::Random;
 use crate::core::store::{Cursor, SlotSet, Store};
 use crate::core::time::{Now, UnixMs};
@@ -302,7 +303,8 @@ impl<T> Replica<T> {
 
     /// Does all that can be done now.
     pub fn turn(&mut self, turn: &mut Turn<'_, T>) {
-        self.lease.check(&self.group, turn.word);
+        self.lease
+            .check(&self.group, turn.word, turn.now.mono_ms);
         self.intake(turn);
         for _ in 0..ROUNDS {
             if !self.group.has_ready() {
@@ -329,7 +331,8 @@ impl<T> Replica<T> {
     fn advance(&mut self, turn: &mut Turn<'_, T>) {
         let ready = self.group.ready();
         // A new leader may be known by now: its entries change data only after the word is clear.
-        self.lease.check(&self.group, turn.word);
+        self.lease
+            .check(&self.group, turn.word, turn.now.mono_ms);
         if let Some(copy) = ready.install {
             self.install(&copy, turn);
         }
@@ -527,6 +530,11 @@ impl<T> Replica<T> {
         match self.group.propose(entry.finish(stamp, self.random.next())) {
             Some(at) => {
                 self.last_stamp = stamp;
+                if mutation::is(Mutation::EarlyAnswer) {
+                    taken
+                        .iter_mut()
+                        .for_each(|inbound| self.answer_early(inbound, turn));
+                }
                 let waiters = taken.into_iter().map(|inbound| inbound.waiter).collect();
                 self.proposed.push_back(Proposed { at, waiters });
                 more
@@ -558,10 +566,7 @@ impl<T> Replica<T> {
             let why = "a later write of this connection is done already";
             return Attempt::Answered(Answer::Done(ReplyError::TryAgain(why.into()).into()));
         }
-        let moment = Moment {
-            wall: turn.now.unix_ms(),
-            shard: self.machine.time,
-        };
+        let moment = Moment::new(turn.now, self.machine.time);
         match task::decode(&mut crate::core::pack::Reader::new(&next.task)) {
             Ok(Task::Command(words)) => {
                 match execute::peek(turn.store, &self.machine.slots, moment, &words) {
@@ -594,6 +599,14 @@ impl<T> Replica<T> {
     /// term at or before their place means that theirs never will be.
     fn resolve(&mut self, at: Point, answers: Vec<Answer>, turn: &mut Turn<'_, T>) {
         while let Some(first) = self.proposed.front() {
+            let at = if mutation::is(Mutation::WaiterByIndex) {
+                Point {
+                    term: first.at.term,
+                    ..at
+                }
+            } else {
+                at
+            };
             if first.at.term == at.term && first.at.index > at.index || first.at.term > at.term {
                 return;
             }
@@ -609,6 +622,23 @@ impl<T> Replica<T> {
             waiters
                 .into_iter()
                 .for_each(|waiter| waiter.give_back(turn));
+        }
+    }
+
+    /// Tells who waits for a plain SET that it is done, which nobody knows.
+    fn answer_early(&self, inbound: &mut Inbound<T>, turn: &mut Turn<'_, T>) {
+        let task = task::decode(&mut crate::core::pack::Reader::new(&inbound.task));
+        if !matches!(task, Ok(Task::Command(words)) if words.len() == 3 && words[0] == b"SET") {
+            return;
+        }
+        let nobody = std::mem::replace(&mut inbound.waiter, Waiter::Nobody);
+        match nobody {
+            Waiter::Here(mut pending) => {
+                let ticket = pending.ticket.take();
+                turn.settled.extend(ticket.map(|ticket| (ticket, Reply::Ok)));
+                inbound.waiter = Waiter::Here(pending);
+            }
+            there => self.answer(there, Answer::Done(Reply::Ok), turn),
         }
     }
 

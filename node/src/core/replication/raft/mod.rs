@@ -14,9 +14,12 @@ use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
     MessageType,
 };
-use raft::{Config, GetEntriesContext, ProgressState, RawNode, StateRole, Storage};
+use raft::{
+    Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, StateRole, Storage,
+};
 
 use self::log::Log;
+use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 
@@ -131,6 +134,11 @@ impl Group {
             // The engine adds entries to a message that has none without looking at the place that
             // the message names: a follower would panic, or take them for others.
             batch_append: false,
+            read_only_option: if mutation::is(Mutation::LeaseBased) {
+                ReadOnlyOption::LeaseBased
+            } else {
+                ReadOnlyOption::Safe
+            },
             max_uncommitted_size: UNCOMMITTED_BYTES,
             max_committed_size_per_ready: COMMITTED_BYTES,
             ..Config::default()
