@@ -253,8 +253,11 @@ impl<T> Replica<T> {
     /// Takes a message of another member, unless it asks for a vote while a leader may hold a
     /// lease.
     pub fn step(&mut self, message: Message, now: Now) {
-        let installable = raft::told_to_install(&message)
-            .is_none_or(|point| self.incoming.as_ref().is_some_and(|copy| copy.is_at(point)));
+        // What it has already, the engine only says that it has: the leader may not have heard.
+        let installable = raft::told_to_install(&message).is_none_or(|point| {
+            let is_here = || self.incoming.as_ref().is_some_and(|copy| copy.is_at(point));
+            point.index <= self.group.commit() || is_here()
+        });
         if self.lease.hears(&message, now.mono_ms) && installable {
             self.group.step(message);
         }
@@ -798,4 +801,28 @@ pub fn in_flight() -> ReplyError {
 #[must_use]
 pub fn nothing() -> Bytes {
     Task::Nothing.to_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_told_again_that_its_copy_is_installed() {
+        let mut replica = Replica::<u64>::new((0, SlotSet::all()), 2, &[1, 2], 1);
+        let said = |replica: &mut Replica<u64>| {
+            let ready = replica.group.ready().messages.into_iter();
+            let answers = ready.filter(raft::accepts_entries);
+            answers.map(|message| message.index).collect::<Vec<_>>()
+        };
+        let now = Now {
+            unix_us: 0,
+            mono_ms: 0,
+        };
+        let told = |index| raft::tells_to_install((1, 2), Point { index, term: 1 });
+        replica.step(told(raft::BIRTH.index + 1), now);
+        assert!(!replica.group.has_ready(), "nothing of it is here");
+        replica.step(told(raft::BIRTH.index), now);
+        assert_eq!(said(&mut replica), [raft::BIRTH.index]);
+    }
 }

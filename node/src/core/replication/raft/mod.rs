@@ -560,6 +560,24 @@ pub fn told_to_install(message: &Message) -> Option<Point> {
     })
 }
 
+/// A leader's message that tells another member to install a copy, for tests.
+#[cfg(test)]
+pub fn tells_to_install((from, to): (PeerId, PeerId), at: Point) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (from, to, at.term);
+    let copy = message.mut_snapshot().mut_metadata();
+    (copy.index, copy.term) = (at.index, at.term);
+    copy.set_conf_state(ConfState::from((vec![from, to], Vec::new())));
+    message
+}
+
+/// Whether a message says that its sender has entries up to a place, for tests.
+#[cfg(test)]
+pub fn accepts_entries(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
