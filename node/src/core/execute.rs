@@ -221,7 +221,10 @@ impl Here<'_> {
         };
         let words = |slot: &u16| self.node.word_of(*slot);
         let shard_time = keys.slots().iter().map(words).map(Word::time).min();
-        let moment = Moment::new(self.now, shard_time.unwrap_or_default());
+        let moment = Moment {
+            wall: self.now.unix_ms(),
+            shard: shard_time.unwrap_or_default(),
+        };
         let Handler::Read(read) = handler(command.id) else {
             return Look::NoLease;
         };

@@ -17,7 +17,7 @@ pub enum Mutation {
     EarlyLease,
     /// A task that is sent again is executed again.
     RetryTwice,
-    /// What has expired is judged by the clock of whoever reads.
+    /// What has expired is judged by every replica's own clock.
     LocalExpiry,
     /// The name of a lost replica is given to the one that takes its place.
     NamesReused,

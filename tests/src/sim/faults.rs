@@ -28,7 +28,7 @@ pub enum Fault {
 type Begin = fn(&mut World);
 
 /// What may happen next, each as often as its number says beside those of the others.
-const FAULTS: [(u64, Begin); 11] = [
+const FAULTS: [(u64, Begin); 13] = [
     (16, World::isolate),
     (10, World::split),
     (14, World::cut_one_way),
@@ -40,6 +40,8 @@ const FAULTS: [(u64, Begin); 11] = [
     (8, World::drift),
     (12, World::transfer),
     (12, World::transfer_unheard),
+    (10, World::transfer_into_ambush),
+    (10, World::isolate_into_ambush),
 ];
 
 impl World {
@@ -108,6 +110,17 @@ impl World {
 
     fn isolate(&mut self) {
         let seat = self.victim();
+        self.cut_off(seat);
+    }
+
+    /// A leader is cut off, and so is the one that comes after it.
+    fn isolate_into_ambush(&mut self) {
+        self.watch.is_ambush = true;
+        self.isolate();
+    }
+
+    /// Nothing gets from a seat to any other, or back.
+    pub fn cut_off(&mut self, seat: usize) {
         let others = self.others(seat).into_iter();
         let ways = others.flat_map(|other| [(seat, other), (other, seat)]);
         let ways = ways.collect();
@@ -198,6 +211,12 @@ impl World {
     fn transfer(&mut self) {
         let seat = self.victim();
         self.hand_over(seat);
+    }
+
+    /// A leader hands over to one that is cut off as soon as it leads.
+    fn transfer_into_ambush(&mut self) {
+        self.watch.is_ambush = true;
+        self.transfer();
     }
 
     /// A leader hands over and hears nothing of what comes of it.

@@ -87,7 +87,7 @@ fn habits(random: &mut Random) -> Habits {
     let protocols = [Protocol::Resp2, Protocol::Resp3, Protocol::Native];
     Habits {
         protocol: *random.pick(&protocols),
-        pipeline: *random.pick(&[1, 1, 3, 8]),
+        pipeline: *random.pick(&[1, 1, 3, 6]),
         think_us: (0, *random.pick(&[2000, 10_000, 30_000])),
         deadline_ms: random.between(500, 3000),
         patience_us: random.between(800_000, 6_000_000),

@@ -16,13 +16,13 @@ use crate::check::{acked, counters, linear};
 /// The least time that a run goes on with faults, in microseconds.
 const LEAST_US: u64 = 6_000_000;
 /// The most.
-const MOST_US: u64 = 60_000_000;
+const MOST_US: u64 = 90_000_000;
 /// The time in which everything has to be well again once nothing goes wrong any more.
 const SETTLE_US: u64 = 20_000_000;
 /// From one look at how far the world is to the next.
 const STRIDE_US: u64 = 50_000;
 /// Steps of the search for an order of one part of the history.
-const STEPS: u64 = 3_000_000;
+const STEPS: u64 = 10_000_000;
 
 /// What a run is for.
 #[derive(Clone, Copy, Debug, Default)]

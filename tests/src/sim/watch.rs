@@ -30,6 +30,8 @@ pub struct Watch {
     leaders: Vec<Option<(u64, u32)>>,
     /// How far each copy had applied when it was last looked at.
     applied: BTreeMap<Copy, u64>,
+    /// The next new leader is cut off at once.
+    pub is_ambush: bool,
     /// Lives that have taken the place of others, and have not everything yet.
     pub joining: Vec<u32>,
 }
@@ -44,6 +46,7 @@ impl Watch {
             leader_changes: 0,
             leaders: vec![None; shards],
             applied: BTreeMap::new(),
+            is_ambush: false,
             joining: Vec::new(),
         }
     }
@@ -69,6 +72,7 @@ impl World {
             return;
         };
         let watch = &mut self.watch;
+        let mut is_elected = false;
         for shard in 0..self.plan.shards as u16 {
             let Some(replica) = process.worker.replica(shard) else {
                 continue;
@@ -77,6 +81,7 @@ impl World {
             let peer = group.me();
             let copy = Copy { shard, peer };
             if group.leads() && watch.replicas.leads(copy, group.term()) {
+                is_elected = true;
                 let term = group.term();
                 self.trace.add(
                     self.now_us,
@@ -96,6 +101,9 @@ impl World {
                     watch.replicas.state(copy, index, state(process, shard));
                 }
             }
+        }
+        if is_elected && std::mem::take(&mut self.watch.is_ambush) && !self.is_calm {
+            self.cut_off(seat);
         }
     }
 

@@ -61,7 +61,6 @@ impl Lease {
         }
         !raft::asks_for_vote(message)
             || self.guard.listens(now_mono_ms)
-            || mutation::is(Mutation::NoVoteGuard)
     }
 
     /// Ends the lease of a member that leads no more, or of an earlier term.

@@ -252,7 +252,10 @@ impl<T> Replica<T> {
 
     /// Takes a message of another member, unless it asks for a vote while a leader may hold a
     /// lease.
-    pub fn step(&mut self, message: Message, now: Now) {
+    pub fn step(&mut self, mut message: Message, now: Now) {
+        if mutation::is(Mutation::NoVoteGuard) {
+            raft::insist(&mut message);
+        }
         // What it has already, the engine only says that it has: the leader may not have heard.
         let installable = raft::told_to_install(&message).is_none_or(|point| {
             let is_here = || self.incoming.as_ref().is_some_and(|copy| copy.is_at(point));
@@ -569,7 +572,10 @@ impl<T> Replica<T> {
             let why = "a later write of this connection is done already";
             return Attempt::Answered(Answer::Done(ReplyError::TryAgain(why.into()).into()));
         }
-        let moment = Moment::new(turn.now, self.machine.time);
+        let moment = Moment {
+            wall: turn.now.unix_ms(),
+            shard: self.machine.time,
+        };
         match task::decode(&mut crate::core::pack::Reader::new(&next.task)) {
             Ok(Task::Command(words)) => {
                 match execute::peek(turn.store, &self.machine.slots, moment, &words) {
@@ -583,6 +589,9 @@ impl<T> Replica<T> {
 
     fn apply(&mut self, committed: Committed, turn: &mut Turn<'_, T>) {
         let Committed { at, what } = committed;
+        if mutation::is(Mutation::LocalExpiry) {
+            self.machine.time = self.machine.time.max(turn.now.unix_ms());
+        }
         let answers = match what {
             Content::Data(data) if data.is_empty() => Vec::new(),
             // What cannot be read does nothing, on every replica alike.

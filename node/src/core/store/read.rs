@@ -12,8 +12,7 @@ use super::key::Key;
 use super::record::Record;
 use super::string::StringRef;
 use super::table::{self, Table};
-use crate::core::mutation::{self, Mutation};
-use crate::core::time::{Now, UnixMs};
+use crate::core::time::UnixMs;
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,20 +90,6 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The moment at which a shard of this time is read.
-    #[must_use]
-    pub fn new(now: Now, shard: UnixMs) -> Self {
-        let wall = now.unix_ms();
-        Self {
-            wall,
-            shard: if mutation::is(Mutation::LocalExpiry) {
-                wall
-            } else {
-                shard
-            },
-        }
-    }
-
     /// A moment of which no clock says anything else.
     #[must_use]
     pub const fn sure(stamp: UnixMs) -> Self {

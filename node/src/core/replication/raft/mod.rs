@@ -42,6 +42,9 @@ const UNCOMMITTED_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes of committed entries handed out at a time, about.
 const COMMITTED_BYTES: u64 = 4 * 1024 * 1024;
 
+/// What the engine calls an election that the leader has wished for.
+const BY_WISH: &[u8] = b"CampaignTransfer";
+
 /// A place in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Point {
@@ -530,7 +533,14 @@ pub fn asks_for_vote(message: &Message) -> bool {
         message.get_msg_type(),
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
     );
-    asks && message.context[..] != *b"CampaignTransfer"
+    asks && message.context[..] != *BY_WISH
+}
+
+/// Makes a request for a vote one that is listened to, whatever its receiver has promised.
+pub fn insist(message: &mut Message) {
+    if asks_for_vote(message) {
+        message.context = Bytes::from_static(BY_WISH);
+    }
 }
 
 /// Whether a message is a sign of life of a leader.
