@@ -14,7 +14,7 @@ use crate::check::linear::{Limits, Verdict};
 use crate::check::{acked, counters, linear};
 
 /// The least time that a run goes on with faults, in microseconds.
-const LEAST_US: u64 = 6_000_000;
+const LEAST_US: u64 = 8_000_000;
 /// The most.
 const MOST_US: u64 = 90_000_000;
 /// The time in which everything has to be well again once nothing goes wrong any more.

@@ -72,8 +72,10 @@ impl Lease {
         self.term = group.term();
         self.asked.clear();
         self.confirmed = (0, 0);
-        if group.leads() && mutation::is(Mutation::EarlyLease) {
-            word.grant(now_mono_ms + LEASE_MS);
+        match group.leads() {
+            true if mutation::is(Mutation::EarlyLease) => word.grant(now_mono_ms + LEASE_MS),
+            false if mutation::is(Mutation::EarlyLease) => self.term = 0,
+            _ => (),
         }
     }
 
