@@ -25,6 +25,8 @@ mod hostile;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod style;
