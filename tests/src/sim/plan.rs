@@ -79,7 +79,7 @@ impl Plan {
 /// Every seed has a little of everything, and more of something.
 fn weather(random: &mut Random) -> Weather {
     let mut much = |little: u64, much: u64| if random.percent(25) { much } else { little };
-    let (loss, late, reorder, twice) = (much(2, 30), much(2, 30), much(20, 300), much(2, 50));
+    let (loss, late, reorder, twice) = (much(1, 10), much(1, 10), much(10, 100), much(2, 50));
     Weather {
         delay_us: (50, *random.pick(&[300, 2000, 8000, 25_000])),
         loss,

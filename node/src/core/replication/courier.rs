@@ -64,6 +64,8 @@ struct InLane<T> {
     number: Number,
     /// The last sequence before it.
     after: u64,
+    /// A read that was sent under no session: its leader cannot know what has come after it.
+    is_loose: bool,
     /// A write that is answered stays until all before it are, so that it can be acknowledged.
     answered: bool,
     pending: Pending<T>,
@@ -183,7 +185,7 @@ impl<T> Courier<T> {
             && let Some(next) = self.queue.front()
         {
             let logged = next.mode != Mode::Read;
-            if logged && !self.has_session(leader, round) {
+            if logged && (!self.has_session(leader, round) || self.has_loose_reads()) {
                 return;
             }
             let Some(pending) = self.queue.pop_front() else {
@@ -203,6 +205,7 @@ impl<T> Courier<T> {
             let in_lane = InLane {
                 number,
                 after,
+                is_loose: !logged && self.session_id() == 0,
                 answered: false,
                 pending,
             };
@@ -224,6 +227,12 @@ impl<T> Courier<T> {
             task: &in_lane.pending.task,
         };
         post.send(leader, &Mail::Task(sent));
+    }
+
+    /// Whether a read is out that might be answered after what is sent next.
+    fn has_loose_reads(&self) -> bool {
+        let mut lane = self.lane.iter();
+        lane.any(|in_lane| in_lane.is_loose && !in_lane.answered)
     }
 
     const fn session_id(&self) -> u64 {
