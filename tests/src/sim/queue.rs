@@ -37,10 +37,19 @@ impl<E> Queue<E> {
         });
     }
 
-    /// What happens next, and when.
-    pub fn next(&mut self) -> Option<(u64, E)> {
+    /// What has to wait until then. It stays before what was added after it.
+    pub fn put_off(&mut self, at_us: u64, order: u64, event: E) {
+        self.heap.push(Planned {
+            at_us,
+            order,
+            event,
+        });
+    }
+
+    /// What happens next: when, its number, and the event.
+    pub fn next(&mut self) -> Option<(u64, u64, E)> {
         let planned = self.heap.pop()?;
-        Some((planned.at_us, planned.event))
+        Some((planned.at_us, planned.order, planned.event))
     }
 }
 
@@ -88,9 +97,14 @@ mod tests {
             queue.add(at_us, event);
         }
         let mut order = String::new();
-        while let Some((_, event)) = queue.next() {
-            order.push(event);
+        while let Some((at_us, number, event)) = queue.next() {
+            // The first that comes has to wait.
+            if event == 'a' && at_us == 3 {
+                queue.put_off(5, number, event);
+            } else {
+                order.push(event);
+            }
         }
-        assert_eq!(order, "abcd");
+        assert_eq!(order, "bcad", "it was added after c, and before d");
     }
 }

@@ -158,12 +158,12 @@ impl World {
 
     /// Lets the next thing happen; says whether there was one before this time.
     pub fn step(&mut self, until_us: u64) -> bool {
-        let Some((at_us, event)) = self.queue.next() else {
+        let Some((at_us, order, event)) = self.queue.next() else {
             return false;
         };
         self.now_us = at_us;
         if let Some(later_us) = self.standstill(&event) {
-            self.queue.add(later_us, event);
+            self.queue.put_off(later_us, order, event);
         } else {
             self.happen(event);
         }
