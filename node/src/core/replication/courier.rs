@@ -369,3 +369,65 @@ impl<T> Courier<T> {
 fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Reply)>) {
     settled.extend(pending.ticket.map(|ticket| (ticket, error.into())));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pack::Reader;
+    use crate::core::replication::{mail, task};
+
+    const ME: NodeId = NodeId([1; 20]);
+    const LEADER: NodeId = NodeId([2; 20]);
+
+    /// Has a courier send what it can; gives the tasks that left.
+    fn sent(courier: &mut Courier<u64>) -> Vec<(Number, u64)> {
+        let (mut post, mut settled) = (Post::default(), Vec::new());
+        courier.send(&mut Round {
+            now_mono_ms: 100,
+            me: ME,
+            leader: Some(LEADER),
+            post: &mut post,
+            settled: &mut settled,
+        });
+        let mut tasks = Vec::new();
+        for (_, frame) in post.take() {
+            let mut mails = Reader::new(&frame);
+            while !mails.is_empty() {
+                if let Mail::Task(sent) = mail::decode(&mut mails).unwrap() {
+                    tasks.push((sent.number, sent.session));
+                }
+            }
+        }
+        tasks
+    }
+
+    fn get(mode: Mode, ticket: u64) -> Pending<u64> {
+        Pending {
+            task: task::command(&["GET", "k"]),
+            mode,
+            deadline_mono_ms: 5000,
+            ticket: Some(ticket),
+        }
+    }
+
+    #[test]
+    fn nothing_overtakes_a_read_that_has_no_session() {
+        let mut courier = Courier::new(0);
+        courier.push(get(Mode::Read, 1)).unwrap();
+        assert_eq!(sent(&mut courier), [(Number::Read(1), 0)]);
+        courier.push(get(Mode::OrderedRead, 2)).unwrap();
+        assert_eq!(sent(&mut courier), [], "a session is asked for");
+        courier.opened(7);
+        assert_eq!(sent(&mut courier), [], "the read may be answered later");
+        let answered = Answered {
+            shard: 0,
+            number: Number::Read(1),
+            session: 0,
+            answer: Answer::Done(Reply::Nil),
+        };
+        let mut settled = Vec::new();
+        courier.answered(answered, 100, &mut settled);
+        assert_eq!(settled, [(1, Reply::Nil)]);
+        assert_eq!(sent(&mut courier), [(Number::Logged(1), 7)]);
+    }
+}

@@ -59,8 +59,7 @@ impl Lease {
         if raft::is_from_leader(message) {
             self.guard.hear(now_mono_ms, ELECTION_MS);
         }
-        !raft::asks_for_vote(message)
-            || self.guard.listens(now_mono_ms)
+        !raft::asks_for_vote(message) || self.guard.listens(now_mono_ms)
     }
 
     /// Ends the lease of a member that leads no more, or of an earlier term.

@@ -309,8 +309,7 @@ impl<T> Replica<T> {
 
     /// Does all that can be done now.
     pub fn turn(&mut self, turn: &mut Turn<'_, T>) {
-        self.lease
-            .check(&self.group, turn.word, turn.now.mono_ms);
+        self.lease.check(&self.group, turn.word, turn.now.mono_ms);
         self.intake(turn);
         for _ in 0..ROUNDS {
             if !self.group.has_ready() {
@@ -337,8 +336,7 @@ impl<T> Replica<T> {
     fn advance(&mut self, turn: &mut Turn<'_, T>) {
         let ready = self.group.ready();
         // A new leader may be known by now: its entries change data only after the word is clear.
-        self.lease
-            .check(&self.group, turn.word, turn.now.mono_ms);
+        self.lease.check(&self.group, turn.word, turn.now.mono_ms);
         if let Some(copy) = ready.install {
             self.install(&copy, turn);
         }
@@ -647,7 +645,8 @@ impl<T> Replica<T> {
         match nobody {
             Waiter::Here(mut pending) => {
                 let ticket = pending.ticket.take();
-                turn.settled.extend(ticket.map(|ticket| (ticket, Reply::Ok)));
+                turn.settled
+                    .extend(ticket.map(|ticket| (ticket, Reply::Ok)));
                 inbound.waiter = Waiter::Here(pending);
             }
             there => self.answer(there, Answer::Done(Reply::Ok), turn),

@@ -14,9 +14,7 @@ use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
     MessageType,
 };
-use raft::{
-    Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, StateRole, Storage,
-};
+use raft::{Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::mutation::{self, Mutation};
