@@ -41,10 +41,21 @@ impl Processes {
     /// When a node does not start, or the cluster does not form in time.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same, each node with these flags.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn start_with(nodes: usize, flags: &[&str]) -> Self {
         let ports = free_addresses(2 * nodes);
         let clients = ports.iter().step_by(2).map(SocketAddr::to_string);
         let join = clients.collect::<Vec<_>>().join(",");
-        Self::launch_all(&ports, &["--join", &join])
+        let mut all = vec!["--join", &join];
+        all.extend(flags);
+        Self::launch_all(&ports, &all)
     }
 
     /// A node that was started alone, with these flags.

@@ -102,10 +102,6 @@ async fn serve(
         Opening::Native(Role::Client) => {
             serve_client(shell, stream, addr, (door, Protocol::Native), deadline).await
         }
-        Opening::Native(Role::Peer) if shell.node.settings.standalone => {
-            warn!(%addr, "a node wanted to join, but this one was started alone; start it with --join");
-            Ok(())
-        }
         Opening::Native(Role::Peer) => shell.peers.accept(stream, addr, deadline).await,
         Opening::Nothing => Ok(()),
     }
