@@ -233,7 +233,7 @@ async fn a_node_that_does_not_prove_itself_reaches_nothing() {
     let to = cluster.client(0);
     let heard = || {
         let stats = &cluster.running(0).node.stats;
-        stats.peer_frames_in.load(Relaxed)
+        stats.frames_received.load(Relaxed)
     };
     let set = ["SET", "k", "impostor"];
 

@@ -198,9 +198,9 @@ pub struct Stats {
     /// Commands forwarded to other nodes.
     pub forwarded: AtomicU64,
     /// Frames that other nodes have sent.
-    pub peer_frames_in: AtomicU64,
+    pub frames_received: AtomicU64,
     /// Frames for other nodes.
-    pub peer_frames_out: AtomicU64,
+    pub frames_sent: AtomicU64,
     /// Bytes read from clients.
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.

@@ -69,8 +69,8 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             "my_epoch",
             usize::try_from(topology.epoch).unwrap_or(usize::MAX),
         ),
-        ("stats_messages_sent", frames(&stats.peer_frames_out)),
-        ("stats_messages_received", frames(&stats.peer_frames_in)),
+        ("stats_messages_sent", frames(&stats.frames_sent)),
+        ("stats_messages_received", frames(&stats.frames_received)),
     ];
     let state = if reachable == usize::from(SLOTS) {
         "ok"

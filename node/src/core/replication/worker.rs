@@ -169,7 +169,7 @@ impl<T> Worker<T> {
         if self.silent.remove(&from) {
             self.note_reach();
         }
-        self.node.stats.peer_frames_in.fetch_add(1, Relaxed);
+        self.node.stats.frames_received.fetch_add(1, Relaxed);
         let mut mails = Reader::new(frame);
         while !mails.is_empty() {
             let Ok(mail) = mail::decode(&mut mails) else {
@@ -498,7 +498,7 @@ impl<T> Worker<T> {
             if to == self.node.id {
                 self.receive(to, &frame, now, out);
             } else {
-                self.node.stats.peer_frames_out.fetch_add(1, Relaxed);
+                self.node.stats.frames_sent.fetch_add(1, Relaxed);
                 out.frames.push((to, frame));
             }
         }
