@@ -348,12 +348,11 @@ impl<T> Replica<T> {
 
     /// Puts the received copy in the place of everything.
     fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         let received = self.incoming.take().and_then(Incoming::finish);
         let Some((machine, staging)) = received else {
             unreachable!("the engine is told to install only what has arrived");
         };
-        if turn.store.install(staging).is_err() {
+        if turn.word.end(|| turn.store.install(staging)).is_err() {
             unreachable!("all pieces have arrived");
         }
         self.machine = machine;
@@ -459,7 +458,6 @@ impl<T> Replica<T> {
 
     /// This replica is dropped: who waits for it is answered, and its data is removed.
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         self.give_back(turn);
         for proposed in std::mem::take(&mut self.proposed) {
             for waiter in proposed.waiters {
@@ -471,7 +469,7 @@ impl<T> Replica<T> {
         }
         let slots = &self.machine.slots;
         if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
-            turn.store.clear(first..=last);
+            turn.word.end(|| turn.store.clear(first..=last));
         }
     }
 
