@@ -154,15 +154,21 @@ pub struct Replica<T> {
 }
 
 impl<T> Replica<T> {
-    /// A replica without data; without voters, one that waits for a full copy.
+    /// A replica without data, made at this monotonic time; without voters, one that waits for a
+    /// full copy.
     #[must_use]
-    pub fn new((shard, slots): (u16, SlotSet), me: PeerId, voters: &[PeerId], seed: u64) -> Self {
+    pub fn new(
+        (shard, slots): (u16, SlotSet),
+        (me, voters): (PeerId, &[PeerId]),
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         Self {
             shard,
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
             random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
@@ -337,8 +343,8 @@ impl<T> Replica<T> {
             self.apply(committed, turn);
         }
         self.group.applied_all();
-        for (round, index) in ready.confirmed {
-            self.lease.confirmed(&self.group, round, index, turn.word);
+        for confirmed in ready.confirmed {
+            self.lease.confirmed(&self.group, confirmed, turn.word);
         }
         for message in ready.messages {
             self.lease.sends(&self.group, &message, turn.word);
