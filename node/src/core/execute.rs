@@ -7,7 +7,7 @@ use super::args::Args;
 use super::client::Client;
 use super::commands;
 use super::keyspace::{Read, Whole, Write};
-use super::lease::Word;
+use super::lease;
 use super::local::Local;
 use super::node::Node;
 use super::router;
@@ -219,55 +219,39 @@ impl Here<'_> {
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
             return self.look_through(command, &slots, &[shard]);
         };
-        let words = |slot: &u16| self.node.word_of(*slot);
-        let shard_time = keys.slots().iter().map(words).map(Word::time).min();
-        let moment = Moment {
-            wall: self.now.unix_ms(),
-            shard: shard_time.unwrap_or_default(),
-        };
         let Handler::Read(read) = handler(command.id) else {
             return Look::NoLease;
         };
+        let words = keys.slots().iter().map(|slot| self.node.word_of(*slot));
         let mut args = Args::new(command.argv, command.id.words());
-        self.node.store.read(keys, moment, |slots| {
-            // Only now, with the slots locked, does a word say something about what is read.
-            if !keys
-                .slots()
-                .iter()
-                .map(words)
-                .all(|word| word.allows(self.now.mono_ms))
-            {
-                return Look::NoLease;
-            }
+        let seen = self.node.store.read_leased(keys, words, self.now, |slots| {
             let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
             if slots.is_early() {
                 Look::Early
             } else {
                 Look::Seen(reply)
             }
-        })
+        });
+        seen.unwrap_or(Look::NoLease)
     }
 
     /// Reads slot by slot what these shards have.
     #[must_use]
     pub fn look_through(&self, command: &Command<'_>, slots: &SlotSet, shards: &[u16]) -> Look {
-        let words = || {
-            shards
-                .iter()
-                .map(|shard| &self.node.words[usize::from(*shard)])
-        };
-        let leased = || words().all(|word| word.allows(self.now.mono_ms));
-        let (Handler::Whole(whole), true) = (handler(command.id), leased()) else {
+        let Handler::Whole(whole) = handler(command.id) else {
             return Look::NoLease;
         };
-        let stamp = words().map(Word::time).max().unwrap_or_default();
+        let words = shards
+            .iter()
+            .map(|shard| &self.node.words[usize::from(*shard)]);
         let hop = shards.len() > 1;
         let mut args = Args::new(command.argv, command.id.words());
-        let outcome = whole(&self.node.store.whole(slots, stamp, hop), &mut args);
-        // Every slot had its lock for itself: a lease that ended meanwhile makes the answer void.
-        if !leased() {
-            return Look::NoLease;
-        }
-        Look::Seen(outcome.unwrap_or_else(Reply::Error))
+        let outcome = lease::read_through(&words, self.now.mono_ms, |times| {
+            let slots = self.node.store.whole(slots, times.greatest, hop);
+            whole(&slots, &mut args)
+        });
+        outcome.map_or(Look::NoLease, |outcome| {
+            Look::Seen(outcome.unwrap_or_else(Reply::Error))
+        })
     }
 }

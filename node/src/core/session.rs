@@ -668,6 +668,16 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_is_due_in_its_shard_is_dead_beside_one_of_a_shard_that_is_behind() {
+        let mut line = member();
+        line.set_here("b", "1 PX 100");
+        line.desk.words[0].advance(line.now.unix_ms() + 101);
+        line.desk.words[1].grant(u64::MAX);
+        line.send("MGET b bar\r\n");
+        assert_eq!(line.output(), "*2\r\n$-1\r\n$-1\r\n");
+    }
+
+    #[test]
     fn a_read_behind_an_unanswered_write_of_its_shard_keeps_its_place() {
         let mut line = member();
         line.send("SET b 2\r\nGET b\r\n");

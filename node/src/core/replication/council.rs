@@ -22,13 +22,19 @@ pub struct Council {
 }
 
 impl Council {
-    /// A member that starts from this state; without voters, one that waits to be told.
+    /// A member, made at this monotonic time, that starts from this state; without voters, one that
+    /// waits to be told.
     #[must_use]
-    pub fn new(me: PeerId, voters: &[PeerId], state: ClusterState, seed: u64) -> Self {
+    pub fn new(
+        (me, voters): (PeerId, &[PeerId]),
+        state: ClusterState,
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut council = Self {
             group: Group::new(me, voters, seed),
             state,
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
         };
         council.keep_copy();
         council

@@ -425,7 +425,9 @@ impl<T> Worker<T> {
         if mine.map(|seat| seat.peer) != now_here {
             let seed = self.random.next();
             let voters = first_voters(state, &state.meta);
-            self.council = mine.map(|seat| Council::new(seat.peer, &voters, state.clone(), seed));
+            let made_ms = self.last_tick_ms;
+            self.council =
+                mine.map(|seat| Council::new((seat.peer, &voters), state.clone(), made_ms, seed));
         }
     }
 
@@ -444,7 +446,7 @@ impl<T> Worker<T> {
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
             let seed = self.random.next();
             self.shards[usize::from(shard)].replica =
-                peer.map(|peer| Replica::new((shard, slots), peer, &voters, seed));
+                peer.map(|peer| Replica::new((shard, slots), (peer, &voters), now.mono_ms, seed));
         }
         self.mark(shard);
     }
@@ -727,6 +729,8 @@ mod tests {
         workers: Vec<Worker<u64>>,
         cut_off: Vec<usize>,
         now: Now,
+        /// How fast the clock of each node runs, in per cent.
+        rates: Vec<u64>,
         settled: Vec<(u64, Reply)>,
         seats: Vec<String>,
     }
@@ -738,6 +742,7 @@ mod tests {
                 workers: Vec::new(),
                 cut_off: Vec::new(),
                 now: testing::node().started,
+                rates: vec![100; usize::from(count)],
                 settled: Vec::new(),
                 seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
             };
@@ -793,7 +798,8 @@ mod tests {
                 let mut frames = Vec::new();
                 for (index, worker) in self.workers.iter_mut().enumerate() {
                     let mut out = Outbox::default();
-                    while worker.turn(self.now, &mut out) {}
+                    let now = clock(self.now, self.rates[index]);
+                    while worker.turn(now, &mut out) {}
                     self.settled.append(&mut out.settled);
                     frames.extend(out.frames.into_iter().map(|frame| (index, frame)));
                 }
@@ -806,7 +812,8 @@ mod tests {
                     if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
                         let from = self.workers[from].node.id;
                         let mut out = Outbox::default();
-                        self.workers[to].receive(from, &frame, self.now, &mut out);
+                        let now = clock(self.now, self.rates[to]);
+                        self.workers[to].receive(from, &frame, now, &mut out);
                         self.settled.append(&mut out.settled);
                     }
                 }
@@ -858,6 +865,13 @@ mod tests {
             let term = |index: &usize| self.workers[*index].replica(shard).unwrap().group.term();
             let leaders = (0..self.workers.len()).filter(leads);
             leaders.max_by_key(term).expect("a leader")
+        }
+    }
+
+    fn clock(now: Now, rate: u64) -> Now {
+        Now {
+            mono_ms: now.mono_ms * rate / 100,
+            ..now
         }
     }
 
@@ -962,5 +976,41 @@ mod tests {
         for (number, reply) in cluster.replies() {
             assert_eq!(reply, Reply::bulk(number.to_string()));
         }
+    }
+
+    #[test]
+    fn ticks_that_were_missed_are_not_made_up_for() {
+        let mut cluster = Cluster::new(3);
+        let before = cluster.workers[0].ticks;
+        cluster.now.mono_ms += 100 * TICK_MS;
+        let mut out = Outbox::default();
+        while cluster.workers[0].turn(cluster.now, &mut out) {}
+        assert_eq!(cluster.workers[0].ticks, before + 1);
+    }
+
+    #[test]
+    fn no_two_nodes_may_answer_reads_of_a_shard_at_once() {
+        let mut cluster = Cluster::new(3);
+        cluster.rates = vec![100, 104, 96];
+        let seed = 7;
+        let mut random = Random::new(seed);
+        let mut leased = [[false; 3]; 4];
+        for _ in 0..24 {
+            cluster.cut_off = (0..3).filter(|_| random.below(4) == 0).collect();
+            for _ in 0..10 + random.below(190) {
+                cluster.pass(10);
+                for (shard, seen) in leased.iter_mut().enumerate() {
+                    let allowed = [0, 1, 2].map(|node: usize| {
+                        let now = clock(cluster.now, cluster.rates[node]);
+                        cluster.workers[node].node.words[shard].allows(now.mono_ms)
+                    });
+                    let count = allowed.iter().filter(|allowed| **allowed).count();
+                    assert!(count <= 1, "seed {seed}, shard {shard}: {allowed:?}");
+                    (0..3).for_each(|node| seen[node] |= allowed[node]);
+                }
+            }
+        }
+        let changed = leased.iter().filter(|seen| **seen == [true; 3]).count();
+        assert!(changed > 0, "leadership has hardly moved: {leased:?}");
     }
 }

@@ -37,7 +37,8 @@ use self::read::Locked;
 use self::record::Record;
 use self::snapshot::Snapshots;
 use self::table::Table;
-use super::time::UnixMs;
+use super::lease::{self, Word};
+use super::time::{Now, UnixMs};
 
 pub use self::expiry::Due;
 pub use self::hash::HashRef;
@@ -130,6 +131,26 @@ impl Store {
     ) -> R {
         let locked = Locked::new(keys.slots(), |slot| self.read_slot(slot));
         execute(&Read::new(moment, keys.first(), locked))
+    }
+
+    /// Executes a command that reads these keys, with their slots locked together, if the leases of
+    /// their shards, whose words these are, allow it at the time of arrival.
+    pub fn read_leased<'w, R>(
+        &self,
+        keys: &Keys<'_>,
+        words: impl Iterator<Item = &'w Word>,
+        now: Now,
+        execute: impl FnOnce(&Read<'_>) -> R,
+    ) -> Option<R> {
+        let lock = || Locked::new(keys.slots(), |slot| self.read_slot(slot));
+        lease::read_locked(words, now.mono_ms, lock, |locked, times| {
+            let moment = Moment {
+                // What is due in one of the shards alone is not for here to tell.
+                wall: now.unix_ms().max(times.greatest),
+                shard: times.least,
+            };
+            execute(&Read::new(moment, keys.first(), locked))
+        })
     }
 
     /// Executes a command that changes these keys, with their slots locked together.

@@ -12,15 +12,14 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
-    MessageType,
 };
-use raft::{Config, GetEntriesContext, RawNode, StateRole, Storage};
+use raft::{Config, GetEntriesContext, RawNode, ReadState, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 
-pub use raft::eraftpb::{ConfState, Message, SnapshotMetadata as Copy};
+pub use raft::eraftpb::{ConfState, Message, MessageType, SnapshotMetadata as Copy};
 
 /// A member of one group: never 0, never used again.
 pub type PeerId = u64;
@@ -61,10 +60,21 @@ pub struct Ready {
     pub inline: Option<Bytes>,
     /// Entries to be applied.
     pub committed: Vec<Committed>,
-    /// Confirmed rounds of [`Group::confirm`]: the round, and the index that has to be applied.
-    pub confirmed: Vec<(u64, u64)>,
+    /// Confirmed rounds of [`Group::confirm`].
+    pub confirmed: Vec<Confirmed>,
     /// For other members.
     pub messages: Vec<Message>,
+}
+
+/// A majority has confirmed that a member still led its group after it had asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The term in which it was asked.
+    pub term: u64,
+    /// The number of the round.
+    pub round: u64,
+    /// Everything that was acknowledged before it was asked is at or before this index.
+    pub index: u64,
 }
 
 /// An entry that a majority has.
@@ -268,7 +278,14 @@ impl Group {
     /// Asks a majority whether this member still leads. The engine forgets the question when
     /// messages get lost.
     pub fn confirm(&mut self, round: u64) {
-        self.node.read_index(round.to_be_bytes().to_vec());
+        // The engine does not ask where there is one voter, though it be another than the leader.
+        let asks_nobody = self.node.raft.prs().is_singleton();
+        if asks_nobody && !self.node.raft.promotable() {
+            return;
+        }
+        // No other question of this member has the same name, in whatever term.
+        let name = [self.term().to_be_bytes(), round.to_be_bytes()];
+        self.node.read_index(name.concat());
     }
 
     /// Hands leadership over to a member, if this one leads.
@@ -297,11 +314,8 @@ impl Group {
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
-        let confirmed = raw.take_read_states().into_iter().filter_map(|state| {
-            let round = state.request_ctx.try_into().ok()?;
-            Some((u64::from_be_bytes(round), state.index))
-        });
-        let confirmed = confirmed.collect();
+        let confirmed = raw.take_read_states().into_iter();
+        let confirmed = confirmed.filter_map(Confirmed::of).collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -433,6 +447,17 @@ impl Group {
             self.timeout = ELECTION_TICKS + self.random.below(ELECTION_TICKS as u64) as usize;
         }
         self.node.raft.set_randomized_election_timeout(self.timeout);
+    }
+}
+
+impl Confirmed {
+    fn of(state: ReadState) -> Option<Self> {
+        let (term, round) = state.request_ctx.split_first_chunk()?;
+        Some(Self {
+            term: u64::from_be_bytes(*term),
+            round: u64::from_be_bytes(round.try_into().ok()?),
+            index: state.index,
+        })
     }
 }
 
