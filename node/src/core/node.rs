@@ -222,6 +222,10 @@ pub struct Stats {
     pub commands: AtomicU64,
     /// Commands forwarded to other nodes.
     pub forwarded: AtomicU64,
+    /// Frames sent to other nodes.
+    pub frames_sent: AtomicU64,
+    /// Frames of other nodes that have proved to be of this cluster.
+    pub frames_received: AtomicU64,
     /// Bytes read from clients.
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.

@@ -103,7 +103,8 @@ async fn serve(
             serve_client(shell, stream, addr, (door, Protocol::Native), deadline).await
         }
         Opening::Native(Role::Peer) if shell.node.settings.standalone => {
-            warn!(%addr, "a node wanted to join, but this one was started alone; start it with --join");
+            let remedy = "start it with --join";
+            warn!(%addr, remedy, "a node wanted to join, but this one was started alone");
             Ok(())
         }
         Opening::Native(Role::Peer) => shell.peers.accept(stream, addr, deadline).await,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
 use std::time::Duration;
 use std::{io, thread};
@@ -80,6 +81,7 @@ pub fn start(
         node,
         worker,
         is_ready: false,
+        said: String::new(),
         clock,
         peers,
         connections: BTreeMap::new(),
@@ -97,6 +99,8 @@ struct Thread {
     worker: Worker<Waiting>,
     /// It was said that the node serves clients.
     is_ready: bool,
+    /// Why it does not yet, as it was said last.
+    said: String,
     clock: Arc<Clock>,
     peers: Peers,
     connections: BTreeMap<u64, UnboundedSender<Settled>>,
@@ -160,6 +164,7 @@ impl Thread {
                 self.node.set_down(peer, true);
             }
             PeerEvent::Frame { from, frame } => {
+                self.node.stats.frames_received.fetch_add(1, Relaxed);
                 self.worker.receive(from, &frame, now, &mut self.out);
             }
         }
@@ -169,7 +174,9 @@ impl Thread {
         let more = self.worker.turn(self.clock.now(), &mut self.out);
         for (to, frame) in self.out.frames.drain(..) {
             // What cannot be sent is lost; its senders try again.
-            let _ = self.peers.send(to, frame);
+            let taken = self.peers.send(to, frame);
+            let stats = &self.node.stats;
+            stats.frames_sent.fetch_add(taken.into(), Relaxed);
         }
         self.answer();
         if let Some(left) = self.leaving.take_if(|_| self.worker.leave()) {
@@ -183,10 +190,17 @@ impl Thread {
     }
 
     fn announce(&mut self) {
-        if let Ok(topology) = &self.node.view.load().topology {
-            let (nodes, epoch) = (topology.members.len(), topology.epoch);
-            info!(nodes, epoch, "Ready to accept connections");
-            self.is_ready = true;
+        match &self.node.view.load().topology {
+            Ok(topology) => {
+                let (nodes, epoch) = (topology.members.len(), topology.epoch);
+                info!(nodes, epoch, "Ready to accept connections");
+                self.is_ready = true;
+            }
+            Err(why) if *why != self.said => {
+                info!(why, "not ready yet");
+                self.said.clone_from(why);
+            }
+            Err(_) => (),
         }
     }
 

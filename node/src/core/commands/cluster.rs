@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering::Relaxed;
 
 use dht_proto::slot::{SLOTS, key_slot};
 use dht_proto::topology::{Member, Topology};
@@ -75,6 +76,14 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     for (name, value) in facts {
         // Writing to a String cannot fail.
         let _ = write!(text, "cluster_{name}:{value}\r\n");
+    }
+    let stats = &ctx.node.stats;
+    for (name, frames) in [
+        ("sent", &stats.frames_sent),
+        ("received", &stats.frames_received),
+    ] {
+        let frames = frames.load(Relaxed);
+        let _ = write!(text, "cluster_stats_messages_{name}:{frames}\r\n");
     }
     Ok(Reply::Text(text.into()))
 }
@@ -276,7 +285,8 @@ mod tests {
                 "CLUSTER INFO",
                 "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
                  cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
-                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n",
+                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n\
+                 cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n",
             ),
         ]);
     }

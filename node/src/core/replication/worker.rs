@@ -1,6 +1,7 @@
 //! All replication of a node, as one machine without I/O: tasks of clients and frames of other
 //! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -34,6 +35,9 @@ const HAND_OVER_TICKS: u64 = 40;
 const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
 /// Ticks after which a node says again which shards it leads.
 const LEADS_TICKS: u64 = 10;
+/// After so long without anything from a node, in milliseconds, nothing further is sent to it. All
+/// nodes say which shards they lead several times in this time.
+const SILENCE_MS: u64 = 4 * LEADS_TICKS * TICK_MS;
 
 /// A client's task for a shard.
 #[derive(Debug)]
@@ -85,6 +89,10 @@ pub struct Worker<T> {
     council: Option<Council>,
     /// Bytes of full copies that may still be sent in this tick.
     copy_bytes: usize,
+    /// Who can be sent something, and at which seats it was found.
+    linked: BTreeSet<(NodeId, String)>,
+    /// When each node was heard last, on the monotonic clock, in milliseconds.
+    heard: BTreeMap<NodeId, u64>,
 }
 
 /// What a node knows of one shard.
@@ -106,6 +114,8 @@ impl<T> Worker<T> {
             unsettled: false,
             council: None,
             copy_bytes: 0,
+            linked: BTreeSet::new(),
+            heard: BTreeMap::new(),
             state: None,
             shards: Vec::new(),
             dirty: Vec::new(),
@@ -145,6 +155,7 @@ impl<T> Worker<T> {
 
     /// Takes a frame of another node.
     pub fn receive(&mut self, from: NodeId, frame: &[u8], now: Now, out: &mut Outbox<T>) {
+        self.heard.insert(from, now.mono_ms);
         let mut mails = Reader::new(frame);
         while !mails.is_empty() {
             let Ok(mail) = mail::decode(&mut mails) else {
@@ -210,6 +221,13 @@ impl<T> Worker<T> {
 
     /// The link to the node that was dialled at a seat is up or down.
     pub fn link(&mut self, peer: NodeId, seat: &str, up: bool) {
+        let found = (peer, seat.to_owned());
+        if up {
+            self.linked.insert(found);
+        } else {
+            self.linked.remove(&found);
+            self.heard.remove(&peer);
+        }
         self.form(|formation, out| formation.link(seat, peer, up, out));
     }
 
@@ -499,12 +517,15 @@ impl<T> Worker<T> {
     }
 
     fn serve(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
+        let leader = self.shards[usize::from(shard)].leader.1;
+        // What cannot be sent waits here: then it is known not to have been done.
+        let leader = leader.filter(|leader| self.reaches(*leader, now));
         let at = &mut self.shards[usize::from(shard)];
         at.dirty = false;
         let taken = at.courier.send(&mut Round {
             now_mono_ms: now.mono_ms,
             me: self.node.id,
-            leader: at.leader.1,
+            leader,
             post: &mut self.post,
             settled: &mut out.settled,
         });
@@ -513,6 +534,15 @@ impl<T> Worker<T> {
         }
         self.with_turn(shard, now, out, Replica::turn);
         self.note_leader(shard);
+    }
+
+    /// Whether a node can be sent something, and does not stand still.
+    fn reaches(&self, node: NodeId, now: Now) -> bool {
+        let mut found = self.linked.range((node, String::new())..);
+        let is_linked = found.next().is_some_and(|(found, _)| *found == node);
+        let heard = self.heard.get(&node);
+        let is_heard = heard.is_some_and(|at| now.mono_ms < at + SILENCE_MS);
+        node == self.node.id || is_linked && is_heard
     }
 
     /// Lets a replica do something, and its courier know what became of its tasks.
@@ -819,6 +849,22 @@ mod tests {
         let replies = cluster.replies();
         assert_eq!(replies, [(3, Reply::Ok)], "tried again at the new leader");
         assert_ne!(cluster.leader_of("k"), leader);
+    }
+
+    #[test]
+    fn what_is_for_a_silent_leader_is_not_sent() {
+        let mut cluster = Cluster::new(3);
+        let leader = cluster.leader_of("k");
+        let other = (leader + 1) % 3;
+        cluster.send(other, 1, "SET k v");
+        cluster.settle();
+        assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
+        // None of them can be elected.
+        cluster.cut_off = vec![0, 1, 2];
+        cluster.pass(SILENCE_MS);
+        cluster.send(other, 2, "SET k later");
+        cluster.pass(5500);
+        assert_eq!(cluster.replies(), [(2, not_done().into())]);
     }
 
     #[test]
