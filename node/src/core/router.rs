@@ -7,6 +7,7 @@ use dht_proto::topology::Topology;
 use dht_proto::{ReplyError, limits};
 use smallvec::SmallVec;
 
+use super::args::parse_cursor;
 use super::client::Door;
 use super::gather::Part;
 use super::store::{Cursor, Key};
@@ -134,8 +135,7 @@ impl Router<'_> {
     }
 
     fn cursor(&self, cursor: &[u8]) -> Route {
-        let text = str::from_utf8(cursor).ok();
-        match text.and_then(|text| text.parse().ok()) {
+        match parse_cursor(cursor) {
             Some(place) => {
                 let slot = Cursor::from_number(place).slot.min(SLOTS - 1);
                 Route::Shard(self.shard(slot))

@@ -69,12 +69,12 @@ fn bulk(bytes: &[u8], out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// A line of text; what would end the line early becomes a blank.
+/// A line of text; what would end the line early becomes a blank, or nothing at its end.
 fn line(sign: u8, text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 3);
     out.put_u8(sign);
     let start = out.len();
-    out.put_slice(text.as_bytes());
+    out.put_slice(text.trim_end_matches(['\r', '\n']).as_bytes());
     for byte in &mut out[start..] {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';
@@ -165,6 +165,8 @@ mod tests {
         same(&Reply::Error(ReplyError::Syntax), "-ERR syntax error\r\n");
         let error = ReplyError::Other("two\r\nlines".into());
         same(&Reply::Error(error), "-ERR two  lines\r\n");
+        let error = ReplyError::Other("option \r\n".into());
+        same(&Reply::Error(error), "-ERR option \r\n");
     }
 
     #[test]
