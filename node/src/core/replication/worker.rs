@@ -148,6 +148,12 @@ impl<T> Worker<T> {
         self.shards.get(usize::from(shard))?.replica.as_ref()
     }
 
+    /// This node's member of the meta group, for tests.
+    #[must_use]
+    pub const fn council(&self) -> Option<&Council> {
+        self.council.as_ref()
+    }
+
     /// Takes a client's task.
     pub fn request(&mut self, request: Request<T>, out: &mut Outbox<T>) {
         let Request { shard, pending } = request;
