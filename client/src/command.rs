@@ -66,11 +66,16 @@ impl Command {
                         .map(|at| words[at]),
                 )
             }
-            Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
-                Place::Anywhere
-            }
+            Kind::READ_ALL
+            | Kind::WRITE_ALL
+            | Kind::CURSOR
+            | Kind::LOCAL
+            | Kind::HANDSHAKE
+            | Kind::ENDING
+            | Kind::TRANSACTION => Place::Anywhere,
         };
-        (place, !id.spec().kind.writes())
+        let kind = id.spec().kind;
+        (place, !kind.writes() && kind != Kind::TRANSACTION)
     }
 }
 

@@ -56,7 +56,10 @@ const fn place(kind: Kind) -> &'static str {
         Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
         Kind::LOCAL => "Concerns the connection or its node only.",
-        Kind::HANDSHAKE => "Concerns the connection only; allowed before authentication.",
+        Kind::HANDSHAKE | Kind::ENDING => {
+            "Concerns the connection only; allowed before authentication."
+        }
+        Kind::TRANSACTION => "Concerns the connection and the shard of its keys, all of one slot.",
     }
 }
 

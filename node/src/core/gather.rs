@@ -25,6 +25,8 @@ pub struct Gather {
     done: usize,
     joined: Option<Reply>,
     error: Option<ReplyError>,
+    /// Answers that belong among those of a transaction, and their places.
+    placed: Vec<(usize, Reply)>,
 }
 
 impl Gather {
@@ -45,6 +47,17 @@ impl Gather {
             done: 0,
             joined: None,
             error: None,
+            placed: Vec::new(),
+        }
+    }
+
+    /// A transaction that goes to one shard, except for commands that are answered already, at
+    /// these places among all.
+    #[must_use]
+    pub fn transaction(shard: u16, placed: Vec<(usize, Reply)>) -> Self {
+        Self {
+            placed,
+            ..Self::whole(shard, true)
         }
     }
 
@@ -77,7 +90,12 @@ impl Gather {
             )
             .into(),
             Some(error) => error.into(),
-            None => self.joined.unwrap_or(Reply::Nil),
+            None => match self.joined.unwrap_or(Reply::Nil) {
+                Reply::Array(items) if !self.placed.is_empty() => {
+                    Reply::Array(interleave(items, self.placed))
+                }
+                reply => reply,
+            },
         }
     }
 
@@ -111,6 +129,19 @@ impl Gather {
             (_, reply) => reply,
         });
     }
+}
+
+/// Puts answers among others, each at its place among all.
+#[must_use]
+pub fn interleave(items: Vec<Reply>, placed: Vec<(usize, Reply)>) -> Vec<Reply> {
+    let mut items = items.into_iter();
+    let mut all = Vec::with_capacity(items.len() + placed.len());
+    for (place, reply) in placed {
+        all.extend(items.by_ref().take(place - all.len()));
+        all.push(reply);
+    }
+    all.extend(items);
+    all
 }
 
 /// Puts the items of a part where its keys stand in the command.

@@ -6,12 +6,13 @@ use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
 
 use super::sessions::{Admission, Sessions};
-use super::task::{Entry, Place, Task};
+use super::task::{Entry, Place, Task, Words};
+use crate::core::atomic::{self, Batch};
 use crate::core::execute;
 use crate::core::lease::Word;
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
-use crate::core::store::{SlotSet, Store};
+use crate::core::store::{Key, SlotSet, Store, Watched, Watcher};
 use crate::core::time::UnixMs;
 
 /// Tasks of an entry that get ids of their own.
@@ -26,6 +27,8 @@ pub struct Machine {
     pub time: UnixMs,
     /// What makes retries harmless.
     pub sessions: Sessions,
+    /// What transactions to come depend on.
+    pub watched: Watched,
 }
 
 /// What became of a task.
@@ -47,6 +50,7 @@ impl Machine {
             slots,
             time: 0,
             sessions: Sessions::default(),
+            watched: Watched::default(),
         }
     }
 
@@ -54,6 +58,7 @@ impl Machine {
     pub fn encode(&self, out: &mut BytesMut) {
         pack::uint(out, self.time);
         self.sessions.encode(out);
+        self.watched.encode(out);
     }
 
     /// Reads what [`Self::encode`] has written.
@@ -66,6 +71,7 @@ impl Machine {
             slots,
             time: from.uint()?,
             sessions: Sessions::decode(&mut from)?,
+            watched: Watched::decode(&mut from)?,
         })
     }
 
@@ -114,14 +120,50 @@ impl Machine {
     fn execute(&mut self, store: &Store, id: u64, seed: u64, task: &Task<'_>) -> Reply {
         match task {
             Task::Nothing => Reply::Nil,
-            Task::Command(words) => execute::on_slots(store, &self.slots, self.time, seed, words)
-                .unwrap_or_else(Reply::Error),
+            Task::Command(words) => {
+                execute::on_slots(store, &self.watched, &self.slots, (self.time, seed), words)
+                    .unwrap_or_else(Reply::Error)
+            }
             Task::Open => match self.sessions.open(id, self.time) {
                 Ok(()) => Reply::Int(i64::try_from(id).unwrap_or(i64::MAX)),
                 Err(error) => error.into(),
             },
-            Task::Expire(keys) => Reply::count(store.expire(keys, self.time)),
+            Task::Expire(keys) => Reply::count(store.expire(keys, self.time, Some(&self.watched))),
+            Task::Watch(watcher, keys) => self.watch(store, *watcher, keys),
+            Task::Forget(token) => {
+                self.watched.forget(*token);
+                Reply::Ok
+            }
+            Task::Exec(watcher, commands) => self.exec(store, seed, *watcher, commands),
         }
+    }
+
+    fn watch(&self, store: &Store, watcher: Watcher, keys: &Words<'_>) -> Reply {
+        let hashed: Vec<Key<'_>> = keys.iter().copied().map(Key::new).collect();
+        if hashed.iter().any(|key| !self.slots.contains(key.slot())) {
+            return execute::not_of_this_shard().into();
+        }
+        let moment = (self.time, self.time);
+        atomic::watch((store, &self.watched), watcher, &hashed, moment).unwrap_or_else(Reply::Error)
+    }
+
+    fn exec(
+        &self,
+        store: &Store,
+        seed: u64,
+        watcher: Option<Watcher>,
+        commands: &[Words<'_>],
+    ) -> Reply {
+        let batch = Batch::new(commands);
+        if !batch.is_of(&self.slots) {
+            return execute::not_of_this_shard().into();
+        }
+        let at = atomic::Occasion {
+            stamp: self.time,
+            seed,
+            watch_time: self.time,
+        };
+        batch.execute((store, &self.watched), watcher, at)
     }
 }
 
