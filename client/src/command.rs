@@ -18,6 +18,8 @@ pub enum Place {
     Slot(u16),
     /// On any node, which does it or has it done.
     Anywhere,
+    /// Nowhere: it is about a connection that nobody shares, and this client has none.
+    OwnConnection,
 }
 
 impl Command {
@@ -71,11 +73,10 @@ impl Command {
             | Kind::CURSOR
             | Kind::LOCAL
             | Kind::HANDSHAKE
-            | Kind::ENDING
-            | Kind::TRANSACTION => Place::Anywhere,
+            | Kind::ENDING => Place::Anywhere,
+            Kind::TRANSACTION => Place::OwnConnection,
         };
-        let kind = id.spec().kind;
-        (place, !kind.writes() && kind != Kind::TRANSACTION)
+        (place, !id.spec().kind.writes())
     }
 }
 

@@ -244,7 +244,7 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "Forgets the commands since MULTI and the watched keys."
                     "allow_busy fast loading noscript stale";
                 "EXEC" transaction::exec TRANSACTION ""
-                    "1.2.0" "That of the commands since MULTI."
+                    "1.2.0" "O(N) where N is the cost of the commands since MULTI."
                     "Executes the commands since MULTI together, unless a watched key has changed."
                     "loading noscript skip_slowlog stale";
                 "MULTI" transaction::multi TRANSACTION ""

@@ -28,3 +28,5 @@ mod scripts;
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

@@ -25,8 +25,8 @@ pub struct Gather {
     done: usize,
     joined: Option<Reply>,
     error: Option<ReplyError>,
-    /// Answers that belong among those of a transaction, and their places.
-    placed: Vec<(usize, Reply)>,
+    /// Of a transaction: the answers that belong among those of its shard, and their places.
+    placed: Option<Vec<(usize, Reply)>>,
 }
 
 impl Gather {
@@ -47,7 +47,7 @@ impl Gather {
             done: 0,
             joined: None,
             error: None,
-            placed: Vec::new(),
+            placed: None,
         }
     }
 
@@ -56,7 +56,7 @@ impl Gather {
     #[must_use]
     pub fn transaction(shard: u16, placed: Vec<(usize, Reply)>) -> Self {
         Self {
-            placed,
+            placed: Some(placed),
             ..Self::whole(shard, true)
         }
     }
@@ -90,11 +90,10 @@ impl Gather {
             )
             .into(),
             Some(error) => error.into(),
-            None => match self.joined.unwrap_or(Reply::Nil) {
-                Reply::Array(items) if !self.placed.is_empty() => {
-                    Reply::Array(interleave(items, self.placed))
-                }
-                reply => reply,
+            None => match (self.joined.unwrap_or(Reply::Nil), self.placed) {
+                (Reply::Array(items), Some(placed)) => Reply::Array(interleave(items, placed)),
+                (Reply::Nil, Some(_)) => Reply::NilArray,
+                (reply, _) => reply,
             },
         }
     }
@@ -218,6 +217,22 @@ mod tests {
         let unknown = Reply::Error(ReplyError::Unknown(why.into()));
         check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], &unknown);
         check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], &down);
+    }
+
+    #[test]
+    fn answers_that_were_there_before_have_their_places() {
+        let check = |places: &[usize], reply: Reply, expect: &Reply| {
+            let placed = places.iter().map(|place| (*place, Reply::Ok)).collect();
+            let mut gather = Gather::transaction(3, placed);
+            assert!(gather.settle(0, reply));
+            assert_eq!(&gather.reply(), expect);
+        };
+        let (ok, one, two) = (|| Reply::Ok, || Reply::Int(1), || Reply::Int(2));
+        let all = Reply::Array(vec![ok(), one(), ok(), ok(), two(), ok()]);
+        check(&[0, 2, 3, 5], array(&[1, 2]), &all);
+        check(&[0, 1], array(&[]), &Reply::Array(vec![ok(), ok()]));
+        check(&[], array(&[1]), &array(&[1]));
+        check(&[0], Reply::Nil, &Reply::NilArray);
     }
 
     #[test]

@@ -579,15 +579,15 @@ mod tests {
     const THERE: [&str; 2] = ["bar", "foo"];
 
     /// A connection and its node, driven by inline commands.
-    struct Line {
-        desk: Node,
-        now: Now,
-        session: Session,
-        effects: Effects,
+    pub(super) struct Line {
+        pub(super) desk: Node,
+        pub(super) now: Now,
+        pub(super) session: Session,
+        pub(super) effects: Effects,
     }
 
     impl Line {
-        fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
+        pub(super) fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
             let mut desk = Desk::at(node);
             change(&mut desk.client);
             let session = Session::new(desk.client, 1);
@@ -600,7 +600,7 @@ mod tests {
             }
         }
 
-        fn send(&mut self, input: &str) -> Progress {
+        pub(super) fn send(&mut self, input: &str) -> Progress {
             self.receive(&mut BytesMut::from(input))
         }
 
@@ -610,18 +610,18 @@ mod tests {
         }
 
         /// Answers the task that was asked as the so-many-eth.
-        fn settle(&mut self, asked: usize, reply: Reply) {
+        pub(super) fn settle(&mut self, asked: usize, reply: Reply) {
             if let Some(ticket) = self.effects.asked[asked].pending.ticket {
                 self.session.settle(ticket, reply, &mut self.effects);
             }
         }
 
-        fn output(&mut self) -> String {
+        pub(super) fn output(&mut self) -> String {
             String::from_utf8(self.effects.output.split().to_vec()).unwrap()
         }
 
         /// Which shard was asked for what, in which way.
-        fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
+        pub(super) fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
             let asked = self.effects.asked.iter();
             asked
                 .map(|asked| (asked.shard, asked.pending.mode, asked.pending.task.clone()))
@@ -640,15 +640,15 @@ mod tests {
         }
     }
 
-    fn alone() -> Line {
+    pub(super) fn alone() -> Line {
         Line::new(testing::node(), |_| ())
     }
 
-    fn member() -> Line {
+    pub(super) fn member() -> Line {
         Line::new(testing::cluster(), |_| ())
     }
 
-    fn task(line: &str) -> Bytes {
+    pub(super) fn task(line: &str) -> Bytes {
         task::command(&line.split(' ').collect::<Vec<_>>())
     }
 

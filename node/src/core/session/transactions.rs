@@ -227,3 +227,129 @@ fn by_place(commands: Vec<Words<'_>>) -> (Placed<'_>, Vec<Words<'_>>) {
     }
     (local, data)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::super::tests::{Line, alone, member, task};
+    use super::*;
+    use crate::core::client::Door;
+    use crate::core::commands::testing;
+    use crate::core::random::Random;
+    use crate::core::store::Watcher;
+
+    fn exec(watcher: Option<Watcher>, lines: &[&'static str]) -> Bytes {
+        let words = |line: &&'static str| line.split(' ').map(str::as_bytes).collect();
+        Task::Exec(watcher, lines.iter().map(words).collect()).to_bytes()
+    }
+
+    #[test]
+    fn a_transaction_is_one_task_for_its_shard() {
+        let mut line = member();
+        line.send("MULTI\r\nPING\r\nSET foo 1\r\nECHO x\r\nINCR foo\r\nEXEC\r\nGET foo\r\n");
+        let all = exec(None, &["SET foo 1", "INCR foo"]);
+        let read = (2, Mode::OrderedRead, task("GET foo"));
+        assert_eq!(line.asked(), [(2, Mode::Write, all), read]);
+        line.settle(0, Reply::Array(vec![Reply::Ok, Reply::Int(2)]));
+        let queued = "+QUEUED\r\n".repeat(4);
+        let answer = "*4\r\n+PONG\r\n+OK\r\n$1\r\nx\r\n:2\r\n";
+        assert_eq!(line.output(), format!("+OK\r\n{queued}{answer}"));
+        line.send("MULTI\r\nPING\r\nEXEC\r\n");
+        line.settle(1, Reply::Nil);
+        let answer = "$-1\r\n+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n";
+        assert_eq!(line.output(), answer, "about no key: by nobody else");
+    }
+
+    #[test]
+    fn exec_names_its_watch() {
+        let mut line = member();
+        line.send("WATCH foo\r\nWATCH {foo}2 foo\r\nMULTI\r\nEXEC\r\n");
+        let token = Random::new(1).next();
+        let watch = |rounds, keys: &[&'static str]| {
+            let keys = keys.iter().map(|key| key.as_bytes()).collect();
+            Task::Watch(Watcher { token, rounds }, keys).to_bytes()
+        };
+        let watcher = Watcher { token, rounds: 2 };
+        let tasks = [
+            watch(1, &["foo"]),
+            watch(2, &["{foo}2", "foo"]),
+            exec(Some(watcher), &[]),
+        ];
+        assert_eq!(line.asked(), tasks.map(|task| (2, Mode::Write, task)));
+        line.settle(0, Reply::Ok);
+        line.settle(1, Reply::Ok);
+        line.settle(2, Reply::Nil);
+        assert_eq!(line.output(), "+OK\r\n+OK\r\n+OK\r\n*-1\r\n");
+    }
+
+    #[test]
+    fn a_watch_that_is_given_up_is_forgotten_by_its_shard() {
+        for end in [
+            "UNWATCH",
+            "RESET",
+            "MULTI\r\nDISCARD",
+            "MULTI\r\nGET\r\nEXEC",
+            "END",
+        ] {
+            let mut line = member();
+            line.send("WATCH foo\r\n");
+            if end == "END" {
+                let Line {
+                    session,
+                    desk,
+                    now,
+                    effects,
+                } = &mut line;
+                session.end(desk, *now, effects);
+            } else {
+                line.send(&format!("{end}\r\n"));
+            }
+            let forgotten = &line.effects.asked[1];
+            let task = Task::Forget(Random::new(1).next()).to_bytes();
+            assert_eq!(
+                (forgotten.shard, &forgotten.pending.task),
+                (2, &task),
+                "{end}"
+            );
+            assert_eq!(forgotten.pending.ticket, None);
+            line.settle(0, Reply::Ok);
+            assert_eq!(line.session.in_flight(), 0, "nobody waits for it");
+        }
+    }
+
+    #[test]
+    fn a_node_alone_watches_by_itself() {
+        let mut line = alone();
+        let aborted = "WATCH b\r\nSET b 1\r\nMULTI\r\nEXEC\r\n";
+        line.send(aborted);
+        assert_eq!(line.output(), "+OK\r\n+OK\r\n+OK\r\n*-1\r\n");
+        assert!(line.desk.watched.is_empty());
+        line.send("WATCH b\r\n");
+        assert!(!line.desk.watched.is_empty());
+        line.session.end(&line.desk, line.now, &mut line.effects);
+        assert!(line.desk.watched.is_empty());
+        assert!(line.effects.asked.is_empty());
+    }
+
+    #[test]
+    fn the_redirecting_door_takes_only_what_is_led_here() {
+        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+        line.send("MULTI\r\nGET b\r\nGET foo\r\nEXEC\r\nWATCH foo\r\n");
+        let moved = "-MOVED 12182 [::1]:8403\r\n";
+        let refused = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+        let expect = format!("+OK\r\n+QUEUED\r\n{moved}{refused}{moved}");
+        assert_eq!(line.output(), expect);
+        assert!(line.effects.asked.is_empty());
+    }
+
+    #[test]
+    fn a_transaction_before_the_password_is_refused() {
+        let mut line = Line::new(testing::node(), |client| client.authenticated = false);
+        line.send("MULTI\r\nWATCH b\r\n");
+        assert_eq!(
+            line.output(),
+            "-NOAUTH Authentication required.\r\n".repeat(2)
+        );
+    }
+}
