@@ -80,6 +80,41 @@ fn increments_through_three_nodes_lose_nothing() {
     check(&nodes);
 }
 
+/// A key that is not led by node 0, and the node that leads it.
+fn key_of_another(cluster: &Processes) -> (String, usize) {
+    let mut keys = (0..).map(|i| format!("key:{i}"));
+    let leader = |key: &String| {
+        let leads = |node: &usize| {
+            let answer = ask(cluster.redirect(*node), &format!("EXISTS {key}")).unwrap();
+            answer.starts_with(':')
+        };
+        (1..3).find(leads)
+    };
+    keys.find_map(|key| leader(&key).map(|node| (key, node)))
+        .unwrap()
+}
+
+#[tokio::test]
+async fn a_new_leader_knows_what_is_watched() {
+    let mut cluster = Processes::start(3);
+    let (key, leader) = key_of_another(&cluster);
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = RespClient::connect(cluster.client(0)).await.unwrap();
+        client.call(&["WATCH", &key]).await.unwrap();
+        client.call(&["MULTI"]).await.unwrap();
+        client.call(&["INCR", &key]).await.unwrap();
+        clients.push(client);
+    }
+    cluster.kill(leader);
+    // The change that the first one makes is also the end of what the second one watches.
+    let mut answers = Vec::new();
+    for client in &mut clients {
+        answers.push(client.call(&["EXEC"]).await.unwrap());
+    }
+    assert_eq!(answers, [Reply::Array(vec![Reply::Int(1)]), Reply::Nil]);
+}
+
 #[test]
 fn increments_on_a_node_alone_lose_nothing() {
     let node = Processes::alone(&[]);

@@ -79,7 +79,7 @@ impl Session {
         match run(&mut self.client.transaction) {
             Ok(Next::Answer(reply)) => self.answer(step.effects, origin, &reply),
             Ok(Next::Watch) => self.watch(step, origin, command, route),
-            Ok(Next::Execute(taken)) => self.exec(step, origin, taken),
+            Ok(Next::Execute(taken)) => self.exec(step, origin, &taken),
             Err(error) => self.answer(step.effects, origin, &error.into()),
         }
     }
@@ -120,16 +120,16 @@ impl Session {
         }
     }
 
-    fn exec(&mut self, step: &mut Step<'_>, origin: Origin, taken: Taken) {
+    fn exec(&mut self, step: &mut Step<'_>, origin: Origin, taken: &Taken) {
         let (local, data) = by_place(taken.commands());
         if step.node.settings.standalone || data.is_empty() && taken.watch.is_none() {
-            let reply = self.exec_here(step, local, &data, &taken);
+            let reply = self.exec_here(step, &local, &data, taken);
             let origin = origin.in_version_of(self.client.protocol);
             return self.answer(step.effects, origin, &reply);
         }
-        match self.shard_of(step, &taken) {
+        match self.shard_of(step, taken) {
             Ok(shard) => {
-                let placed = self.run_local(step, local);
+                let placed = self.run_local(step, &local);
                 let origin = origin.in_version_of(self.client.protocol);
                 let watcher = taken.watch.as_ref().map(|watch| watch.watcher);
                 let task = Task::Exec(watcher, data).to_bytes();
@@ -158,7 +158,7 @@ impl Session {
     fn exec_here(
         &mut self,
         step: &Step<'_>,
-        local: Placed<'_>,
+        local: &[(usize, Words<'_>)],
         data: &[Words<'_>],
         taken: &Taken,
     ) -> Reply {
@@ -184,7 +184,11 @@ impl Session {
     }
 
     /// Executes the commands of a transaction that are about the connection or its node.
-    fn run_local(&mut self, step: &Step<'_>, commands: Placed<'_>) -> Vec<(usize, Reply)> {
+    fn run_local(
+        &mut self,
+        step: &Step<'_>,
+        commands: &[(usize, Words<'_>)],
+    ) -> Vec<(usize, Reply)> {
         let mut run = |argv: &Words<'_>| match self.find(argv) {
             Ok(id) => self.execute(step, &Command::new(id, argv, &[])),
             Err(error) => error.into(),
