@@ -12,7 +12,7 @@ use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::lease::Word;
-use super::store::Store;
+use super::store::{Store, Watched};
 use super::time::{Now, UnixMs};
 
 /// A node: its data, its view of the cluster, its counters.
@@ -25,6 +25,8 @@ pub struct Node {
     pub started: Now,
     /// The data.
     pub store: Store,
+    /// Who watches keys of a node that is alone; those of a cluster are in its shards.
+    pub watched: Watched,
     /// The cluster as it is known here; without members while it forms.
     pub view: ArcSwap<View>,
     /// One a shard: whether its reads may be answered here, and its time.
@@ -61,6 +63,7 @@ impl Node {
             started,
             words: (0..shards).map(|_| Word::default()).collect(),
             store: Store::new(),
+            watched: Watched::default(),
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),

@@ -15,9 +15,9 @@ fn main() -> ExitCode {
         [seed] => number(seed).map(|seed| one(seed, false)),
         [seed, "--trace"] => number(seed).map(|seed| one(seed, true)),
         ["--seeds", count] => number(count).map(|count| many(1, count)),
-        ["--seeds", count, "--from", first] => {
-            number(count).zip(number(first)).map(|(count, first)| many(first, count))
-        }
+        ["--seeds", count, "--from", first] => number(count)
+            .zip(number(first))
+            .map(|(count, first)| many(first, count)),
         _ => None,
     };
     done.unwrap_or_else(|| {
@@ -30,7 +30,11 @@ fn one(seed: u64, printed: bool) -> ExitCode {
     let report = run(seed, printed);
     println!("{report}");
     println!("{}", report.tally);
-    if report.is_right() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if report.is_right() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn many(first: u64, count: u64) -> ExitCode {
@@ -39,5 +43,9 @@ fn many(first: u64, count: u64) -> ExitCode {
         summary.add(run(seed, false));
     }
     println!("{summary}");
-    if summary.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if summary.failed.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

@@ -84,7 +84,10 @@ impl fmt::Display for Fault {
             }
             Self::Rewritten { index, terms, .. } => {
                 let (before, now) = terms;
-                write!(f, "committed entry {index} was of term {before}, now of {now}")
+                write!(
+                    f,
+                    "committed entry {index} was of term {before}, now of {now}"
+                )
             }
             Self::Undone { indices, .. } => {
                 write!(f, "was at entry {}, now at {}", indices.0, indices.1)
@@ -130,7 +133,10 @@ impl Replicas {
 
     /// A copy has applied so much, and its time is this.
     pub fn applied(&mut self, copy: Copy, index: u64, time_ms: u64) {
-        let (before, earlier_ms) = self.applied.insert(copy, (index, time_ms)).unwrap_or_default();
+        let (before, earlier_ms) = self
+            .applied
+            .insert(copy, (index, time_ms))
+            .unwrap_or_default();
         if index < before {
             let indices = (before, index);
             self.faults.push(Fault::Undone { copy, indices });

@@ -192,7 +192,8 @@ impl World {
                     open.line.ask(&argv, deadline_ms, want, out);
                 }
                 let want = call(step.op());
-                open.line.ask(&word("MULTI"), deadline_ms, Want::Nothing, out);
+                open.line
+                    .ask(&word("MULTI"), deadline_ms, Want::Nothing, out);
                 for argv in commands {
                     open.line.ask(argv, deadline_ms, Want::Nothing, out);
                 }

@@ -61,8 +61,7 @@ impl World {
 
     /// What went wrong is over.
     pub fn mend(&mut self, fault: Fault) {
-        self.trace
-            .add(self.now_us, format_args!("over: {fault:?}"));
+        self.trace.add(self.now_us, format_args!("over: {fault:?}"));
         match fault {
             Fault::Cut(ways) => self.network.mend(&ways),
             Fault::Storm if self.is_calm => self.network.weather = Weather::CALM,
@@ -142,8 +141,10 @@ impl World {
             reorder: self.random.between(100, 900),
             twice: self.random.between(20, 300),
         };
-        self.trace
-            .add(self.now_us, format_args!("storm {:?}", self.network.weather));
+        self.trace.add(
+            self.now_us,
+            format_args!("storm {:?}", self.network.weather),
+        );
         self.queue.add(until_us, Event::Mend(Fault::Storm));
     }
 
@@ -151,7 +152,10 @@ impl World {
         let (seat, until_us) = (self.victim(), self.until_us());
         if let Some(process) = &mut self.seats[seat] {
             process.paused_until_us = process.paused_until_us.max(until_us);
-            self.note_fault(Kind::Pause, &format!("seat {seat} until {}", until_us / 1000));
+            self.note_fault(
+                Kind::Pause,
+                &format!("seat {seat} until {}", until_us / 1000),
+            );
         }
     }
 
@@ -159,7 +163,10 @@ impl World {
         let (seat, until_us) = (self.victim(), self.until_us());
         if let Some(process) = &mut self.seats[seat] {
             process.stalled_until_us = process.stalled_until_us.max(until_us);
-            self.note_fault(Kind::Stall, &format!("seat {seat} until {}", until_us / 1000));
+            self.note_fault(
+                Kind::Stall,
+                &format!("seat {seat} until {}", until_us / 1000),
+            );
         }
     }
 
@@ -174,17 +181,20 @@ impl World {
         let ahead_us = self.random.between(0, 2 * most_us) as i64 - most_us as i64;
         if let Some(process) = &mut self.seats[seat] {
             let by_us = process.clock.jump(ahead_us);
-            let kind = if by_us < 0 { Kind::JumpBack } else { Kind::JumpForward };
+            let kind = if by_us < 0 {
+                Kind::JumpBack
+            } else {
+                Kind::JumpForward
+            };
             self.note_fault(kind, &format!("seat {seat} by {by_us} us"));
         }
     }
 
     fn drift(&mut self) {
         let (seat, now_us) = (self.victim(), self.now_us);
-        let rate_ppm = self.random.between(
-            TRUE_RATE_PPM - DRIFT_PPM,
-            TRUE_RATE_PPM + DRIFT_PPM,
-        );
+        let rate_ppm = self
+            .random
+            .between(TRUE_RATE_PPM - DRIFT_PPM, TRUE_RATE_PPM + DRIFT_PPM);
         if let Some(process) = &mut self.seats[seat] {
             process.clock.drift(now_us, rate_ppm);
             self.note_fault(Kind::Drift, &format!("seat {seat} at {rate_ppm} ppm"));
@@ -241,19 +251,23 @@ impl World {
     /// Whether every group keeps a majority of its memory without the process in a seat.
     fn may_lose(&self, seat: usize) -> bool {
         (0..=self.plan.shards).all(|group| {
-            let members = || self.processes().filter_map(|it| Some((it.seat, group_of(it, group)?)));
+            let members = || {
+                self.processes()
+                    .filter_map(|it| Some((it.seat, group_of(it, group)?)))
+            };
             let current = members().filter(|(_, member)| member.is_current());
             let Some((_, leader)) = current.max_by_key(|(_, member)| member.term()) else {
                 return false;
             };
-            let stays = |peer: &u64| {
-                members().any(|(at, member)| at != seat && member.me() == *peer)
-            };
+            let stays =
+                |peer: &u64| members().any(|(at, member)| at != seat && member.me() == *peer);
             let conf = leader.conf();
-            [&conf.voters, &conf.voters_outgoing].into_iter().all(|voters| {
-                let staying = voters.iter().filter(|peer| stays(peer)).count();
-                voters.is_empty() || 2 * staying > voters.len()
-            })
+            [&conf.voters, &conf.voters_outgoing]
+                .into_iter()
+                .all(|voters| {
+                    let staying = voters.iter().filter(|peer| stays(peer)).count();
+                    voters.is_empty() || 2 * staying > voters.len()
+                })
         })
     }
 

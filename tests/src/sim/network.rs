@@ -102,7 +102,9 @@ impl Network {
             return [first, None];
         }
         tally.count(Fault::Duplicate);
-        let again_us = self.random.between(0, 4 * self.weather.delay_us.1 + self.weather.late_us);
+        let again_us = self
+            .random
+            .between(0, 4 * self.weather.delay_us.1 + self.weather.late_us);
         [first, first.map(|at| at + again_us)]
     }
 

@@ -49,7 +49,11 @@ impl Plan {
     #[must_use]
     pub fn new(random: &mut Random) -> Self {
         let nodes = *random.pick(&[3, 3, 3, 4, 5]);
-        let copies = if nodes == 5 && random.percent(50) { 5 } else { 3 };
+        let copies = if nodes == 5 && random.percent(50) {
+            5
+        } else {
+            3
+        };
         let ttl_from = random.between(100, 800);
         let mut mix = Mix::everything(1 + random.below(3), ttl_from, ttl_from + 1500);
         mix.transactions = 0;

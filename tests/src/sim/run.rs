@@ -42,13 +42,17 @@ impl World {
         self.clients.are_done = true;
         let end_us = self.now_us + SETTLE_US;
         if !self.wait(end_us, |world| world.clients.are_quiet()) {
-            return self.watch.wrong("liveness", "clients wait for ever".to_owned());
+            return self
+                .watch
+                .wrong("liveness", "clients wait for ever".to_owned());
         }
         self.clients.begin_finals();
         self.queue.add(self.now_us, Event::ReadFinals);
         let has_read = |world: &Self| world.clients.unread.is_empty() && world.clients.are_quiet();
         if !self.wait(end_us, has_read) {
-            return self.watch.wrong("liveness", "not all can be read".to_owned());
+            return self
+                .watch
+                .wrong("liveness", "not all can be read".to_owned());
         }
         if !self.wait(end_us, Self::has_settled) {
             let what = format!("the replicas do not settle{}", self.describe());

@@ -106,7 +106,11 @@ mod tests {
             (trace.hash(), trace.lines())
         };
         assert_eq!(trace(&[(1, "a"), (2, "b")]), trace(&[(1, "a"), (2, "b")]));
-        for other in [&[(2, "b"), (1, "a")][..], &[(1, "a"), (3, "b")], &[(1, "ab")]] {
+        for other in [
+            &[(2, "b"), (1, "a")][..],
+            &[(1, "a"), (3, "b")],
+            &[(1, "ab")],
+        ] {
             assert_ne!(trace(&[(1, "a"), (2, "b")]).0, trace(other).0);
         }
     }

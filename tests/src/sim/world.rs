@@ -232,7 +232,11 @@ impl World {
         };
         let now_us = self.now_us;
         let process = self.process(life)?;
-        let stalled_us = if of_worker { process.stalled_until_us } else { 0 };
+        let stalled_us = if of_worker {
+            process.stalled_until_us
+        } else {
+            0
+        };
         let until_us = stalled_us.max(process.paused_until_us);
         if until_us <= now_us {
             return None;

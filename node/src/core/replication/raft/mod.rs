@@ -317,7 +317,9 @@ impl Group {
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
         let confirmed = raw.take_read_states().into_iter();
-        let confirmed = confirmed.filter_map(Confirmed::of).collect();
+        let confirmed = confirmed
+            .filter_map(|state| Confirmed::of(&state))
+            .collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -462,7 +464,7 @@ impl Group {
 }
 
 impl Confirmed {
-    fn of(state: ReadState) -> Option<Self> {
+    fn of(state: &ReadState) -> Option<Self> {
         let (term, round) = state.request_ctx.split_first_chunk()?;
         Some(Self {
             term: u64::from_be_bytes(*term),
