@@ -1,4 +1,4 @@
-//! Transactions of many clients at once: what is read under WATCH and written by EXEC loses nothing.
+//! Transactions of many clients: what is read under WATCH and written by EXEC loses nothing.
 
 use std::net::SocketAddr;
 use std::thread;

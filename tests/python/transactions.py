@@ -1,5 +1,5 @@
-"""redis-py's transactions on a cluster: arguments are the client ports of all nodes. Prints one line
-when everything was right."""
+"""redis-py's transactions on a cluster: arguments are the client ports of all nodes. Prints one
+line when everything was right."""
 
 import sys
 
