@@ -78,7 +78,7 @@ impl Router<'_> {
                 self.one_slot(keys)
             }
             Kind::READ_EACH | Kind::WRITE_EACH => Ok(self.each(keys)),
-            Kind::READ_ALL | Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
+            Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
             Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
