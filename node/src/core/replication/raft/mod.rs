@@ -314,8 +314,8 @@ impl Group {
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
-        let confirmed = raw.take_read_states().into_iter();
-        let confirmed = confirmed.filter_map(Confirmed::of).collect();
+        let confirmed = raw.take_read_states();
+        let confirmed = confirmed.iter().filter_map(Confirmed::of).collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -451,7 +451,7 @@ impl Group {
 }
 
 impl Confirmed {
-    fn of(state: ReadState) -> Option<Self> {
+    fn of(state: &ReadState) -> Option<Self> {
         let (term, round) = state.request_ctx.split_first_chunk()?;
         Some(Self {
             term: u64::from_be_bytes(*term),
