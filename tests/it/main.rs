@@ -30,3 +30,5 @@ mod scripts;
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

@@ -41,10 +41,19 @@ impl Processes {
     /// When a node does not start, or the cluster does not form in time.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same, each node with these flags.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn start_with(nodes: usize, flags: &[&str]) -> Self {
         let ports = free_addresses(2 * nodes);
         let clients = ports.iter().step_by(2).map(SocketAddr::to_string);
         let join = clients.collect::<Vec<_>>().join(",");
-        Self::launch_all(&ports, &["--join", &join])
+        Self::launch_all(&ports, &[&["--join", &join], flags].concat())
     }
 
     /// A node that was started alone, with these flags.
@@ -59,7 +68,13 @@ impl Processes {
     /// A node with these flags that may not come to serve.
     #[must_use]
     pub fn try_start(flags: &[&str]) -> Self {
-        let cluster = Self::launched(&free_addresses(2), flags);
+        Self::try_start_at(&free_addresses(2), flags)
+    }
+
+    /// The same at these addresses, the second for cluster-aware clients.
+    #[must_use]
+    pub fn try_start_at(ports: &[SocketAddr], flags: &[&str]) -> Self {
+        let cluster = Self::launched(ports, flags);
         wait::until("an answer", READY, || ask(cluster.client(0), "PING").ok());
         cluster
     }

@@ -11,10 +11,11 @@ use super::lease;
 use super::local::Local;
 use super::node::Node;
 use super::router;
-use super::store::{Key, Keys, SlotSet, Store};
+use super::store::{Key, Keys, SlotSet, Store, Watched};
 
 pub use super::store::Moment;
 use super::time::{Now, UnixMs};
+use super::transaction::{Next, Transaction};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
 pub type Outcome = Result<Reply, ReplyError>;
@@ -30,6 +31,8 @@ pub enum Handler {
     Whole(fn(&Whole<'_>, &mut Args<'_>) -> Outcome),
     /// Uses the connection and the node.
     Local(fn(&mut Local<'_>, &mut Args<'_>) -> Outcome),
+    /// Changes the transaction of the connection.
+    Transaction(fn(&mut Transaction) -> Result<Next, ReplyError>),
 }
 
 macro_rules! handler {
@@ -60,6 +63,12 @@ macro_rules! handler {
     (HANDSHAKE $path:path) => {
         Handler::Local($path)
     };
+    (ENDING $path:path) => {
+        Handler::Local($path)
+    };
+    (TRANSACTION $path:path) => {
+        Handler::Transaction($path)
+    };
 }
 
 macro_rules! handlers {
@@ -85,7 +94,7 @@ pub struct Command<'a> {
     pub id: CommandId,
     /// The request, the name included.
     pub argv: &'a [&'a [u8]],
-    keys: Option<Keys<'a>>,
+    pub(super) keys: Option<Keys<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -106,17 +115,15 @@ impl<'a> Command<'a> {
 /// What the handler says, or that the command is none of this shard; nothing has changed then.
 pub fn on_slots(
     store: &Store,
+    watched: &Watched,
     slots: &SlotSet,
-    stamp: UnixMs,
-    seed: u64,
+    (stamp, seed): (UnixMs, u64),
     argv: &[&[u8]],
 ) -> Outcome {
     let id = spec::find(argv)?;
     let keys = router::keys(id, argv)?;
     if keys.iter().any(|key| !slots.contains(key.slot())) {
-        return Err(ReplyError::TryAgain(
-            "the key belongs to another shard".into(),
-        ));
+        return Err(not_of_this_shard());
     }
     let mut args = Args::new(argv, id.words());
     match (handler(id), &Keys::of(&keys)) {
@@ -124,13 +131,24 @@ pub fn on_slots(
             store.read(keys, Moment::sure(stamp), |slots| read(slots, &mut args))
         }
         (Handler::Write(write), Some(keys)) => {
-            store.write(keys, stamp, seed, |slots| write(slots, &mut args))
+            store.write_watched(keys, (stamp, seed), Some(watched), |slots| {
+                write(slots, &mut args)
+            })
         }
-        (Handler::Whole(whole), _) => whole(&store.whole(slots, stamp, false), &mut args),
-        (Handler::Local(_), _) | (_, None) => {
+        (Handler::Whole(whole), _) => {
+            let slots = store.whole(slots, stamp, false).telling(Some(watched));
+            whole(&slots, &mut args)
+        }
+        (Handler::Local(_) | Handler::Transaction(_), _) | (_, None) => {
             Err(ReplyError::TryAgain("the command is about no key".into()))
         }
     }
+}
+
+/// What is said of a key that has come to a shard that is not its own.
+#[must_use]
+pub fn not_of_this_shard() -> ReplyError {
+    ReplyError::TryAgain("the key belongs to another shard".into())
 }
 
 /// Reads for a command, outside of the log. Nothing when it has to go through the log: it found a
@@ -184,7 +202,7 @@ impl Here<'_> {
     /// # Errors
     /// What the handler says; nothing has changed then.
     pub fn run(&self, client: &mut Client, command: &Command<'_>) -> Outcome {
-        let store = &self.node.store;
+        let Node { store, watched, .. } = self.node;
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
             (Handler::Read(read), Some(keys)) => {
@@ -193,22 +211,32 @@ impl Here<'_> {
                 })
             }
             (Handler::Write(write), Some(keys)) => {
-                store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))
+                let occasion = (self.stamp, self.seed);
+                store.write_watched(keys, occasion, Some(watched), |slots| {
+                    write(slots, &mut args)
+                })
             }
             (Handler::Whole(whole), _) => {
-                whole(&store.whole(&SlotSet::all(), self.stamp, true), &mut args)
+                let slots = SlotSet::all();
+                let slots = store.whole(&slots, self.stamp, true);
+                whole(&slots.telling(Some(watched)), &mut args)
             }
-            (Handler::Local(local), _) => local(
-                &mut Local {
-                    client,
-                    node: self.node,
-                    now: self.now,
-                },
-                &mut args,
-            ),
+            (Handler::Local(local), _) => local(&mut self.local(client), &mut args),
+            (Handler::Transaction(_), _) => {
+                unreachable!("the session sees to transactions")
+            }
             (Handler::Read(_) | Handler::Write(_), None) => {
                 unreachable!("the table gives every command on slots a key")
             }
+        }
+    }
+
+    /// What a command about the connection or the node may use.
+    pub const fn local<'c>(&'c self, client: &'c mut Client) -> Local<'c> {
+        Local {
+            client,
+            node: self.node,
+            now: self.now,
         }
     }
 

@@ -1,7 +1,9 @@
 //! All replication of a node, as one machine without I/O: tasks of clients and frames of other
 //! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use dht_proto::Reply;
@@ -16,7 +18,7 @@ use super::raft::{Message, PeerId};
 use super::replica::{Pending, Replica, Turn, not_done};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
 use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
-use crate::core::node::Node;
+use crate::core::node::{Node, View};
 use crate::core::pack::Reader;
 use crate::core::random::Random;
 use crate::core::store::SlotSet;
@@ -32,8 +34,10 @@ const WISH_TICKS: u64 = 10;
 const HAND_OVER_TICKS: u64 = 40;
 /// Bytes of full copies that are sent in a tick: 64 MiB a second.
 const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
-/// Ticks after which a node says again which shards it leads.
+/// Ticks after which a node says again which shards it leads, and with it that it is there.
 const LEADS_TICKS: u64 = 10;
+/// After so long without a word a member counts as unreachable, in milliseconds.
+const SILENT_MS: u64 = 4 * LEADS_TICKS * TICK_MS;
 
 /// A client's task for a shard.
 #[derive(Debug)]
@@ -85,6 +89,18 @@ pub struct Worker<T> {
     council: Option<Council>,
     /// Bytes of full copies that may still be sent in this tick.
     copy_bytes: usize,
+    /// The other nodes to which there is a link.
+    linked: BTreeMap<NodeId, Linked>,
+    /// Those of them that have fallen silent.
+    silent: BTreeSet<NodeId>,
+}
+
+/// Another node with a link to it.
+struct Linked {
+    /// At how many seats it was found.
+    seats: usize,
+    /// When it was last heard, or found.
+    heard_mono_ms: u64,
 }
 
 /// What a node knows of one shard.
@@ -106,6 +122,8 @@ impl<T> Worker<T> {
             unsettled: false,
             council: None,
             copy_bytes: 0,
+            linked: BTreeMap::new(),
+            silent: BTreeSet::new(),
             state: None,
             shards: Vec::new(),
             dirty: Vec::new(),
@@ -130,6 +148,12 @@ impl<T> Worker<T> {
         self.shards.get(usize::from(shard))?.replica.as_ref()
     }
 
+    /// This node's member of the meta group, for tests.
+    #[must_use]
+    pub const fn council(&self) -> Option<&Council> {
+        self.council.as_ref()
+    }
+
     /// Takes a client's task.
     pub fn request(&mut self, request: Request<T>, out: &mut Outbox<T>) {
         let Request { shard, pending } = request;
@@ -145,6 +169,13 @@ impl<T> Worker<T> {
 
     /// Takes a frame of another node.
     pub fn receive(&mut self, from: NodeId, frame: &[u8], now: Now, out: &mut Outbox<T>) {
+        if let Some(linked) = self.linked.get_mut(&from) {
+            linked.heard_mono_ms = now.mono_ms;
+        }
+        if self.silent.remove(&from) {
+            self.note_reach();
+        }
+        self.node.stats.frames_received.fetch_add(1, Relaxed);
         let mut mails = Reader::new(frame);
         while !mails.is_empty() {
             let Ok(mail) = mail::decode(&mut mails) else {
@@ -210,7 +241,60 @@ impl<T> Worker<T> {
 
     /// The link to the node that was dialled at a seat is up or down.
     pub fn link(&mut self, peer: NodeId, seat: &str, up: bool) {
+        let at = self.linked.entry(peer).or_insert(Linked {
+            seats: 0,
+            heard_mono_ms: self.last_tick_ms,
+        });
+        if up {
+            at.seats += 1;
+            at.heard_mono_ms = self.last_tick_ms;
+            self.silent.remove(&peer);
+        } else {
+            at.seats = at.seats.saturating_sub(1);
+        }
+        if at.seats == 0 {
+            self.linked.remove(&peer);
+        }
+        self.note_reach();
         self.form(|formation, out| formation.link(seat, peer, up, out));
+    }
+
+    /// Who can be reached has changed.
+    fn note_reach(&mut self) {
+        self.stale_view = true;
+        for shard in 0..self.shards.len() as u16 {
+            self.mark(shard);
+        }
+    }
+
+    /// Whether something that is sent to a node is likely to be heard.
+    fn reaches(&self, node: NodeId) -> bool {
+        node == self.node.id || self.linked.contains_key(&node) && !self.silent.contains(&node)
+    }
+
+    /// Finds out who has fallen silent.
+    fn listen(&mut self, now: Now) {
+        let linked = self.linked.iter();
+        let silent: BTreeSet<NodeId> = linked
+            .filter(|(_, linked)| now.mono_ms >= linked.heard_mono_ms + SILENT_MS)
+            .map(|(node, _)| *node)
+            .filter(|node| self.is_member(*node))
+            .collect();
+        if silent != self.silent {
+            self.silent = silent;
+            self.note_reach();
+        }
+    }
+
+    fn is_member(&self, node: NodeId) -> bool {
+        let state = self.state.as_ref();
+        state.is_some_and(|state| state.member(node).is_some())
+    }
+
+    /// Who leads a shard, if that is known and the leader can be reached.
+    fn leader(&self, shard: u16) -> Option<NodeId> {
+        let (_, leader) = self.shards.get(usize::from(shard))?.leader;
+        leader.filter(|leader| self.reaches(*leader))
     }
 
     fn form(&mut self, act: impl FnOnce(&mut Formation, &mut formation::Outbox)) {
@@ -422,6 +506,7 @@ impl<T> Worker<T> {
             if to == self.node.id {
                 self.receive(to, &frame, now, out);
             } else {
+                self.node.stats.frames_sent.fetch_add(1, Relaxed);
                 out.frames.push((to, frame));
             }
         }
@@ -434,6 +519,7 @@ impl<T> Worker<T> {
         }
         self.last_tick_ms = now.mono_ms;
         self.ticks += 1;
+        self.listen(now);
         self.copy_bytes = COPY_BYTES;
         self.form(|formation, out| formation.tick(now.mono_ms, out));
         if let Some(council) = &mut self.council {
@@ -501,12 +587,13 @@ impl<T> Worker<T> {
     }
 
     fn serve(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
+        let leader = self.leader(shard);
         let at = &mut self.shards[usize::from(shard)];
         at.dirty = false;
         let taken = at.courier.send(&mut Round {
             now_mono_ms: now.mono_ms,
             me: self.node.id,
-            leader: at.leader.1,
+            leader,
             post: &mut self.post,
             settled: &mut out.settled,
         });
@@ -562,7 +649,7 @@ impl<T> Worker<T> {
         if at.leader != known {
             let mine = Some(self.node.id);
             self.news |= known.1 == mine;
-            self.stale_view |= known.1.is_some();
+            self.stale_view = true;
             at.leader = known;
             self.mark(shard);
         }
@@ -595,7 +682,16 @@ impl<T> Worker<T> {
             (None, Verdict::Forming(why)) => Err(why),
             (None, _) => Err("joining the cluster".to_owned()),
         };
-        self.node.publish(topology);
+        let mut view = View::new(self.node.id, topology);
+        if let Ok(topology) = &view.topology {
+            let members = topology.members.iter();
+            view.down = members.map(|member| !self.reaches(member.id)).collect();
+            let shards = 0..self.shards.len() as u16;
+            view.unled = shards
+                .filter(|shard| self.leader(*shard).is_none())
+                .collect();
+        }
+        self.node.show(view);
     }
 }
 

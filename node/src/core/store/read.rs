@@ -74,9 +74,14 @@ impl<G: Deref<Target = Table>> Locked<G> {
 
     /// The record of a key that is not due.
     pub(super) fn live(&self, key: Key<'_>, stamp: UnixMs) -> Option<&Record> {
-        let record = table::find(self.table(key.slot()), key.hash(), key.bytes())?;
-        (!is_due(record, stamp)).then_some(record)
+        live(self.table(key.slot()), key, stamp)
     }
+}
+
+/// The record of a key of this table, if it is not due.
+fn live<'t>(table: &'t Table, key: Key<'_>, stamp: UnixMs) -> Option<&'t Record> {
+    let record = table::find(table, key.hash(), key.bytes())?;
+    (!is_due(record, stamp)).then_some(record)
 }
 
 /// When a command reads.
@@ -107,7 +112,15 @@ pub struct Read<'a> {
     shard_time: UnixMs,
     early: Cell<bool>,
     first: Key<'a>,
-    locked: Locked<RwLockReadGuard<'a, Table>>,
+    locked: Tables<'a>,
+}
+
+/// Where a command reads.
+enum Tables<'a> {
+    /// It has locked them.
+    Own(Locked<RwLockReadGuard<'a, Table>>),
+    /// They are locked for a transaction that it is a part of.
+    Lent(&'a (dyn Fn(u16) -> &'a Table + 'a)),
 }
 
 impl<'a> Read<'a> {
@@ -121,13 +134,32 @@ impl<'a> Read<'a> {
             shard_time: moment.shard,
             early: Cell::new(false),
             first,
-            locked,
+            locked: Tables::Own(locked),
+        }
+    }
+
+    /// Reads in tables that are locked by a writer.
+    pub(super) const fn lent(
+        stamp: UnixMs,
+        first: Key<'a>,
+        tables: &'a (dyn Fn(u16) -> &'a Table + 'a),
+    ) -> Self {
+        Self {
+            stamp,
+            shard_time: stamp,
+            early: Cell::new(false),
+            first,
+            locked: Tables::Lent(tables),
         }
     }
 
     fn live(&self, key: &[u8]) -> Option<&Record> {
         let key = self.first.or_new(key);
-        let record = self.locked.live(key, self.shard_time)?;
+        let table = match &self.locked {
+            Tables::Own(locked) => locked.table(key.slot()),
+            Tables::Lent(table) => table(key.slot()),
+        };
+        let record = live(table, key, self.shard_time)?;
         if is_due(record, self.stamp) {
             self.early.set(true);
             return None;

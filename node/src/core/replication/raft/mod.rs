@@ -13,7 +13,7 @@ use bytes::Bytes;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
 };
-use raft::{Config, GetEntriesContext, RawNode, ReadState, StateRole, Storage};
+use raft::{Config, GetEntriesContext, ProgressState, RawNode, ReadState, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::pack::{self, Reader};
@@ -138,7 +138,9 @@ impl Group {
             max_inflight_msgs: UNANSWERED,
             check_quorum: true,
             pre_vote: true,
-            batch_append: true,
+            // The engine adds entries to a message that has none without looking at the place that
+            // the message names: a follower would panic, or take them for others.
+            batch_append: false,
             max_uncommitted_size: UNCOMMITTED_BYTES,
             max_committed_size_per_ready: COMMITTED_BYTES,
             ..Config::default()
@@ -314,8 +316,10 @@ impl Group {
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
-        let confirmed = raw.take_read_states();
-        let confirmed = confirmed.iter().filter_map(Confirmed::of).collect();
+        let confirmed = raw.take_read_states().into_iter();
+        let confirmed = confirmed
+            .filter_map(|state| Confirmed::of(&state))
+            .collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -418,6 +422,15 @@ impl Group {
     /// A member seems not to have heard that it should install its copy: it is told again.
     pub fn tell_again(&mut self, to: PeerId) {
         self.node.report_snapshot(to, raft::SnapshotStatus::Failure);
+    }
+
+    /// The same for all members that were told to and have not answered.
+    pub fn tell_all_again(&mut self) {
+        let told = |(id, progress): (&PeerId, &raft::Progress)| {
+            (progress.state == ProgressState::Snapshot).then_some(*id)
+        };
+        let told: Vec<PeerId> = self.node.raft.prs().iter().filter_map(told).collect();
+        told.into_iter().for_each(|to| self.tell_again(to));
     }
 
     /// Gives members whose logs do not reach far enough back this state, as of what is applied.
@@ -564,4 +577,59 @@ pub fn told_to_install(message: &Message) -> Option<Point> {
             term: copy.term,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what a member has to say, the rest being done with.
+    fn said(group: &mut Group) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while group.has_ready() {
+            messages.extend(group.ready().messages);
+            group.applied_all();
+        }
+        messages
+    }
+
+    /// Lets all messages arrive but those to the member `deaf`, which are lost.
+    fn talk(groups: &mut [Group], deaf: PeerId) {
+        loop {
+            let messages: Vec<Message> = groups.iter_mut().flat_map(said).collect();
+            if messages.is_empty() {
+                return;
+            }
+            for message in messages.into_iter().filter(|message| message.to != deaf) {
+                groups[message.to as usize - 1].step(message);
+            }
+        }
+    }
+
+    #[test]
+    fn entries_follow_the_place_that_their_message_names() {
+        let mut groups: Vec<Group> = (1..=3).map(|me| Group::new(me, &[1, 2, 3], me)).collect();
+        groups[0].campaign();
+        talk(&mut groups, 0);
+        groups[0].propose(Bytes::from_static(b"a"));
+        talk(&mut groups, 2);
+        let behind = groups[1].last_index();
+        groups[0].propose(Bytes::from_static(b"b"));
+        for message in said(&mut groups[0]) {
+            groups[message.to as usize - 1].step(message);
+        }
+        // In one turn: what is new is committed, which member 2 is to be told; and it has refused
+        // the entry before, so that it is sent everything from there on.
+        let (refusal, agreement) = (said(&mut groups[1]), said(&mut groups[2]));
+        for message in agreement.into_iter().chain(refusal) {
+            groups[0].step(message);
+        }
+        let appends = said(&mut groups[0]).into_iter().filter(|message| {
+            message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty()
+        });
+        let places: Vec<(u64, u64)> = appends
+            .map(|message| (message.index + 1, message.entries[0].index))
+            .collect();
+        assert_eq!(places, [(behind + 1, behind + 1)]);
+    }
 }
