@@ -187,11 +187,16 @@ impl Here<'_> {
         let store = &self.node.store;
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
-            (Handler::Read(read), Some(keys)) => {
-                store.read(keys, Moment::sure(self.stamp), |slots| {
-                    read(slots, &mut args)
+            (Handler::Read(read), Some(keys)) => self.now_or_aside(|hurry| {
+                let moment = Moment {
+                    hurry,
+                    ..Moment::sure(self.stamp)
+                };
+                store.read(keys, moment, |slots| {
+                    let outcome = read(slots, &mut Args::new(command.argv, command.id.words()));
+                    (!slots.has_put_off()).then_some(outcome)
                 })
-            }
+            }),
             (Handler::Write(write), Some(keys)) => {
                 store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))
             }
@@ -221,31 +226,46 @@ impl Here<'_> {
         };
         let words = |slot: &u16| self.node.word_of(*slot);
         let shard_time = keys.slots().iter().map(words).map(Word::time).min();
-        let moment = Moment {
-            wall: self.now.unix_ms(),
-            shard: shard_time.unwrap_or_default(),
-        };
         let Handler::Read(read) = handler(command.id) else {
             return Look::NoLease;
         };
-        let mut args = Args::new(command.argv, command.id.words());
-        self.node.store.read(keys, moment, |slots| {
-            // Only now, with the slots locked, does a word say something about what is read.
-            if !keys
-                .slots()
-                .iter()
-                .map(words)
-                .all(|word| word.allows(self.now.mono_ms))
-            {
-                return Look::NoLease;
-            }
-            let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
-            if slots.is_early() {
-                Look::Early
-            } else {
-                Look::Seen(reply)
-            }
+        self.now_or_aside(|hurry| {
+            let moment = Moment {
+                wall: self.now.unix_ms(),
+                shard: shard_time.unwrap_or_default(),
+                hurry,
+            };
+            self.node.store.read(keys, moment, |slots| {
+                // Only now, with the slots locked, does a word say something about what is read.
+                if !keys
+                    .slots()
+                    .iter()
+                    .map(words)
+                    .all(|word| word.allows(self.now.mono_ms))
+                {
+                    return Some(Look::NoLease);
+                }
+                let mut args = Args::new(command.argv, command.id.words());
+                let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
+                if slots.has_put_off() {
+                    None
+                } else if slots.is_early() {
+                    Some(Look::Early)
+                } else {
+                    Some(Look::Seen(reply))
+                }
+            })
         })
+    }
+
+    /// Reads in a hurry; what was put off then, as it takes long, is read aside, where it holds up
+    /// no other connection.
+    fn now_or_aside<T>(&self, read: impl Fn(bool) -> Option<T>) -> T {
+        let mut seen = read(true);
+        if seen.is_none() {
+            (self.node.settings.aside)(&mut || seen = read(false));
+        }
+        seen.unwrap_or_else(|| unreachable!("nothing is put off without hurry"))
     }
 
     /// Reads slot by slot what these shards have.

@@ -559,6 +559,7 @@ impl<T> Replica<T> {
             return Attempt::Answered(Answer::Done(ReplyError::TryAgain(why.into()).into()));
         }
         let moment = Moment {
+            hurry: false,
             wall: turn.now.unix_ms(),
             shard: self.machine.time,
         };

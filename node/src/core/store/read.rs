@@ -14,6 +14,9 @@ use super::string::StringRef;
 use super::table::{self, Table};
 use crate::core::time::UnixMs;
 
+/// Fields that are copied within a fraction of a millisecond.
+pub const LONG_FIELDS: usize = 2048;
+
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
@@ -87,6 +90,8 @@ pub struct Moment {
     /// By the entries applied: what is due by it has ceased to exist, on every replica. It is at
     /// `wall` where a node is alone.
     pub shard: UnixMs,
+    /// What would take long is put off.
+    pub hurry: bool,
 }
 
 impl Moment {
@@ -96,6 +101,7 @@ impl Moment {
         Self {
             wall: stamp,
             shard: stamp,
+            hurry: false,
         }
     }
 }
@@ -106,6 +112,8 @@ pub struct Read<'a> {
     pub stamp: UnixMs,
     shard_time: UnixMs,
     early: Cell<bool>,
+    hurry: bool,
+    put_off: Cell<bool>,
     first: Key<'a>,
     locked: Locked<RwLockReadGuard<'a, Table>>,
 }
@@ -120,6 +128,8 @@ impl<'a> Read<'a> {
             stamp: moment.wall.max(moment.shard),
             shard_time: moment.shard,
             early: Cell::new(false),
+            hurry: moment.hurry,
+            put_off: Cell::new(false),
             first,
             locked,
         }
@@ -140,6 +150,19 @@ impl<'a> Read<'a> {
     #[must_use]
     pub fn is_early(&self) -> bool {
         self.early.get()
+    }
+
+    /// Whether work on so many fields has to be put off; then what is read is void.
+    pub fn puts_off(&self, fields: usize) -> bool {
+        let is_off = self.hurry && fields > LONG_FIELDS;
+        self.put_off.set(self.put_off.get() || is_off);
+        is_off
+    }
+
+    /// Whether something was put off.
+    #[must_use]
+    pub fn has_put_off(&self) -> bool {
+        self.put_off.get()
     }
 
     /// The type of a key, if it exists.
