@@ -137,9 +137,9 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// A cursor as SCAN and HSCAN give it out, an unsigned decimal number; and whatever else Redis, which
-/// reads it by `strtoul`, takes for one: nothing is 0, a sign may stand before it, a zero byte ends
-/// it.
+/// A cursor as SCAN and HSCAN give it out, an unsigned decimal number; and whatever else Redis,
+/// which reads it by `strtoul`, takes for one: nothing is 0, a sign may stand before it, a zero
+/// byte ends it.
 #[must_use]
 pub fn parse_cursor(text: &[u8]) -> Option<u64> {
     let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
