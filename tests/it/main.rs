@@ -23,8 +23,12 @@ mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod lease_model;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

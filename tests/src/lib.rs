@@ -16,5 +16,6 @@ pub mod random;
 pub mod real_redis;
 pub mod resp_client;
 pub mod script;
+pub mod sim;
 pub mod store_door;
 pub mod wait;

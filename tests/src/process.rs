@@ -44,7 +44,7 @@ impl Processes {
         Self::start_with(nodes, &[])
     }
 
-    /// The same with these flags.
+    /// The same, each node with these flags.
     ///
     /// # Panics
     /// When a node does not start, or the cluster does not form in time.

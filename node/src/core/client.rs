@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use dht_proto::spec::CommandId;
 
 use super::time::Now;
+use super::transaction::Transaction;
 
 /// The version of the protocol in which replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Client {
     pub authenticated: bool,
     /// Set by QUIT: nothing more is executed, and the connection closes after the replies so far.
     pub closing: bool,
+    /// What it watches, and what it has sent since MULTI.
+    pub transaction: Transaction,
 }
 
 impl Client {

@@ -3,8 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -81,7 +80,7 @@ pub fn start(
         node,
         worker,
         is_ready: false,
-        said: String::new(),
+        missing: String::new(),
         clock,
         peers,
         connections: BTreeMap::new(),
@@ -99,8 +98,8 @@ struct Thread {
     worker: Worker<Waiting>,
     /// It was said that the node serves clients.
     is_ready: bool,
-    /// Why it does not yet, as it was said last.
-    said: String,
+    /// What was last said to be missing for that.
+    missing: String,
     clock: Arc<Clock>,
     peers: Peers,
     connections: BTreeMap<u64, UnboundedSender<Settled>>,
@@ -124,10 +123,7 @@ impl Thread {
                     Some(event) => self.handle(event),
                     None => break,
                 }
-                next = match events.try_recv() {
-                    Ok(event) => Some(event),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                };
+                next = events.try_recv().ok();
             }
             more = self.turn();
         }
@@ -155,16 +151,9 @@ impl Thread {
     fn hear(&mut self, event: PeerEvent) {
         let now = self.clock.now();
         match event {
-            PeerEvent::Up { peer, seat } => {
-                self.worker.link(peer, &seat, true);
-                self.node.set_down(peer, false);
-            }
-            PeerEvent::Down { peer, seat } => {
-                self.worker.link(peer, &seat, false);
-                self.node.set_down(peer, true);
-            }
+            PeerEvent::Up { peer, seat } => self.worker.link(peer, &seat, true),
+            PeerEvent::Down { peer, seat } => self.worker.link(peer, &seat, false),
             PeerEvent::Frame { from, frame } => {
-                self.node.stats.frames_received.fetch_add(1, Relaxed);
                 self.worker.receive(from, &frame, now, &mut self.out);
             }
         }
@@ -174,31 +163,33 @@ impl Thread {
         let more = self.worker.turn(self.clock.now(), &mut self.out);
         for (to, frame) in self.out.frames.drain(..) {
             // What cannot be sent is lost; its senders try again.
-            let taken = self.peers.send(to, frame);
-            let stats = &self.node.stats;
-            stats.frames_sent.fetch_add(taken.into(), Relaxed);
+            let _ = self.peers.send(to, frame);
         }
         self.answer();
         if let Some(left) = self.leaving.take_if(|_| self.worker.leave()) {
             // Whoever waited for it may have lost patience.
             let _ = left.send(());
         }
-        if !self.is_ready {
-            self.announce();
-        }
+        self.announce();
         more
     }
 
+    /// Logs once that the node serves, and until then what it waits for.
     fn announce(&mut self) {
-        match &self.node.view.load().topology {
-            Ok(topology) => {
+        if self.is_ready {
+            return;
+        }
+        let view = self.node.view.load();
+        match &view.topology {
+            Ok(topology) if view.unled.is_empty() => {
                 let (nodes, epoch) = (topology.members.len(), topology.epoch);
                 info!(nodes, epoch, "Ready to accept connections");
                 self.is_ready = true;
             }
-            Err(why) if *why != self.said => {
-                info!(why, "not ready yet");
-                self.said.clone_from(why);
+            Ok(_) => (),
+            Err(why) if *why != self.missing => {
+                info!(why, "no cluster yet");
+                self.missing.clone_from(why);
             }
             Err(_) => (),
         }

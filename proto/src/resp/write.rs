@@ -20,7 +20,8 @@ pub fn encode(reply: &Reply, version: Version, out: &mut BytesMut) {
         (Reply::Int(value), _) => header(b':', *value, out),
         (Reply::Bulk(bytes), _) | (Reply::Text(bytes), Version::V2) => bulk(bytes, out),
         (Reply::Nil, Version::V2) => out.put_slice(b"$-1\r\n"),
-        (Reply::Nil, Version::V3) => out.put_slice(b"_\r\n"),
+        (Reply::NilArray, Version::V2) => out.put_slice(b"*-1\r\n"),
+        (Reply::Nil | Reply::NilArray, Version::V3) => out.put_slice(b"_\r\n"),
         (Reply::Array(items), _) | (Reply::Set(items), Version::V2) => {
             aggregate(b'*', items, version, out);
         }
@@ -148,6 +149,7 @@ mod tests {
         same(&Reply::bulk("a\r\nb"), "$4\r\na\r\nb\r\n");
         same(&Reply::bulk(""), "$0\r\n\r\n");
         check(&Reply::Nil, "$-1\r\n", "_\r\n");
+        check(&Reply::NilArray, "*-1\r\n", "_\r\n");
         same(
             &Reply::Array(vec![Reply::Int(1), Reply::bulk("x")]),
             "*2\r\n:1\r\n$1\r\nx\r\n",

@@ -251,6 +251,7 @@ pub fn reset(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     ctx.client.speak(Protocol::Resp2);
     ctx.client.authenticated = ctx.node.settings.password.is_none();
     ctx.client.facts.label(|labels| labels.name.clear());
+    ctx.client.transaction.end();
     Ok(Reply::Status(Cow::Borrowed("RESET")))
 }
 

@@ -77,9 +77,14 @@ impl<G: Deref<Target = Table>> Locked<G> {
 
     /// The record of a key that is not due.
     pub(super) fn live(&self, key: Key<'_>, stamp: UnixMs) -> Option<&Record> {
-        let record = table::find(self.table(key.slot()), key.hash(), key.bytes())?;
-        (!is_due(record, stamp)).then_some(record)
+        live(self.table(key.slot()), key, stamp)
     }
+}
+
+/// The record of a key of this table, if it is not due.
+fn live<'t>(table: &'t Table, key: Key<'_>, stamp: UnixMs) -> Option<&'t Record> {
+    let record = table::find(table, key.hash(), key.bytes())?;
+    (!is_due(record, stamp)).then_some(record)
 }
 
 /// When a command reads.
@@ -90,8 +95,6 @@ pub struct Moment {
     /// By the entries applied: what is due by it has ceased to exist, on every replica. It is at
     /// `wall` where a node is alone.
     pub shard: UnixMs,
-    /// What would take long is put off.
-    pub hurry: bool,
 }
 
 impl Moment {
@@ -101,7 +104,6 @@ impl Moment {
         Self {
             wall: stamp,
             shard: stamp,
-            hurry: false,
         }
     }
 }
@@ -112,10 +114,18 @@ pub struct Read<'a> {
     pub stamp: UnixMs,
     shard_time: UnixMs,
     early: Cell<bool>,
-    hurry: bool,
+    hurry: Cell<bool>,
     put_off: Cell<bool>,
     first: Key<'a>,
-    locked: Locked<RwLockReadGuard<'a, Table>>,
+    locked: Tables<'a>,
+}
+
+/// Where a command reads.
+enum Tables<'a> {
+    /// It has locked them.
+    Own(Locked<RwLockReadGuard<'a, Table>>),
+    /// They are locked for a transaction that it is a part of.
+    Lent(&'a (dyn Fn(u16) -> &'a Table + 'a)),
 }
 
 impl<'a> Read<'a> {
@@ -128,16 +138,37 @@ impl<'a> Read<'a> {
             stamp: moment.wall.max(moment.shard),
             shard_time: moment.shard,
             early: Cell::new(false),
-            hurry: moment.hurry,
+            hurry: Cell::new(false),
             put_off: Cell::new(false),
             first,
-            locked,
+            locked: Tables::Own(locked),
+        }
+    }
+
+    /// Reads in tables that are locked by a writer.
+    pub(super) const fn lent(
+        stamp: UnixMs,
+        first: Key<'a>,
+        tables: &'a (dyn Fn(u16) -> &'a Table + 'a),
+    ) -> Self {
+        Self {
+            stamp,
+            shard_time: stamp,
+            early: Cell::new(false),
+            hurry: Cell::new(false),
+            put_off: Cell::new(false),
+            first,
+            locked: Tables::Lent(tables),
         }
     }
 
     fn live(&self, key: &[u8]) -> Option<&Record> {
         let key = self.first.or_new(key);
-        let record = self.locked.live(key, self.shard_time)?;
+        let table = match &self.locked {
+            Tables::Own(locked) => locked.table(key.slot()),
+            Tables::Lent(table) => table(key.slot()),
+        };
+        let record = live(table, key, self.shard_time)?;
         if is_due(record, self.stamp) {
             self.early.set(true);
             return None;
@@ -152,9 +183,14 @@ impl<'a> Read<'a> {
         self.early.get()
     }
 
+    /// From now on what would take long is put off, or is not.
+    pub fn hurry(&self, hurry: bool) {
+        self.hurry.set(hurry);
+    }
+
     /// Whether work on so many fields has to be put off; then what is read is void.
     pub fn puts_off(&self, fields: usize) -> bool {
-        let is_off = self.hurry && fields > LONG_FIELDS;
+        let is_off = self.hurry.get() && fields > LONG_FIELDS;
         self.put_off.set(self.put_off.get() || is_off);
         is_off
     }
