@@ -43,6 +43,17 @@ impl Reply {
         Self::Bulk(Bytes::copy_from_slice(bytes.as_ref()))
     }
 
+    /// Whether it has so many parts that encoding them takes more than a moment.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        const PARTS: usize = 2048;
+        match self {
+            Self::Array(items) | Self::Set(items) => items.len() > PARTS,
+            Self::Map(pairs) => pairs.len() > PARTS,
+            _ => false,
+        }
+    }
+
     /// A byte string, or nil.
     #[must_use]
     pub fn bulk_or_nil(bytes: Option<impl AsRef<[u8]>>) -> Self {

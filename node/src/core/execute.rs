@@ -205,11 +205,13 @@ impl Here<'_> {
         let Node { store, watched, .. } = self.node;
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
-            (Handler::Read(read), Some(keys)) => {
+            (Handler::Read(read), Some(keys)) => self.now_or_aside(|hurry| {
                 store.read(keys, Moment::sure(self.stamp), |slots| {
-                    read(slots, &mut args)
+                    slots.hurry(hurry);
+                    let outcome = read(slots, &mut Args::new(command.argv, command.id.words()));
+                    (!slots.has_put_off()).then_some(outcome)
                 })
-            }
+            }),
             (Handler::Write(write), Some(keys)) => {
                 let occasion = (self.stamp, self.seed);
                 store.write_watched(keys, occasion, Some(watched), |slots| {
@@ -250,17 +252,32 @@ impl Here<'_> {
         let Handler::Read(read) = handler(command.id) else {
             return Look::NoLease;
         };
-        let words = keys.slots().iter().map(|slot| self.node.word_of(*slot));
-        let mut args = Args::new(command.argv, command.id.words());
-        let seen = self.node.store.read_leased(keys, words, self.now, |slots| {
-            let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
-            if slots.is_early() {
-                Look::Early
-            } else {
-                Look::Seen(reply)
-            }
-        });
-        seen.unwrap_or(Look::NoLease)
+        self.now_or_aside(|hurry| {
+            let words = keys.slots().iter().map(|slot| self.node.word_of(*slot));
+            let seen = self.node.store.read_leased(keys, words, self.now, |slots| {
+                slots.hurry(hurry);
+                let mut args = Args::new(command.argv, command.id.words());
+                let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
+                if slots.has_put_off() {
+                    None
+                } else if slots.is_early() {
+                    Some(Look::Early)
+                } else {
+                    Some(Look::Seen(reply))
+                }
+            });
+            seen.unwrap_or(Some(Look::NoLease))
+        })
+    }
+
+    /// Reads in a hurry; what was put off then, as it takes long, is read aside, where it holds up
+    /// no other connection.
+    fn now_or_aside<T>(&self, read: impl Fn(bool) -> Option<T>) -> T {
+        let mut seen = read(true);
+        if seen.is_none() {
+            (self.node.settings.aside)(&mut || seen = read(false));
+        }
+        seen.unwrap_or_else(|| unreachable!("nothing is put off without hurry"))
     }
 
     /// Reads slot by slot what these shards have.

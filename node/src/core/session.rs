@@ -292,7 +292,7 @@ impl Session {
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::Shard(shard))) => match self.mode(step, &command, shard) {
-                Ok(reply) => self.answer(step.effects, origin, &reply),
+                Ok(reply) => self.answer_aside(step, origin, reply),
                 Err(mode) => {
                     let gather = Gather::whole(shard, command.id.spec().kind.writes());
                     let turn = self.wait(origin, gather);
@@ -350,7 +350,20 @@ impl Session {
         let reply = self.execute(step, command);
         // HELLO and RESET answer in the version that they have chosen.
         let origin = origin.in_version_of(self.client.protocol);
-        self.answer(step.effects, origin, &reply);
+        self.answer_aside(step, origin, reply);
+    }
+
+    /// Answers at once. What is long is encoded and freed where it holds up no other connection.
+    fn answer_aside(&mut self, step: &mut Step<'_>, origin: Origin, reply: Reply) {
+        if !reply.is_long() {
+            return self.answer(step.effects, origin, &reply);
+        }
+        let mut reply = Some(reply);
+        (step.node.settings.aside)(&mut || {
+            if let Some(reply) = reply.take() {
+                self.answer(step.effects, origin, &reply);
+            }
+        });
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {

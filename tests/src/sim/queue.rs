@@ -38,7 +38,7 @@ impl<E> Queue<E> {
     }
 
     /// What happens next, and when.
-    pub fn next(&mut self) -> Option<(u64, E)> {
+    pub fn pop(&mut self) -> Option<(u64, E)> {
         let planned = self.heap.pop()?;
         Some((planned.at_us, planned.event))
     }
@@ -88,7 +88,7 @@ mod tests {
             queue.add(at_us, event);
         }
         let mut order = String::new();
-        while let Some((_, event)) = queue.next() {
+        while let Some((_, event)) = queue.pop() {
             order.push(event);
         }
         assert_eq!(order, "abcd");

@@ -158,7 +158,7 @@ impl World {
 
     /// Lets the next thing happen; says whether there was one before this time.
     pub fn step(&mut self, until_us: u64) -> bool {
-        let Some((at_us, event)) = self.queue.next() else {
+        let Some((at_us, event)) = self.queue.pop() else {
             return false;
         };
         self.now_us = at_us;

@@ -14,6 +14,9 @@ use super::string::StringRef;
 use super::table::{self, Table};
 use crate::core::time::UnixMs;
 
+/// Fields that are copied within a fraction of a millisecond.
+pub const LONG_FIELDS: usize = 2048;
+
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
@@ -111,6 +114,8 @@ pub struct Read<'a> {
     pub stamp: UnixMs,
     shard_time: UnixMs,
     early: Cell<bool>,
+    hurry: Cell<bool>,
+    put_off: Cell<bool>,
     first: Key<'a>,
     locked: Tables<'a>,
 }
@@ -133,6 +138,8 @@ impl<'a> Read<'a> {
             stamp: moment.wall.max(moment.shard),
             shard_time: moment.shard,
             early: Cell::new(false),
+            hurry: Cell::new(false),
+            put_off: Cell::new(false),
             first,
             locked: Tables::Own(locked),
         }
@@ -148,6 +155,8 @@ impl<'a> Read<'a> {
             stamp,
             shard_time: stamp,
             early: Cell::new(false),
+            hurry: Cell::new(false),
+            put_off: Cell::new(false),
             first,
             locked: Tables::Lent(tables),
         }
@@ -172,6 +181,24 @@ impl<'a> Read<'a> {
     #[must_use]
     pub fn is_early(&self) -> bool {
         self.early.get()
+    }
+
+    /// From now on what would take long is put off, or is not.
+    pub fn hurry(&self, hurry: bool) {
+        self.hurry.set(hurry);
+    }
+
+    /// Whether work on so many fields has to be put off; then what is read is void.
+    pub fn puts_off(&self, fields: usize) -> bool {
+        let is_off = self.hurry.get() && fields > LONG_FIELDS;
+        self.put_off.set(self.put_off.get() || is_off);
+        is_off
+    }
+
+    /// Whether something was put off.
+    #[must_use]
+    pub fn has_put_off(&self) -> bool {
+        self.put_off.get()
     }
 
     /// The type of a key, if it exists.
