@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
+use std::sync::atomic::Ordering;
 
 use dht_proto::slot::{SLOTS, key_slot};
 use dht_proto::topology::{Member, Topology};
@@ -50,7 +51,8 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
         masters += usize::from(slots > 0);
         reachable += if is_down(&view, member) { 0 } else { slots };
     }
-    let facts: [(&str, usize); 8] = [
+    let short = ctx.node.short.load(Ordering::Relaxed);
+    let facts: [(&str, usize); 10] = [
         ("slots_assigned", assigned),
         ("slots_ok", reachable),
         ("slots_pfail", 0),
@@ -65,6 +67,9 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             "my_epoch",
             usize::try_from(topology.epoch).unwrap_or(usize::MAX),
         ),
+        // Whether any one node may be lost, and how many groups say no.
+        ("safe", usize::from(short == 0)),
+        ("groups_short", short),
     ];
     let state = if reachable == usize::from(SLOTS) {
         "ok"
@@ -276,7 +281,8 @@ mod tests {
                 "CLUSTER INFO",
                 "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
                  cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
-                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n",
+                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n\
+                 cluster_safe:1\r\ncluster_groups_short:0\r\n",
             ),
         ]);
     }
