@@ -23,6 +23,8 @@ mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod nemesis;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;
