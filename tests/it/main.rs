@@ -17,6 +17,8 @@ mod command_info;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod fuzz;

@@ -189,7 +189,10 @@ impl Processes {
                 return;
             }
             let short = start.elapsed() > READY;
-            assert!(!short, "waited {READY:?} for node {node} to call the cluster safe:\n{info}");
+            assert!(
+                !short,
+                "waited {READY:?} for node {node} to call the cluster safe:\n{info}"
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }

@@ -4,6 +4,7 @@
 //! and [`recorder`] their history, [`run()`] all of it together. The checkers are those of
 //! [`crate::check`].
 
+pub mod failover;
 pub mod faults;
 pub mod net;
 pub mod recorder;
