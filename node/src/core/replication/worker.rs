@@ -862,6 +862,24 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_is_never_taken_for_silent() {
+        let mut cluster = Cluster::new(3);
+        for tick in 0..120 {
+            cluster.pass(TICK_MS);
+            for replica in (0..4).map(|shard| cluster.workers[0].replica(shard).unwrap()) {
+                let voters = replica.group.conf().voters.clone();
+                let is_active = |peer: &PeerId| replica.group.progress(*peer).unwrap().active;
+                let is_led = replica.group.leads() && tick > 0;
+                assert!(!is_led || voters.iter().all(is_active), "tick {tick}");
+            }
+        }
+        assert_eq!(cluster.most_short(), 0);
+        cluster.cut_off = vec![2];
+        cluster.pass(3000);
+        assert_ne!(cluster.most_short(), 0, "one is silent");
+    }
+
+    #[test]
     fn what_was_acknowledged_survives_its_leader() {
         let mut cluster = Cluster::new(3);
         let leader = cluster.leader_of("k");
