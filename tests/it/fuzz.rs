@@ -10,7 +10,7 @@ use dht_node::core::formation::{Formation, FormationMessage, Terms};
 use dht_node::core::meta::ClusterId;
 use dht_node::core::node::{Node, Settings};
 use dht_node::core::replication::machine::Answer;
-use dht_node::core::replication::mail::{Answered, Chunk, Mail, Number, Post, Received, Sent};
+use dht_node::core::replication::mail::{Answered, Chunk, Led, Mail, Number, Post, Received, Sent};
 use dht_node::core::replication::worker::{Outbox, Worker};
 use dht_node::core::replication::{raft, task};
 use dht_node::core::time::Now;
@@ -320,6 +320,11 @@ fn mails() -> Vec<Vec<u8>> {
         member: settings().member(NodeId([2; 20])),
         terms: terms(),
     };
+    let led = [(0, 1, true), (shard, 70_000, false)].map(|(group, term, whole)| Led {
+        group,
+        term,
+        whole,
+    });
     let mails = [
         Mail::Raft(1, raft::Message::default()),
         Mail::Task(Sent {
@@ -334,7 +339,7 @@ fn mails() -> Vec<Vec<u8>> {
         Mail::Refused(shard),
         Mail::Open(shard),
         Mail::Opened(shard, 9),
-        Mail::Leads(3, vec![(0, 1), (shard, 70_000)]),
+        Mail::Leads(3, led.to_vec()),
         Mail::Formation(&FormationMessage::Ask { question: 4 }.encode()),
         Mail::Formation(&idle.encode()),
         Mail::State(b"\x95\x01\x02"),

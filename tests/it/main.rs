@@ -17,6 +17,8 @@ mod command_info;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod fuzz;
@@ -24,6 +26,8 @@ mod fuzz;
 mod hostile;
 #[cfg(test)]
 mod lease_model;
+#[cfg(test)]
+mod nemesis;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]

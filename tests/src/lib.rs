@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod door;
 pub mod expect;
 pub mod native_client;
+pub mod nemesis;
 pub mod process;
 pub mod python;
 pub mod quoting;

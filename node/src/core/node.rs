@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -35,6 +35,9 @@ pub struct Node {
     pub stats: Stats,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
+    /// Groups, the meta group among them, of which it is not known that every replica which there
+    /// is to be has a vote and is heard from. With 0, any one node may be lost.
+    pub short: AtomicUsize,
     /// The latest stamp given, in milliseconds since the Unix epoch.
     clock: AtomicU64,
 }
@@ -59,7 +62,6 @@ impl Node {
         let shards = settings.shards.max(1) as usize;
         Self {
             id,
-            settings,
             started,
             words: (0..shards).map(|_| Word::default()).collect(),
             store: Store::new(),
@@ -67,6 +69,8 @@ impl Node {
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),
+            short: AtomicUsize::new(usize::from(!settings.standalone)),
+            settings,
             clock: AtomicU64::new(0),
         }
     }

@@ -79,6 +79,15 @@ impl Council {
         self.state.node_of(META, self.group.leader()?)
     }
 
+    /// Whether this member leads, and every member that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let target: Vec<PeerId> = self.state.meta.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
+    }
+
     /// Does all that can be done now.
     pub fn turn(&mut self, post: &mut Post) {
         for _ in 0..ROUNDS {

@@ -440,6 +440,15 @@ impl<T> Replica<T> {
         }
     }
 
+    /// Whether this member leads, and every replica that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self, seats: &[Seat]) -> bool {
+        let target: Vec<PeerId> = seats.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
+    }
+
     /// Hands leadership to a member that has everything, if this one leads and that one can.
     pub fn hand_over(&mut self, to: PeerId) {
         let last_index = self.group.last_index();

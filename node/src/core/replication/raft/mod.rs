@@ -7,7 +7,7 @@
 pub mod codec;
 mod log;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::eraftpb::{
@@ -122,6 +122,9 @@ pub struct Group {
     /// The election timeout, drawn for this term and role.
     timeout: usize,
     drawn_for: (u64, StateRole),
+    ticks: u64,
+    /// The tick at which each member was last heard from.
+    heard: BTreeMap<PeerId, u64>,
 }
 
 impl Group {
@@ -155,6 +158,8 @@ impl Group {
             random: Random::new(seed),
             timeout: ELECTION_TICKS,
             drawn_for: (u64::MAX, StateRole::Follower),
+            ticks: 0,
+            heard: BTreeMap::new(),
         };
         group.draw();
         group
@@ -219,6 +224,7 @@ impl Group {
 
     /// Time has gone on.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         self.node.tick();
         self.draw();
     }
@@ -232,6 +238,7 @@ impl Group {
 
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
+        self.heard.insert(message.from, self.ticks);
         // An unknown sender's answers are refused; they are of no interest.
         let _ = self.node.step(message);
         self.draw();
@@ -353,6 +360,8 @@ impl Group {
         if let Ok(conf) = self.node.apply_conf_change(&change.engine()) {
             self.node.mut_store().set_conf(conf);
         }
+        let members = self.node.raft.prs();
+        self.heard.retain(|peer, _| members.get(*peer).is_some());
         self.draw();
     }
 
@@ -362,13 +371,15 @@ impl Group {
         self.node.store().conf()
     }
 
-    /// How far a member is; known to the leader.
+    /// How far a member is; known to the leader. The engine's own mark of who is active is of no
+    /// use here: once an election timeout it forgets all of them, and asks again.
     #[must_use]
     pub fn progress(&self, peer: PeerId) -> Option<Progress> {
         let progress = self.node.raft.prs().get(peer)?;
+        let is_recent = |tick: &u64| self.ticks - tick <= ELECTION_TICKS as u64;
         Some(Progress {
             matched: progress.matched,
-            active: progress.recent_active,
+            active: peer == self.me() || self.heard.get(&peer).is_some_and(is_recent),
         })
     }
 

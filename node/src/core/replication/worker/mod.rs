@@ -17,7 +17,7 @@ use super::copy;
 use super::council::{self, Council};
 use super::courier::{Courier, Round};
 use super::lease::TICK_MS;
-use super::mail::{self, Chunk, Mail, Post};
+use super::mail::{self, Chunk, Led, Mail, Post};
 use super::raft::{Message, PeerId};
 use super::replica::{Pending, Replica, Turn, not_done};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
@@ -42,6 +42,8 @@ const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
 const LEADS_TICKS: u64 = 10;
 /// After so long without a word a member counts as unreachable, in milliseconds.
 const SILENT_MS: u64 = 4 * LEADS_TICKS * TICK_MS;
+/// Ticks for which it is believed that a group is whole, after its leader has last said so.
+const WHOLE_TICKS: u64 = 40;
 
 /// A client's task for a shard.
 #[derive(Debug)]
@@ -95,6 +97,8 @@ pub struct Worker<T> {
     copy_bytes: usize,
     /// Which other nodes can be reached.
     reach: Reach,
+    /// For each group, the tick until which it is believed to be whole.
+    whole_until: Vec<u64>,
 }
 
 /// What a node knows of one shard.
@@ -117,6 +121,7 @@ impl<T> Worker<T> {
             council: None,
             copy_bytes: 0,
             reach: Reach::default(),
+            whole_until: Vec::new(),
             state: None,
             shards: Vec::new(),
             dirty: Vec::new(),
@@ -202,7 +207,7 @@ impl<T> Worker<T> {
                 }
                 self.mark(shard);
             }
-            Mail::Leads(epoch, shards) => self.hear_leads(from, epoch, &shards),
+            Mail::Leads(epoch, groups) => self.hear_leads(from, epoch, &groups),
             Mail::Formation(bytes) => {
                 if let Ok(message) = FormationMessage::decode(bytes) {
                     self.form(|formation, out| formation.hear(from, message, out));
@@ -350,24 +355,42 @@ impl<T> Worker<T> {
     }
 
     /// Believes who says that it leads, where this node has no replica of its own to ask.
-    fn hear_leads(&mut self, from: NodeId, epoch: u64, shards: &[(u16, u64)]) {
-        if let Some(state) = &self.state
-            && epoch < state.epoch
-        {
+    fn hear_leads(&mut self, from: NodeId, epoch: u64, groups: &[Led]) {
+        let known = self.state.as_ref().map_or(0, |state| state.epoch);
+        if let Some(state) = self.state.as_ref().filter(|_| epoch < known) {
             let state = council::encode_state(state);
             self.post.send(from, &Mail::State(&state));
         }
-        for (shard, term) in shards {
-            if let Some(at) = self.shards.get_mut(usize::from(*shard))
+        for led in groups {
+            // Whether a group is whole depends on the state that its leader goes by.
+            self.note_whole(led.group, epoch >= known && led.whole);
+            let Some(shard) = led.group.checked_sub(1) else {
+                continue;
+            };
+            if let Some(at) = self.shards.get_mut(usize::from(shard))
                 && at.replica.is_none()
-                && at.leader.0 <= *term
-                && at.leader != (*term, Some(from))
+                && at.leader.0 <= led.term
+                && at.leader != (led.term, Some(from))
             {
-                at.leader = (*term, Some(from));
+                at.leader = (led.term, Some(from));
                 self.stale_view = true;
-                self.mark(*shard);
+                self.mark(shard);
             }
         }
+    }
+
+    fn note_whole(&mut self, group: u16, whole: bool) {
+        let until = self.ticks + WHOLE_TICKS;
+        if let Some(at) = self.whole_until.get_mut(usize::from(group)) {
+            *at = if whole { until } else { 0 };
+        }
+    }
+
+    /// Counts the groups that lack something, as far as is known here.
+    fn count_short(&self) {
+        let is_short = |until: &&u64| **until <= self.ticks;
+        let short = self.whole_until.iter().filter(is_short).count();
+        self.node.short.store(short, Relaxed);
     }
 
     fn mark(&mut self, shard: u16) {
@@ -385,6 +408,7 @@ impl<T> Worker<T> {
             self.shards.push(Shard::new(self.shards.len() as u16));
         }
         self.settle_council(&state);
+        self.whole_until = vec![0; self.shards.len() + 1];
         self.state = Some(state);
         self.stale_view = true;
         self.news = true;
@@ -446,6 +470,7 @@ impl<T> Worker<T> {
         if self.news {
             self.news = false;
             self.tell_leads();
+            self.count_short();
             self.deliver(now, out);
         }
         if std::mem::take(&mut self.stale_view) {
@@ -626,10 +651,7 @@ impl<T> Worker<T> {
         let Some(state) = &self.state else {
             return;
         };
-        let led = |(shard, at): (u16, &Shard<T>)| {
-            (at.leader.1 == Some(self.node.id)).then_some((shard, at.leader.0))
-        };
-        let leads: Vec<(u16, u64)> = (0..).zip(&self.shards).filter_map(led).collect();
+        let leads = self.leads(state);
         for member in state
             .members
             .iter()
@@ -638,6 +660,37 @@ impl<T> Worker<T> {
             self.post
                 .send(member.id, &Mail::Leads(state.epoch, leads.clone()));
         }
+        for led in leads {
+            self.note_whole(led.group, led.whole);
+        }
+    }
+
+    /// The groups that this node leads.
+    fn leads(&self, state: &ClusterState) -> Vec<Led> {
+        let meta = self
+            .council
+            .iter()
+            .filter(|council| council.group.leads())
+            .map(|council| Led {
+                group: META as u16,
+                term: council.group.term(),
+                whole: council.is_whole(),
+            });
+        let mine = (0..)
+            .zip(&self.shards)
+            .filter(|(_, at)| at.leader.1 == Some(self.node.id));
+        let shards = mine.map(|(shard, at): (u16, _)| {
+            let seats = state.replicas(GroupId::from(shard) + 1);
+            Led {
+                group: shard + 1,
+                term: at.leader.0,
+                whole: at
+                    .replica
+                    .as_ref()
+                    .is_some_and(|replica| replica.is_whole(seats)),
+            }
+        });
+        meta.chain(shards).collect()
     }
 
     fn publish(&self) {

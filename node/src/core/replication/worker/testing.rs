@@ -135,6 +135,12 @@ impl Cluster {
         self.settled.append(&mut out.settled);
     }
 
+    /// Groups that lack something, in the eyes of the node that knows of most.
+    fn most_short(&self) -> usize {
+        let short = |worker: &Worker<u64>| worker.node.short.load(Relaxed);
+        self.workers.iter().map(short).max().unwrap_or_default()
+    }
+
     fn replies(&mut self) -> Vec<(u64, Reply)> {
         let mut replies = std::mem::take(&mut self.settled);
         replies.sort_by_key(|(ticket, _)| *ticket);
@@ -191,6 +197,24 @@ fn any_node_takes_commands_and_every_replica_applies_them() {
 }
 
 #[test]
+fn who_answers_is_never_taken_for_silent() {
+    let mut cluster = Cluster::new(3);
+    for tick in 0..120 {
+        cluster.pass(TICK_MS);
+        for replica in (0..4).map(|shard| cluster.workers[0].replica(shard).unwrap()) {
+            let voters = replica.group.conf().voters.clone();
+            let is_active = |peer: &PeerId| replica.group.progress(*peer).unwrap().active;
+            let is_led = replica.group.leads() && tick > 0;
+            assert!(!is_led || voters.iter().all(is_active), "tick {tick}");
+        }
+    }
+    assert_eq!(cluster.most_short(), 0);
+    cluster.cut_off = vec![2];
+    cluster.pass(3000);
+    assert_ne!(cluster.most_short(), 0, "one is silent");
+}
+
+#[test]
 fn what_was_acknowledged_survives_its_leader() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.leader_of("k");
@@ -236,9 +260,12 @@ fn a_node_that_lost_everything_comes_back_as_a_new_member() {
     for number in 0..200 {
         cluster.send(0, number, &format!("SET key{number} {number}"));
     }
-    cluster.pass(100);
+    cluster.pass(1500);
     assert_eq!(cluster.replies().len(), 200);
+    assert_eq!(cluster.most_short(), 0);
     cluster.restart(1, 9);
+    cluster.pass(1000);
+    assert_ne!(cluster.most_short(), 0, "the copies are not there yet");
     cluster.pass(8000);
     let state = cluster.workers[0].state().cloned().unwrap();
     assert!(state.member(NodeId([9; 20])).is_some());
@@ -251,6 +278,7 @@ fn a_node_that_lost_everything_comes_back_as_a_new_member() {
         );
         assert_eq!(voters.len(), 3);
     }
+    assert_eq!(cluster.most_short(), 0);
     // With the new node, any other one may be lost.
     cluster.cut_off = vec![2];
     cluster.pass(2500);
