@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_bench;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod clients;
