@@ -66,12 +66,20 @@ impl Command {
                         .map(|at| words[at]),
                 )
             }
+            Kind::SESSION => named_slot(words.get(id.words())),
             Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
                 Place::Anywhere
             }
         };
         (place, !id.spec().kind.writes())
     }
+}
+
+/// The slot that an argument names.
+fn named_slot(word: Option<&&[u8]>) -> Place {
+    let text = word.and_then(|word| str::from_utf8(word).ok());
+    text.and_then(|text| text.parse().ok())
+        .map_or(Place::Anywhere, Place::Slot)
 }
 
 fn common_slot<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> Place {
@@ -231,6 +239,8 @@ mod tests {
         check("DBSIZE", Place::Anywhere, true);
         check("FLUSHALL", Place::Anywhere, false);
         check("CLUSTER KEYSLOT foo", Place::Anywhere, true);
+        check("CLUSTER SESSION 12182", foo, true);
+        check("CLUSTER SESSION foo", Place::Anywhere, true);
         check("NO-SUCH foo", Place::Anywhere, false);
         check("GET", Place::Anywhere, false);
     }

@@ -217,7 +217,12 @@ pub fn schema(spec: &Spec) -> Schema {
             find_keys(&arguments, words)
         }
         // An argument of theirs that is called a key, as that of CLUSTER KEYSLOT, leads to no data.
-        Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => None,
+        Kind::READ_ALL
+        | Kind::WRITE_ALL
+        | Kind::CURSOR
+        | Kind::SESSION
+        | Kind::LOCAL
+        | Kind::HANDSHAKE => None,
     };
     Schema {
         words,

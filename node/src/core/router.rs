@@ -80,6 +80,7 @@ impl Router<'_> {
             Kind::READ_ALL | Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
+            Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
             Kind::LOCAL | Kind::HANDSHAKE => Ok(Route::Here),
         }
     }
@@ -96,11 +97,16 @@ impl Router<'_> {
             };
             return Err(ReplyError::CrossSlot(Some(Box::new(keys))));
         }
-        let shard = self.shard(first.slot());
+        self.slot(first.slot())
+    }
+
+    /// The shard of a slot, unless the client has to go to its leader.
+    fn slot(&self, slot: u16) -> Result<Route, ReplyError> {
+        let shard = self.shard(slot);
         let leader = self.topology.shards[usize::from(shard)].leader;
         if self.door == Door::Redirect && leader != self.me {
             return Err(ReplyError::Moved {
-                slot: first.slot(),
+                slot,
                 to: self.topology.members[usize::from(leader)].redirect.clone(),
             });
         }
@@ -131,6 +137,15 @@ impl Router<'_> {
             keys: Vec::new(),
         });
         spread(parts.collect())
+    }
+
+    fn session(&self, slot: &[u8]) -> Result<Route, ReplyError> {
+        let number = str::from_utf8(slot).ok().and_then(|text| text.parse().ok());
+        match number.filter(|slot| *slot < SLOTS) {
+            Some(slot) => self.slot(slot),
+            // The handler refuses what is no slot.
+            None => Ok(Route::Here),
+        }
     }
 
     fn cursor(&self, cursor: &[u8]) -> Route {

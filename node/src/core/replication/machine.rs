@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
 
-use super::sessions::{Admission, Sessions};
+use super::sessions::{Admission, Order, Sessions};
 use super::task::{Entry, Place, Task};
 use crate::core::execute;
 use crate::core::lease::Word;
@@ -13,9 +13,6 @@ use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 use crate::core::store::{SlotSet, Store};
 use crate::core::time::UnixMs;
-
-/// Tasks of an entry that get ids of their own.
-const TASKS_BITS: u32 = 17;
 
 /// A shard's replicated state, besides the data in the store.
 #[derive(Clone, Debug)]
@@ -69,7 +66,7 @@ impl Machine {
         })
     }
 
-    /// Applies the entry at an index; gives an answer a task, in order.
+    /// Applies an entry; gives an answer a task, in order.
     ///
     /// # Errors
     /// The entry is malformed: what stood before the fault is applied, on every replica alike.
@@ -77,7 +74,6 @@ impl Machine {
         &mut self,
         store: &Store,
         word: &Word,
-        index: u64,
         data: &[u8],
     ) -> Result<Vec<Answer>, Malformed> {
         let mut entry = Entry::read(data)?;
@@ -86,20 +82,24 @@ impl Machine {
         let mut seeds = Random::new(entry.seed);
         let mut answers = Vec::new();
         while let Some((place, task)) = entry.next_task()? {
-            let id = index << TASKS_BITS | answers.len() as u64;
-            let answer = self.admit(place, |machine| {
-                machine.execute(store, id, seeds.next(), &task)
+            let seed = seeds.next();
+            answers.push(match place {
+                Some(place) => self.admit(place, Order::Strict, |machine| {
+                    machine.execute(store, seed, &task)
+                }),
+                None => Answer::Done(self.execute(store, seed, &task)),
             });
-            answers.push(answer);
         }
         Ok(answers)
     }
 
-    fn admit(&mut self, place: Option<Place>, execute: impl FnOnce(&mut Self) -> Reply) -> Answer {
-        let Some(place) = place else {
-            return Answer::Done(execute(self));
-        };
-        match self.sessions.admit(place, self.time) {
+    fn admit(
+        &mut self,
+        place: Place,
+        order: Order,
+        execute: impl FnOnce(&mut Self) -> Reply,
+    ) -> Answer {
+        match self.sessions.admit(place, order, self.time) {
             Admission::Execute => {
                 let reply = execute(self);
                 self.sessions.keep(place, &reply);
@@ -111,17 +111,39 @@ impl Machine {
         }
     }
 
-    fn execute(&mut self, store: &Store, id: u64, seed: u64, task: &Task<'_>) -> Reply {
+    fn execute(&mut self, store: &Store, seed: u64, task: &Task<'_>) -> Reply {
         match task {
             Task::Nothing => Reply::Nil,
             Task::Command(words) => execute::on_slots(store, &self.slots, self.time, seed, words)
                 .unwrap_or_else(Reply::Error),
-            Task::Open => match self.sessions.open(id, self.time) {
-                Ok(()) => Reply::Int(i64::try_from(id).unwrap_or(i64::MAX)),
-                Err(error) => error.into(),
-            },
+            Task::Open => self.open(seed).unwrap_or_else(Reply::Error),
             Task::Expire(keys) => Reply::count(store.expire(keys, self.time)),
+            Task::Placed(place, task) => {
+                let execute = |machine: &mut Self| machine.execute(store, seed, task);
+                match self.admit(*place, Order::Loose, execute) {
+                    Answer::Done(reply) => reply,
+                    Answer::Gap | Answer::Unknown => session_unknown().into(),
+                }
+            }
         }
+    }
+
+    /// Opens a session. Its id is random, so that one of a cluster that is gone is not taken for
+    /// one of the cluster that has come in its place.
+    fn open(&mut self, seed: u64) -> Result<Reply, ReplyError> {
+        let mut ids = Random::new(seed);
+        let id = loop {
+            // Replies have signed numbers; 0 stands for no session.
+            let id = ids.next() >> 1;
+            if id != 0 && !self.sessions.has(id) {
+                break id;
+            }
+        };
+        self.sessions.open(id, self.time)?;
+        let slot = |slot: Option<u16>| i64::from(slot.unwrap_or_default());
+        let (first, last) = (self.slots.iter().min(), self.slots.iter().max());
+        let parts = [id as i64, slot(first), slot(last)];
+        Ok(Reply::Array(parts.map(Reply::Int).to_vec()))
     }
 }
 
@@ -134,14 +156,14 @@ pub fn session_unknown() -> ReplyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::replication::task::{EntryWriter, command};
+    use crate::core::replication::task::{self, EntryWriter, command};
     use dht_proto::slot::key_slot;
 
     struct Shard {
         machine: Machine,
         store: Store,
         word: Word,
-        index: u64,
+        entries: u64,
     }
 
     impl Shard {
@@ -150,7 +172,7 @@ mod tests {
                 machine: Machine::new(SlotSet::all()),
                 store: Store::new(),
                 word: Word::default(),
-                index: 1,
+                entries: 0,
             }
         }
 
@@ -164,10 +186,21 @@ mod tests {
                 };
                 entry.push(*place, &task);
             }
-            self.index += 1;
-            self.machine
-                .apply(&self.store, &self.word, self.index, &entry.finish(stamp, 1))
-                .unwrap()
+            self.entries += 1;
+            let entry = entry.finish(stamp, self.entries);
+            self.machine.apply(&self.store, &self.word, &entry).unwrap()
+        }
+
+        /// Opens a session and gives its id.
+        fn open(&mut self) -> u64 {
+            let [Answer::Done(Reply::Array(parts))] = &self.apply(1, &[(None, "open")])[..] else {
+                panic!("no session");
+            };
+            let &[Reply::Int(id), Reply::Int(first), Reply::Int(last)] = &parts[..] else {
+                panic!("{parts:?}");
+            };
+            assert_eq!((first, last), (0, 16383));
+            id as u64
         }
     }
 
@@ -187,12 +220,10 @@ mod tests {
     #[test]
     fn a_retry_changes_nothing() {
         let mut shard = Shard::new();
-        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
-            panic!("no session");
-        };
+        let session = shard.open();
         let place = |sequence| {
             Some(Place {
-                session: id as u64,
+                session,
                 sequence,
                 acknowledged: 0,
             })
@@ -210,6 +241,51 @@ mod tests {
         });
         assert_eq!(shard.apply(1, &[(elsewhere, "INCR n")]), [Answer::Unknown]);
         assert_eq!(shard.apply(1, &[(None, "GET n")]), [done(Reply::bulk("1"))]);
+    }
+
+    #[test]
+    fn a_clients_write_is_executed_once_whichever_nodes_bring_it() {
+        let mut shard = Shard::new();
+        let (client, lane, other) = (shard.open(), shard.open(), shard.open());
+        let place = |session, sequence| Place {
+            session,
+            sequence,
+            acknowledged: 0,
+        };
+        let mut incr = |by: Option<Place>, place| {
+            let mut entry = EntryWriter::new();
+            entry.push(by, &task::placed(place, &command(&["INCR", "n"])));
+            let entry = entry.finish(1, 7);
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry)
+                .unwrap()
+        };
+        let one = [done(Reply::Int(1))];
+        assert_eq!(incr(Some(place(lane, 1)), place(client, 1)), one);
+        assert_eq!(incr(Some(place(other, 1)), place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 3)), [done(Reply::Int(2))]);
+        assert_eq!(incr(None, place(client, 2)), [done(Reply::Int(3))]);
+        let unknown = [done(session_unknown().into())];
+        assert_eq!(incr(Some(place(lane, 2)), place(77, 1)), unknown);
+        assert_eq!(incr(Some(place(lane, 4)), place(client, 4)), [Answer::Gap]);
+        let value = shard.apply(1, &[(None, "GET n")]);
+        assert_eq!(value, [done(Reply::bulk("3"))]);
+    }
+
+    #[test]
+    fn the_id_of_a_session_says_nothing_of_its_place_in_the_log() {
+        let id = |seed| {
+            let mut entry = EntryWriter::new();
+            entry.push(None, &Task::Open.to_bytes());
+            let mut shard = Shard::new();
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry.finish(1, seed))
+                .unwrap()
+        };
+        assert_ne!(id(1), id(2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
 use dht_proto::limits::ARGUMENTS;
+pub use dht_proto::rpc::Place;
 use smallvec::SmallVec;
 
 use crate::core::pack::{self, Reader};
@@ -27,22 +28,16 @@ pub enum Task<'a> {
     Nothing,
     /// A command as the client sent it.
     Command(Words<'a>),
-    /// Opens a session, whose id is the answer.
+    /// Opens a session; the answer is its id, and the shard's first and last slot.
     Open,
     /// Removes those of the keys that are due.
     Expire(Words<'a>),
+    /// A task with its place in the session of a client, whichever node has brought it.
+    Placed(Place, Box<Self>),
 }
 
-/// A task's place among those of its sender: what makes a retry recognizable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The sender's session with the shard.
-    pub session: u64,
-    /// The task's number in the session, from 1 on without gaps.
-    pub sequence: u64,
-    /// The sender has the answers up to this number, and will not ask for them again.
-    pub acknowledged: u64,
-}
+/// The number of [`Task::Placed`] among the kinds of tasks.
+const PLACED: u64 = 7;
 
 impl Task<'_> {
     /// Appends the task.
@@ -52,6 +47,10 @@ impl Task<'_> {
             Self::Command(words) => (1, words),
             Self::Open => (2, &[]),
             Self::Expire(keys) => (3, keys),
+            Self::Placed(place, task) => {
+                encode_place(*place, out);
+                return task.encode(out);
+            }
         };
         encode_words(kind, words, out);
     }
@@ -74,6 +73,21 @@ pub fn command(argv: &[impl AsRef<[u8]>]) -> Bytes {
     out.freeze()
 }
 
+/// An encoded task with its place in the session of a client.
+#[must_use]
+pub fn placed(place: Place, task: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(task.len() + 32);
+    encode_place(place, &mut out);
+    out.extend_from_slice(task);
+    out.freeze()
+}
+
+fn encode_place(place: Place, out: &mut BytesMut) {
+    for number in [PLACED, place.session, place.sequence, place.acknowledged] {
+        pack::uint(out, number);
+    }
+}
+
 fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
     pack::uint(out, kind);
     pack::array(out, words.len());
@@ -85,7 +99,22 @@ fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
 /// # Errors
 /// It is none.
 pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
-    let kind = from.uint()?;
+    match from.uint()? {
+        PLACED => {
+            let place = Place {
+                session: from.uint()?,
+                sequence: from.uint()?,
+                acknowledged: from.uint()?,
+            };
+            // A place inside a place is an unknown kind.
+            let task = decode_plain(from.uint()?, from)?;
+            Ok(Task::Placed(place, Box::new(task)))
+        }
+        kind => decode_plain(kind, from),
+    }
+}
+
+fn decode_plain<'a>(kind: u64, from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
     let count = from.array(ARGUMENTS)?;
     let mut words = Words::with_capacity(count);
     for _ in 0..count {
@@ -225,6 +254,10 @@ mod tests {
                 (Some(place), Task::Nothing),
                 (None, Task::Open),
                 (None, Task::Expire(words(&["a", "b"]))),
+                (
+                    Some(place),
+                    Task::Placed(place, Box::new(Task::Command(words(&["INCR", "n"])))),
+                ),
             ]
         };
         let mut writer = EntryWriter::new();
@@ -243,7 +276,17 @@ mod tests {
     #[test]
     fn a_command_is_the_same_however_it_is_encoded() {
         let words: Words<'_> = [&b"GET"[..], b"k"].into_iter().collect();
-        assert_eq!(command(&["GET", "k"]), Task::Command(words).to_bytes());
+        let place = Place {
+            session: 1,
+            sequence: 2,
+            acknowledged: 0,
+        };
+        let plain = command(&["GET", "k"]);
+        assert_eq!(plain, Task::Command(words.clone()).to_bytes());
+        let in_place = Task::Placed(place, Box::new(Task::Command(words)));
+        assert_eq!(placed(place, &plain), in_place.to_bytes());
+        let twice = placed(place, &placed(place, &plain));
+        assert!(decode(&mut Reader::new(&twice)).is_err());
     }
 
     #[test]
