@@ -30,6 +30,9 @@ use super::store::SlotSet;
 use super::time::{Now, UnixMs};
 use super::wire::{self, Origin, Wire};
 
+#[cfg(test)]
+mod placed_tests;
+
 /// The words of a request.
 type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
@@ -611,15 +614,15 @@ mod tests {
     const THERE: [&str; 2] = ["bar", "foo"];
 
     /// A connection and its node, driven by inline commands.
-    struct Line {
-        desk: Node,
-        now: Now,
-        session: Session,
-        effects: Effects,
+    pub(super) struct Line {
+        pub(super) desk: Node,
+        pub(super) now: Now,
+        pub(super) session: Session,
+        pub(super) effects: Effects,
     }
 
     impl Line {
-        fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
+        pub(super) fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
             let mut desk = Desk::at(node);
             change(&mut desk.client);
             let session = Session::new(desk.client, 1);
@@ -636,13 +639,13 @@ mod tests {
             self.receive(&mut BytesMut::from(input))
         }
 
-        fn receive(&mut self, input: &mut BytesMut) -> Progress {
+        pub(super) fn receive(&mut self, input: &mut BytesMut) -> Progress {
             self.session
                 .receive(&self.desk, self.now, input, &mut self.effects)
         }
 
         /// Answers the task that was asked as the so-many-eth.
-        fn settle(&mut self, asked: usize, reply: Reply) {
+        pub(super) fn settle(&mut self, asked: usize, reply: Reply) {
             if let Some(ticket) = self.effects.asked[asked].pending.ticket {
                 self.session.settle(ticket, reply, &mut self.effects);
             }
@@ -653,7 +656,7 @@ mod tests {
         }
 
         /// Which shard was asked for what, in which way.
-        fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
+        pub(super) fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
             let asked = self.effects.asked.iter();
             asked
                 .map(|asked| (asked.shard, asked.pending.mode, asked.pending.task.clone()))
@@ -680,7 +683,7 @@ mod tests {
         Line::new(testing::cluster(), |_| ())
     }
 
-    fn task(line: &str) -> Bytes {
+    pub(super) fn task(line: &str) -> Bytes {
         task::command(&line.split(' ').collect::<Vec<_>>())
     }
 

@@ -712,7 +712,7 @@ impl<T> Shard<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::replica::Mode;
     use super::super::task;
     use super::*;
@@ -723,17 +723,17 @@ mod tests {
     use dht_proto::slot::{key_slot, shard_of};
 
     /// Nodes whose frames arrive at once, unless they are cut off.
-    struct Cluster {
-        workers: Vec<Worker<u64>>,
-        cut_off: Vec<usize>,
-        now: Now,
+    pub struct Cluster {
+        pub workers: Vec<Worker<u64>>,
+        pub cut_off: Vec<usize>,
+        pub now: Now,
         settled: Vec<(u64, Reply)>,
         seats: Vec<String>,
     }
 
     impl Cluster {
         /// Three nodes, or more, that form a cluster of four shards.
-        fn new(count: u8) -> Self {
+        pub fn new(count: u8) -> Self {
             let mut cluster = Self {
                 workers: Vec::new(),
                 cut_off: Vec::new(),
@@ -788,7 +788,7 @@ mod tests {
         }
 
         /// Lets every node have its turns until nothing is left to be delivered.
-        fn settle(&mut self) {
+        pub fn settle(&mut self) {
             loop {
                 let mut frames = Vec::new();
                 for (index, worker) in self.workers.iter_mut().enumerate() {
@@ -813,7 +813,7 @@ mod tests {
             }
         }
 
-        fn pass(&mut self, ms: u64) {
+        pub fn pass(&mut self, ms: u64) {
             let end = self.now.mono_ms + ms;
             while self.now.mono_ms < end {
                 self.now.mono_ms += 10;
@@ -822,17 +822,22 @@ mod tests {
             }
         }
 
-        fn send(&mut self, node: usize, ticket: u64, line: &str) {
+        pub fn send(&mut self, node: usize, ticket: u64, line: &str) {
             let words: Vec<&str> = line.split(' ').collect();
             let mode = if words[0] == "GET" {
                 Mode::Read
             } else {
                 Mode::Write
             };
+            let shard = shard_of(key_slot(words[1].as_bytes()), 4) as u16;
+            self.ask(node, ticket, shard, (task::command(&words), mode));
+        }
+
+        pub fn ask(&mut self, node: usize, ticket: u64, shard: u16, (task, mode): (Bytes, Mode)) {
             let request = Request {
-                shard: shard_of(key_slot(words[1].as_bytes()), 4) as u16,
+                shard,
                 pending: Pending {
-                    task: task::command(&words),
+                    task,
                     mode,
                     deadline_mono_ms: self.now.mono_ms + 5000,
                     ticket: Some(ticket),
@@ -843,13 +848,13 @@ mod tests {
             self.settled.append(&mut out.settled);
         }
 
-        fn replies(&mut self) -> Vec<(u64, Reply)> {
+        pub fn replies(&mut self) -> Vec<(u64, Reply)> {
             let mut replies = std::mem::take(&mut self.settled);
             replies.sort_by_key(|(ticket, _)| *ticket);
             replies
         }
 
-        fn leader_of(&self, key: &str) -> usize {
+        pub fn leader_of(&self, key: &str) -> usize {
             let shard = shard_of(key_slot(key.as_bytes()), 4) as u16;
             let leads = |index: &usize| {
                 let replica = self.workers[*index].replica(shard);
