@@ -50,6 +50,13 @@ impl Command {
         self.words.push(word.into());
     }
 
+    /// Whether it works through the whole keyspace, however long that takes.
+    #[must_use]
+    pub(crate) fn is_long(&self) -> bool {
+        let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();
+        spec::find(&words).is_ok_and(|id| id.spec().kind.is_long())
+    }
+
     /// Where it has to run, and whether running it twice does no harm. Of a command that the table
     /// does not know the worst is assumed; the server, which may know more, will say.
     #[must_use]
@@ -75,7 +82,7 @@ impl Command {
     }
 }
 
-/// The slot that an argument names.
+/// The slot that an argument names, if it is a number.
 fn named_slot(word: Option<&&[u8]>) -> Place {
     let text = word.and_then(|word| str::from_utf8(word).ok());
     text.and_then(|text| text.parse().ok())
