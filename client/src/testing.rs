@@ -18,6 +18,8 @@ pub enum Act {
     Answer(Reply),
     /// Closes the connection.
     Hang,
+    /// Says that it ends, and closes the connection.
+    Leave,
     /// Nothing.
     Ignore,
 }
@@ -75,6 +77,7 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, seen: Arc<Mutex
         match act(&command) {
             Act::Answer(reply) => rpc::encode_response(request.id, &reply, &mut out),
             Act::Hang => return,
+            Act::Leave => rpc::encode_notification(&[rpc::CLOSING], &mut out),
             Act::Ignore => {}
         }
         writer.write_all(&out).await.unwrap();
