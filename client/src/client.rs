@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dht_proto::{Reply, limits};
+use dht_proto::{Reply, ReplyError, limits};
 use tokio::time::Instant;
 
 use crate::command::{Args, Command, Place};
@@ -137,7 +137,8 @@ impl Client {
     async fn settle(&self, calls: &mut [Call]) {
         let deadline = Instant::now() + self.deadline;
         let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-        let mut open: Vec<usize> = (0..calls.len()).collect();
+        let goes_out = |index: &usize| calls[*index].place != Place::OwnConnection;
+        let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
         let mut first = true;
         loop {
             let turns = self.try_once(calls, &mut open, deadline).await;
@@ -199,13 +200,19 @@ impl Client {
 impl Call {
     fn new(command: Command) -> Self {
         let (place, repeatable) = command.plan();
+        let nowhere = "a transaction needs a connection of its own, and this client shares its \
+                       connections; ask a node directly";
+        let result = match place {
+            Place::OwnConnection => Err(Error::Reply(ReplyError::err(nowhere))),
+            Place::Slot(_) | Place::Anywhere => Err(Error::NotDone(Cause::Deadline)),
+        };
         Self {
             command,
             place,
             redirected: None,
             repeatable,
             address: Arc::default(),
-            result: Err(Error::NotDone(Cause::Deadline)),
+            result,
         }
     }
 }
@@ -215,7 +222,7 @@ impl Shared {
         let routes = self.routes.load();
         match place {
             Place::Slot(slot) => routes.leader_of(slot),
-            Place::Anywhere => None,
+            Place::Anywhere | Place::OwnConnection => None,
         }
         .map_or_else(|| self.node(self.seed()), |leader| self.node(leader))
     }

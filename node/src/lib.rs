@@ -116,7 +116,11 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
     let end = CancellationToken::new();
     let (replication, events) = Replication::new();
     let sink = replication.clone();
-    let hello = PeerHello { node: node.id };
+    let hello = PeerHello {
+        node: node.id,
+        client: node.settings.client.clone(),
+        alone: node.settings.standalone,
+    };
     let peers = Peers::new(
         config.cluster_secret(),
         hello,

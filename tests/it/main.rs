@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_bench;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod clients;
@@ -27,6 +29,8 @@ mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod lease_model;
+#[cfg(test)]
 mod nemesis;
 #[cfg(test)]
 mod scripts;
@@ -34,3 +38,5 @@ mod scripts;
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

@@ -91,7 +91,13 @@ impl Processes {
     /// A node with these flags that may not come to serve.
     #[must_use]
     pub fn try_start(flags: &[&str]) -> Self {
-        let cluster = Self::launched(local_places(1), flags, None);
+        Self::try_start_at(&free_addresses(2), flags)
+    }
+
+    /// The same at these addresses, the second for cluster-aware clients.
+    #[must_use]
+    pub fn try_start_at(ports: &[SocketAddr], flags: &[&str]) -> Self {
+        let cluster = Self::launched(places_at(ports), flags, None);
         wait::until("an answer", READY, || ask(cluster.client(0), "PING").ok());
         cluster
     }
@@ -367,7 +373,10 @@ fn above_this_test(levels: usize) -> PathBuf {
 }
 
 fn local_places(count: usize) -> Vec<Place> {
-    let ports = free_addresses(2 * count);
+    places_at(&free_addresses(2 * count))
+}
+
+fn places_at(ports: &[SocketAddr]) -> Vec<Place> {
     let places = ports.chunks(2).map(|pair| Place {
         client: pair[0],
         redirect: pair[1],

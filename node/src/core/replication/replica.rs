@@ -154,15 +154,21 @@ pub struct Replica<T> {
 }
 
 impl<T> Replica<T> {
-    /// A replica without data; without voters, one that waits for a full copy.
+    /// A replica without data, made at this monotonic time; without voters, one that waits for a
+    /// full copy.
     #[must_use]
-    pub fn new((shard, slots): (u16, SlotSet), me: PeerId, voters: &[PeerId], seed: u64) -> Self {
+    pub fn new(
+        (shard, slots): (u16, SlotSet),
+        (me, voters): (PeerId, &[PeerId]),
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         Self {
             shard,
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
             random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
@@ -337,8 +343,8 @@ impl<T> Replica<T> {
             self.apply(committed, turn);
         }
         self.group.applied_all();
-        for (round, index) in ready.confirmed {
-            self.lease.confirmed(&self.group, round, index, turn.word);
+        for confirmed in ready.confirmed {
+            self.lease.confirmed(&self.group, confirmed, turn.word);
         }
         for message in ready.messages {
             self.lease.sends(&self.group, &message, turn.word);
@@ -348,12 +354,11 @@ impl<T> Replica<T> {
 
     /// Puts the received copy in the place of everything.
     fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         let received = self.incoming.take().and_then(Incoming::finish);
         let Some((machine, staging)) = received else {
             unreachable!("the engine is told to install only what has arrived");
         };
-        if turn.store.install(staging).is_err() {
+        if turn.word.end(|| turn.store.install(staging)).is_err() {
             unreachable!("all pieces have arrived");
         }
         self.machine = machine;
@@ -468,7 +473,6 @@ impl<T> Replica<T> {
 
     /// This replica is dropped: who waits for it is answered, and its data is removed.
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         self.give_back(turn);
         for proposed in std::mem::take(&mut self.proposed) {
             for waiter in proposed.waiters {
@@ -480,7 +484,7 @@ impl<T> Replica<T> {
         }
         let slots = &self.machine.slots;
         if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
-            turn.store.clear(first..=last);
+            turn.word.end(|| turn.store.clear(first..=last));
         }
     }
 
