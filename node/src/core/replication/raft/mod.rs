@@ -676,23 +676,9 @@ mod tests {
                 return ticks;
             }
             groups.iter_mut().for_each(Group::tick);
-            while groups.iter().any(Group::has_ready) {
-                let sent: Vec<Message> = groups.iter_mut().flat_map(send).collect();
-                for message in sent.into_iter().filter(|message| message.to < 3) {
-                    groups[message.to as usize - 1].step(message);
-                }
-            }
+            talk(&mut groups, 3);
         }
         100
-    }
-
-    fn send(group: &mut Group) -> Vec<Message> {
-        if !group.has_ready() {
-            return Vec::new();
-        }
-        let ready = group.ready();
-        group.applied_all();
-        ready.messages
     }
 
     #[test]
