@@ -60,10 +60,14 @@ mod client;
 mod command;
 mod connection;
 mod error;
+#[cfg(test)]
+mod exactly_once_tests;
 mod node;
 mod options;
 mod pipeline;
+mod pulse;
 mod routes;
+mod sessions;
 #[cfg(test)]
 mod testing;
 mod url;

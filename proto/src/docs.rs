@@ -55,6 +55,7 @@ const fn place(kind: Kind) -> &'static str {
         Kind::WRITE_EACH => "Changes keys of any slots; atomic within each slot.",
         Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
+        Kind::SESSION => "Runs where the slot's shard is led.",
         Kind::LOCAL => "Concerns the connection or its node only.",
         Kind::HANDSHAKE | Kind::ENDING => {
             "Concerns the connection only; allowed before authentication."

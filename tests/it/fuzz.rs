@@ -287,7 +287,10 @@ fn native_frames() {
     };
     let mut messages = vec![
         Message::Request(request(Meta::default())),
-        Message::Request(request(Meta { deadline_ms })),
+        Message::Request(request(Meta {
+            deadline_ms,
+            ..Meta::default()
+        })),
         Message::Notification(argv.clone()),
     ];
     messages.extend(
