@@ -17,6 +17,8 @@ mod command_info;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod fuzz;
