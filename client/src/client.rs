@@ -31,8 +31,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// A client of one cluster. Cheap to clone; all clones share one connection a node.
 ///
 /// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does
-/// it or has it done. What was not executed for certain is sent again until the deadline, and so is
-/// a read whose answer was lost. A write whose answer was lost is [`Error::Unknown`].
+/// it or has it done. Until the deadline that is sent again which was not executed for certain, or
+/// whose answer was lost: a read, or a write to one slot, which its shard recognizes and executes
+/// once. Another write whose answer was lost is [`Error::Unknown`].
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,

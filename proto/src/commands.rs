@@ -284,7 +284,7 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "stale nondeterministic_output";
                 "CLUSTER SESSION" cluster::session SESSION "slot"
                     "7.0.0" "O(1)"
-                    "Opens a session with the shard of a slot; returns its id and the shard's slots."
+                    "Opens a session with a slot's shard; returns its id and the shard's slots."
                     "stale nondeterministic_output";
                 "CLUSTER SHARDS" cluster::shards LOCAL ""
                     "7.0.0" "O(N) where N is the number of nodes."

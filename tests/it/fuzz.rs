@@ -291,6 +291,11 @@ fn native_frames() {
             deadline_ms,
             ..Meta::default()
         })),
+        Message::Request(request(Meta::default().with_place(rpc::Place {
+            session: 7,
+            sequence: 300,
+            acknowledged: 70_000,
+        }))),
         Message::Notification(argv.clone()),
     ];
     messages.extend(

@@ -1,5 +1,5 @@
-//! Sessions of clients in a cluster of three nodes: retries through other nodes, after the leader is
-//! gone, and too late.
+//! Sessions of clients in a cluster of three nodes: retries through other nodes, after the leader
+//! is gone, and too late.
 
 use bytes::Bytes;
 use dht_proto::limits::SESSION_WINDOW;

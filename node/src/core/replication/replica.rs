@@ -683,8 +683,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// It will not be known here whether the tasks were executed. Those that can be are tried again:
-    /// another node does so on its own.
+    /// It will not be known here whether the tasks were executed. Those that can be are tried
+    /// again, by another node on its own.
     fn leave_open(&self, waiters: Vec<Waiter<T>>, turn: &mut Turn<'_, T>) {
         for waiter in waiters {
             match waiter {
