@@ -141,7 +141,7 @@ async fn until_whole(client: &Client, cluster: &Processes, node: usize) {
     let end = tokio::time::Instant::now() + HEALED;
     while !is_whole(client, cluster, node).await {
         assert!(tokio::time::Instant::now() < end, "node {node} has no copy");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        wait::pause(Duration::from_millis(100)).await;
     }
 }
 

@@ -432,11 +432,8 @@ mod tests {
     #[test]
     fn a_retried_exec_gets_its_first_answer() {
         let mut shard = Shard::new();
-        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
-            panic!("no session");
-        };
         let place = Some(Place {
-            session: id as u64,
+            session: shard.open(),
             sequence: 1,
             acknowledged: 0,
         });
