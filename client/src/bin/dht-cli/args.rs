@@ -101,7 +101,7 @@ pub fn parse(
         .is_some_and(|word| word.eq_ignore_ascii_case("bench"))
     {
         let load = bench::Options::try_parse_from(options.words.drain(..))?;
-        options.place = load.place.clone().or(options.place);
+        options.place = load.place.clone().or(&options.place);
         options.json |= load.json;
         bench = Some(load);
     }
@@ -126,15 +126,15 @@ pub fn parse(
 
 impl Place {
     /// What is said here, and elsewhere where nothing is.
-    fn or(self, other: Self) -> Self {
+    fn or(self, other: &Self) -> Self {
         let address_given = self.host.is_some() || self.port.is_some() || self.url.is_some();
-        let address = if address_given { &self } else { &other };
+        let address = if address_given { &self } else { other };
         Self {
             host: address.host.clone(),
             port: address.port,
             url: address.url.clone(),
-            password: self.password.clone().or(other.password.clone()),
-            user: self.user.clone().or(other.user.clone()),
+            password: self.password.clone().or_else(|| other.password.clone()),
+            user: self.user.clone().or_else(|| other.user.clone()),
         }
     }
 }
