@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dht_proto::{Reply, limits};
+use dht_proto::{Reply, ReplyError, limits};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -188,7 +188,8 @@ impl Client {
                 }
             }
         }
-        let mut open: Vec<usize> = (0..calls.len()).collect();
+        let goes_out = |index: &usize| calls[*index].place != Place::OwnConnection;
+        let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
         let mut seating = JoinSet::new();
         for (index, slot) in missing {
             let client = self.clone();
@@ -290,6 +291,12 @@ impl Client {
 impl Call {
     fn new(command: Command) -> Self {
         let (place, is_repeatable) = command.plan();
+        let nowhere = "a transaction needs a connection of its own, and this client shares its \
+                       connections; ask a node directly";
+        let result = match place {
+            Place::OwnConnection => Err(Error::Reply(ReplyError::err(nowhere))),
+            Place::Slot(_) | Place::Anywhere => Err(Error::NotDone(Cause::Deadline)),
+        };
         Self {
             command,
             place,
@@ -298,7 +305,7 @@ impl Call {
             seat: None,
             in_doubt: false,
             address: Arc::default(),
-            result: Err(Error::NotDone(Cause::Deadline)),
+            result,
         }
     }
 }
@@ -343,7 +350,7 @@ impl Shared {
         let routes = self.routes.load();
         match place {
             Place::Slot(slot) => routes.leader_of(slot),
-            Place::Anywhere => None,
+            Place::Anywhere | Place::OwnConnection => None,
         }
         .map_or_else(|| self.node(self.seed()), |leader| self.node(leader))
     }

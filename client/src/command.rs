@@ -18,6 +18,8 @@ pub enum Place {
     Slot(u16),
     /// On any node, which does it or has it done.
     Anywhere,
+    /// Nowhere: it is about a connection that nobody shares, and this client has none.
+    OwnConnection,
 }
 
 impl Command {
@@ -74,9 +76,13 @@ impl Command {
                 )
             }
             Kind::SESSION => named_slot(words.get(id.words())),
-            Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
-                Place::Anywhere
-            }
+            Kind::READ_ALL
+            | Kind::WRITE_ALL
+            | Kind::CURSOR
+            | Kind::LOCAL
+            | Kind::HANDSHAKE
+            | Kind::ENDING => Place::Anywhere,
+            Kind::TRANSACTION => Place::OwnConnection,
         };
         (place, !id.spec().kind.writes())
     }

@@ -100,5 +100,6 @@ pub use error::{Cause, Error, Result};
 pub use node::Node;
 pub use options::{Exists, ExpireIf, Expiry, ScanOptions, SetOptions};
 pub use pipeline::Pipeline;
+pub use routes::Routes;
 pub use url::{Credentials, PORT, Target};
 pub use value::FromReply;

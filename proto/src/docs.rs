@@ -57,7 +57,10 @@ const fn place(kind: Kind) -> &'static str {
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
         Kind::SESSION => "Runs where the slot's shard is led.",
         Kind::LOCAL => "Concerns the connection or its node only.",
-        Kind::HANDSHAKE => "Concerns the connection only; allowed before authentication.",
+        Kind::HANDSHAKE | Kind::ENDING => {
+            "Concerns the connection only; allowed before authentication."
+        }
+        Kind::TRANSACTION => "Concerns the connection and the shard of its keys, all of one slot.",
     }
 }
 
@@ -110,6 +113,11 @@ mod tests {
             ("FRAME_BYTES", FRAME_BYTES.to_string()),
             ("HANDSHAKE_BYTES", HANDSHAKE_BYTES.to_string()),
             ("NESTING", NESTING.to_string()),
+            ("TRANSACTION_BYTES", TRANSACTION_BYTES.to_string()),
+            ("TRANSACTION_WORDS", TRANSACTION_WORDS.to_string()),
+            ("WATCHERS", WATCHERS.to_string()),
+            ("WATCHED_BYTES", WATCHED_BYTES.to_string()),
+            ("WATCH", format!("{} s", WATCH.as_secs())),
             ("IN_FLIGHT", IN_FLIGHT.to_string()),
             ("OUTPUT_BYTES", OUTPUT_BYTES.to_string()),
             ("OUTPUT_SOFT_BYTES", OUTPUT_SOFT_BYTES.to_string()),

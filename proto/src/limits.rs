@@ -26,6 +26,16 @@ pub const QUERY_BYTES: usize = VALUE_BYTES + 1024 * 1024;
 pub const FRAME_BYTES: usize = QUERY_BYTES + 1024;
 /// Deepest nesting of a native reply.
 pub const NESTING: usize = 32;
+/// Commands between MULTI and EXEC, in bytes, with a few for each word.
+pub const TRANSACTION_BYTES: usize = QUERY_BYTES;
+/// Words of all commands between MULTI and EXEC.
+pub const TRANSACTION_WORDS: usize = ARGUMENTS;
+/// Connections that watch keys of one shard at a time.
+pub const WATCHERS: usize = 10_000;
+/// Watched keys of one shard, in bytes, with a few for each.
+pub const WATCHED_BYTES: usize = 8 * 1024 * 1024;
+/// How long a cluster remembers watched keys, by the time of their shard.
+pub const WATCH: Duration = Duration::from_secs(300);
 /// Most requests of one connection that may wait for an answer from another node.
 pub const IN_FLIGHT: usize = 10_000;
 /// Replies a connection may hold before it is closed, in bytes.

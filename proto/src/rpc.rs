@@ -204,7 +204,7 @@ fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
         Reply::Status(text) => encode::write_str(to, text)?,
         Reply::Int(value) => encode::write_sint(to, *value).map(drop)?,
         Reply::Bulk(bytes) => encode::write_bin(to, bytes)?,
-        Reply::Nil => encode::write_nil(to)?,
+        Reply::Nil | Reply::NilArray => encode::write_nil(to)?,
         Reply::Array(items) | Reply::Set(items) => {
             encode::write_array_len(to, length(items.len()))?;
             items.iter().try_for_each(|item| write_reply(item, to))?;

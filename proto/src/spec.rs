@@ -44,6 +44,8 @@ pub enum Family {
     String,
     /// Hashes.
     Hash,
+    /// Several commands as one.
+    Transaction,
     /// Redis Cluster's view.
     Cluster,
 }
@@ -72,6 +74,10 @@ pub enum Kind {
     LOCAL,
     /// Likewise, and also before the client has authenticated.
     HANDSHAKE,
+    /// Likewise, and never part of a transaction: it ends one.
+    ENDING,
+    /// Begins, ends or guards a transaction of the connection; watched keys are of one slot.
+    TRANSACTION,
 }
 
 impl Kind {
@@ -84,7 +90,7 @@ impl Kind {
     /// Whether it runs on the node that the client is connected to, whatever its arguments.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::LOCAL | Self::HANDSHAKE)
+        matches!(self, Self::LOCAL | Self::HANDSHAKE | Self::ENDING)
     }
 
     /// Whether it works through the whole keyspace at once, however long that takes.
@@ -96,7 +102,19 @@ impl Kind {
     /// Whether it may run before the client has authenticated.
     #[must_use]
     pub const fn before_auth(self) -> bool {
-        matches!(self, Self::HANDSHAKE)
+        matches!(self, Self::HANDSHAKE | Self::ENDING)
+    }
+
+    /// Whether it runs as soon as it is sent also between MULTI and EXEC.
+    #[must_use]
+    pub const fn is_immediate(self) -> bool {
+        matches!(self, Self::ENDING | Self::TRANSACTION)
+    }
+
+    /// Whether it is about the whole keyspace and not about keys that it names.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(self, Self::READ_ALL | Self::WRITE_ALL | Self::CURSOR)
     }
 }
 

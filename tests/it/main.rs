@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_bench;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod clients;
@@ -19,14 +21,22 @@ mod doors;
 #[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod lease_model;
+#[cfg(test)]
+mod nemesis;
+#[cfg(test)]
 mod scripts;
 #[cfg(test)]
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

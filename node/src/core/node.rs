@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -12,7 +12,7 @@ use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::lease::Word;
-use super::store::Store;
+use super::store::{Store, Watched};
 use super::time::{Now, UnixMs};
 
 /// A node: its data, its view of the cluster, its counters.
@@ -25,6 +25,8 @@ pub struct Node {
     pub started: Now,
     /// The data.
     pub store: Store,
+    /// Who watches keys of a node that is alone; those of a cluster are in its shards.
+    pub watched: Watched,
     /// The cluster as it is known here; without members while it forms.
     pub view: ArcSwap<View>,
     /// One a shard: whether its reads may be answered here, and its time.
@@ -33,6 +35,9 @@ pub struct Node {
     pub stats: Stats,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
+    /// Groups, the meta group among them, of which it is not known that every replica which there
+    /// is to be has a vote and is heard from. With 0, any one node may be lost.
+    pub short: AtomicUsize,
     /// The latest stamp given, in milliseconds since the Unix epoch.
     clock: AtomicU64,
 }
@@ -57,13 +62,15 @@ impl Node {
         let shards = settings.shards.max(1) as usize;
         Self {
             id,
-            settings,
             started,
             words: (0..shards).map(|_| Word::default()).collect(),
             store: Store::new(),
+            watched: Watched::default(),
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),
+            short: AtomicUsize::new(usize::from(!settings.standalone)),
+            settings,
             clock: AtomicU64::new(0),
         }
     }
@@ -198,9 +205,9 @@ pub struct Stats {
     /// Commands forwarded to other nodes.
     pub forwarded: AtomicU64,
     /// Frames that other nodes have sent.
-    pub peer_frames_in: AtomicU64,
+    pub frames_received: AtomicU64,
     /// Frames for other nodes.
-    pub peer_frames_out: AtomicU64,
+    pub frames_sent: AtomicU64,
     /// Bytes read from clients.
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.

@@ -7,6 +7,7 @@ use dht_proto::topology::Topology;
 use dht_proto::{ReplyError, limits};
 use smallvec::SmallVec;
 
+use super::args::parse_cursor;
 use super::client::Door;
 use super::gather::Part;
 use super::store::{Cursor, Key};
@@ -72,30 +73,45 @@ impl Router<'_> {
             return Ok(Route::Here);
         }
         match id.spec().kind {
-            Kind::READ | Kind::WRITE => self.one_slot(keys),
+            Kind::READ | Kind::WRITE | Kind::TRANSACTION => self.one_slot(keys),
             Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => {
                 self.one_slot(keys)
             }
             Kind::READ_EACH | Kind::WRITE_EACH => Ok(self.each(keys)),
-            Kind::READ_ALL | Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
+            Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
             Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
-            Kind::LOCAL | Kind::HANDSHAKE => Ok(Route::Here),
+            Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
         }
     }
 
-    fn one_slot(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
+    /// The place of a command that has to wait for EXEC.
+    ///
+    /// # Errors
+    /// Those of [`Self::route`], and that it cannot be part of a transaction.
+    pub fn route_queued(&self, id: CommandId, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
+        if self.standalone {
+            return Ok(Route::Here);
+        }
+        if id.spec().kind.is_whole() {
+            let name = id.spec().full_name();
+            let why = format!("'{name}' works on all shards; a transaction is of one slot");
+            return Err(ReplyError::Other(why.into()));
+        }
+        self.one_slot(keys)
+    }
+
+    /// The only slot of these keys.
+    ///
+    /// # Errors
+    /// `-CROSSSLOT`, or `-MOVED` from the redirecting port.
+    pub fn one_slot(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
         let Some((first, rest)) = keys.split_first() else {
             return Ok(Route::Here);
         };
         if let Some(other) = rest.iter().find(|key| key.slot() != first.slot()) {
-            let shown = |key: &Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
-            let keys = CrossSlot {
-                first: shown(first),
-                second: shown(other),
-            };
-            return Err(ReplyError::CrossSlot(Some(Box::new(keys))));
+            return Err(crossed(*first, *other));
         }
         self.slot(first.slot())
     }
@@ -149,8 +165,7 @@ impl Router<'_> {
     }
 
     fn cursor(&self, cursor: &[u8]) -> Route {
-        let text = str::from_utf8(cursor).ok();
-        match text.and_then(|text| text.parse().ok()) {
+        match parse_cursor(cursor) {
             Some(place) => {
                 let slot = Cursor::from_number(place).slot.min(SLOTS - 1);
                 Route::Shard(self.shard(slot))
@@ -163,6 +178,17 @@ impl Router<'_> {
     fn shard(&self, slot: u16) -> u16 {
         self.topology.shard_of(slot) as u16
     }
+}
+
+/// Two keys that were expected in one slot.
+#[must_use]
+pub fn crossed(first: Key<'_>, second: Key<'_>) -> ReplyError {
+    let shown = |key: Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
+    let keys = CrossSlot {
+        first: shown(first),
+        second: shown(second),
+    };
+    ReplyError::CrossSlot(Some(Box::new(keys)))
 }
 
 /// A part alone is the whole; no part is nothing to do for anybody else.

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::{Buf, Bytes, BytesMut};
 use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
-use dht_proto::spec::{self, Kind};
+use dht_proto::spec::{self, CommandId, Kind};
 use dht_proto::topology::Topology;
 use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
@@ -32,6 +32,7 @@ use super::wire::{self, Origin, Wire};
 
 #[cfg(test)]
 mod placed_tests;
+mod transactions;
 
 /// The words of a request.
 type Words<'a> = SmallVec<[&'a [u8]; 8]>;
@@ -77,7 +78,7 @@ struct Waiting {
 pub struct Effects {
     /// To be written to the connection.
     pub output: BytesMut,
-    /// Tasks for shards. Each is settled exactly once by [`Session::settle`].
+    /// Tasks for shards. Each with a ticket is settled exactly once by [`Session::settle`].
     pub asked: Vec<Asked<Ticket>>,
     /// Close the connection once the output is written.
     pub close: bool,
@@ -152,6 +153,7 @@ impl Session {
         if self.client.closing {
             input.clear();
         }
+        self.forget(node, now, step.effects);
         self.note(&step);
         step.effects.close |= self.client.closing && self.in_flight() == 0;
         progress
@@ -287,7 +289,18 @@ impl Session {
 
     fn request(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
         step.taken += 1;
+        if self.client.transaction.is_open() {
+            self.request_in_transaction(step, origin, argv);
+        } else {
+            self.request_now(step, origin, argv);
+        }
+    }
+
+    fn request_now(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
         match self.place(step, argv) {
+            Ok((command, route)) if command.id.spec().kind == Kind::TRANSACTION => {
+                self.transact(step, origin, &command, &route);
+            }
             Ok((command, route)) if origin.place().is_some() && !has_place(&command, &route) => {
                 let error = no_place(&route);
                 self.answer(step.effects, origin, &error.into());
@@ -302,7 +315,7 @@ impl Session {
                 self.answer(step.effects, origin, &reply);
             }
             Ok((command, Route::Shard(shard))) => match self.mode(step, &command, shard) {
-                Ok(reply) => self.answer(step.effects, origin, &reply),
+                Ok(reply) => self.answer_aside(step, origin, reply),
                 Err(mode) => {
                     let gather = Gather::whole(shard, command.id.spec().kind.writes());
                     let turn = self.wait(origin, gather);
@@ -319,12 +332,8 @@ impl Session {
         }
     }
 
-    /// Finds the command and where it runs.
-    fn place<'a>(
-        &self,
-        step: &Step<'_>,
-        argv: &'a [&'a [u8]],
-    ) -> Result<(Command<'a>, Route), ReplyError> {
+    /// Finds the command, if the client may use it now.
+    fn find(&self, argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
         let id = spec::find(argv);
         let allowed =
             self.client.authenticated || id.as_ref().is_ok_and(|id| id.spec().kind.before_auth());
@@ -336,25 +345,52 @@ impl Session {
             .facts
             .last_command
             .store(id.index() as u64 + 1, Relaxed);
-        if id.spec().kind.is_local() {
+        Ok(id)
+    }
+
+    /// Finds the command and where it runs.
+    fn place<'a>(
+        &self,
+        step: &Step<'_>,
+        argv: &'a [&'a [u8]],
+    ) -> Result<(Command<'a>, Route), ReplyError> {
+        let id = self.find(argv)?;
+        let kind = id.spec().kind;
+        if kind.is_local() || kind == Kind::TRANSACTION && id.schema().keys.is_none() {
             return Ok((Command::new(id, argv, &[]), Route::Here));
         }
         let keys = router::keys(id, argv)?;
-        let route = Router {
+        let route = self.router(step)?.route(id, argv, &keys)?;
+        Ok((Command::new(id, argv, &keys), route))
+    }
+
+    fn router<'a>(&self, step: &'a Step<'_>) -> Result<Router<'a>, ReplyError> {
+        Ok(Router {
             topology: step.topology()?,
             me: step.view.me,
             door: self.client.door,
             standalone: step.node.settings.standalone,
-        }
-        .route(id, argv, &keys)?;
-        Ok((Command::new(id, argv, &keys), route))
+        })
     }
 
     fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {
         let reply = self.execute(step, command);
         // HELLO and RESET answer in the version that they have chosen.
         let origin = origin.in_version_of(self.client.protocol);
-        self.answer(step.effects, origin, &reply);
+        self.answer_aside(step, origin, reply);
+    }
+
+    /// Answers at once. What is long is encoded and freed where it holds up no other connection.
+    fn answer_aside(&mut self, step: &mut Step<'_>, origin: Origin, reply: Reply) {
+        if !reply.is_long() {
+            return self.answer(step.effects, origin, &reply);
+        }
+        let mut reply = Some(reply);
+        (step.node.settings.aside)(&mut || {
+            if let Some(reply) = reply.take() {
+                self.answer(step.effects, origin, &reply);
+            }
+        });
     }
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
@@ -399,6 +435,10 @@ impl Session {
             .zip(&topology.shards)
             .filter(|(_, at)| at.leader == me);
         let shards: Vec<u16> = led.map(|(shard, _)| shard).collect();
+        if shards.iter().any(|shard| self.has_asked(*shard)) {
+            let why = "earlier commands of this connection are not answered yet";
+            return ReplyError::TryAgain(why.into()).into();
+        }
         let slots = SlotSet::new(topology.led_by(me));
         match self.here(step).look_through(command, &slots, &shards) {
             Look::Seen(reply) => reply,
@@ -607,7 +647,6 @@ mod tests {
     use crate::core::client::{Door, Protocol};
     use crate::core::commands::testing::{self, Desk};
     use crate::core::node::Settings;
-    use bytes::Bytes;
 
     /// Keys of shard 0, which this node leads and may read, and of shards 1 and 2.
     const HERE: [&str; 2] = ["b", "hello"];
@@ -635,7 +674,7 @@ mod tests {
             }
         }
 
-        fn send(&mut self, input: &str) -> Progress {
+        pub(super) fn send(&mut self, input: &str) -> Progress {
             self.receive(&mut BytesMut::from(input))
         }
 
@@ -651,7 +690,7 @@ mod tests {
             }
         }
 
-        fn output(&mut self) -> String {
+        pub(super) fn output(&mut self) -> String {
             String::from_utf8(self.effects.output.split().to_vec()).unwrap()
         }
 
@@ -675,11 +714,11 @@ mod tests {
         }
     }
 
-    fn alone() -> Line {
+    pub(super) fn alone() -> Line {
         Line::new(testing::node(), |_| ())
     }
 
-    fn member() -> Line {
+    pub(super) fn member() -> Line {
         Line::new(testing::cluster(), |_| ())
     }
 
@@ -727,6 +766,16 @@ mod tests {
         line.settle(0, Reply::Nil);
         line.send("GET b\r\n");
         assert_eq!(line.output(), "$-1\r\n".repeat(2));
+    }
+
+    #[test]
+    fn a_key_that_is_due_in_its_shard_is_dead_beside_one_of_a_shard_that_is_behind() {
+        let mut line = member();
+        line.set_here("b", "1 PX 100");
+        line.desk.words[0].advance(line.now.unix_ms() + 101);
+        line.desk.words[1].grant(u64::MAX);
+        line.send("MGET b bar\r\n");
+        assert_eq!(line.output(), "*2\r\n$-1\r\n$-1\r\n");
     }
 
     #[test]
@@ -809,12 +858,12 @@ mod tests {
         for word in &line.desk.words {
             word.grant(u64::MAX);
         }
+        line.send("SCAN 0\r\n");
+        (0..led).for_each(|asked| line.settle(asked, Reply::Ok));
+        let refused = "-TRYAGAIN earlier commands of this connection are not answered yet\r\n";
+        assert_eq!(line.output(), format!("+OK\r\n{refused}"));
         line.send("DBSIZE\r\nSCAN 0\r\n");
-        line.settle(0, Reply::Ok);
-        if led > 1 {
-            line.settle(1, Reply::Ok);
-        }
-        assert_eq!(line.output(), "+OK\r\n:0\r\n*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(line.output(), ":0\r\n*2\r\n$1\r\n0\r\n*0\r\n");
     }
 
     #[test]

@@ -309,8 +309,16 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let id = self.session.client.facts.id;
+        let mut effects = Effects::default();
+        let now = self.shell.clock.now();
+        self.session.end(&self.shell.node, now, &mut effects);
+        if !effects.asked.is_empty() {
+            self.shell
+                .replication
+                .send(Replicated::Ask(id, effects.asked));
+        }
         if self.answers.is_some() {
-            let id = self.session.client.facts.id;
             self.shell.replication.send(Replicated::Disconnect(id));
         }
     }

@@ -32,9 +32,10 @@ impl Source {
     }
 
     /// The code without `#[cfg(test)]` items; nothing of a file that is all test: those of the
-    /// package of tests, and modules named `testing`.
+    /// package of tests, and modules named `testing` or something with `_tests` at its end.
     pub fn product(&self) -> String {
-        if self.path.starts_with("tests/") || self.path.ends_with("/testing.rs") {
+        let is_test = ["/testing.rs", "_tests.rs"].map(|end| self.path.ends_with(end));
+        if self.path.starts_with("tests/") || is_test.contains(&true) {
             return String::new();
         }
         let mut code = self.code.clone();

@@ -241,6 +241,22 @@ impl History {
         operations.filter(|op| op.done().is_some()).count()
     }
 
+    /// How many may have happened or not.
+    #[must_use]
+    pub fn unknown(&self) -> usize {
+        let operations = self.operations.iter();
+        let unknown = operations.filter(|op| op.outcome == Outcome::Unknown);
+        unknown.count()
+    }
+
+    /// Whether it may have changed something, and its client was told that it is done.
+    #[must_use]
+    pub fn is_acknowledged_write(&self, call: Call) -> bool {
+        let operation = &self.operations[call.0];
+        let is_done = |(reply, _): (&Reply, u64)| !matches!(reply, Reply::Error(_));
+        !operation.what.is_read() && operation.done().is_some_and(is_done)
+    }
+
     /// Every command that took effect or may have, with what it answered if that is known:
     /// transactions taken apart, those left out that were refused, aborted or failed.
     pub fn effects(&self) -> impl Iterator<Item = Effect<'_>> {

@@ -54,7 +54,8 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let reachable = assigned - unled.min(assigned);
     let stats = &ctx.node.stats;
     let frames = |count: &AtomicU64| usize::try_from(count.load(Relaxed)).unwrap_or(usize::MAX);
-    let facts: [(&str, usize); 10] = [
+    let short = ctx.node.short.load(Relaxed);
+    let facts: [(&str, usize); 12] = [
         ("slots_assigned", assigned),
         ("slots_ok", reachable),
         ("slots_pfail", 0),
@@ -69,8 +70,11 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             "my_epoch",
             usize::try_from(topology.epoch).unwrap_or(usize::MAX),
         ),
-        ("stats_messages_sent", frames(&stats.peer_frames_out)),
-        ("stats_messages_received", frames(&stats.peer_frames_in)),
+        // Whether any one node may be lost, and how many groups say no.
+        ("safe", usize::from(short == 0)),
+        ("groups_short", short),
+        ("stats_messages_sent", frames(&stats.frames_sent)),
+        ("stats_messages_received", frames(&stats.frames_received)),
     ];
     let state = if reachable == usize::from(SLOTS) {
         "ok"
@@ -289,6 +293,7 @@ mod tests {
                 "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
                  cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
                  cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n\
+                 cluster_safe:1\r\ncluster_groups_short:0\r\n\
                  cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n",
             ),
         ]);

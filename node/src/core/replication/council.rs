@@ -11,6 +11,8 @@ use crate::core::meta::{Change, ClusterState, META};
 
 /// Turns of the engine in one turn.
 const ROUNDS: usize = 8;
+/// Ticks after which members that seem not to have got the state are sent it again.
+const RETELL_TICKS: u32 = 10;
 
 /// A member of the meta group.
 pub struct Council {
@@ -19,16 +21,24 @@ pub struct Council {
     /// The cluster, as of the last applied change.
     pub state: ClusterState,
     lease: Lease,
+    ticks: u32,
 }
 
 impl Council {
-    /// A member that starts from this state; without voters, one that waits to be told.
+    /// A member, made at this monotonic time, that starts from this state; without voters, one that
+    /// waits to be told.
     #[must_use]
-    pub fn new(me: PeerId, voters: &[PeerId], state: ClusterState, seed: u64) -> Self {
+    pub fn new(
+        (me, voters): (PeerId, &[PeerId]),
+        state: ClusterState,
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut council = Self {
             group: Group::new(me, voters, seed),
             state,
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
+            ticks: 0,
         };
         council.keep_copy();
         council
@@ -37,6 +47,10 @@ impl Council {
     /// Time has gone on. Of a new group the first member does not wait for its election timeout.
     pub fn tick(&mut self) {
         self.group.tick();
+        self.ticks = self.ticks.wrapping_add(1);
+        if self.group.leads() && self.ticks.is_multiple_of(RETELL_TICKS) {
+            self.group.tell_all_again();
+        }
         let is_new = self.group.term() == BIRTH.term && self.group.leader().is_none();
         let is_first = self.state.meta.first().map(|seat| seat.peer) == Some(self.group.me());
         if is_new && is_first {
@@ -63,6 +77,15 @@ impl Council {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.state.node_of(META, self.group.leader()?)
+    }
+
+    /// Whether this member leads, and every member that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let target: Vec<PeerId> = self.state.meta.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
     }
 
     /// Does all that can be done now.
@@ -147,4 +170,79 @@ pub fn encode_state(state: &ClusterState) -> Bytes {
 #[must_use]
 pub fn decode_state(bytes: &[u8]) -> Option<ClusterState> {
     rmp_serde::from_slice(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::meta::ClusterId;
+    use crate::core::pack::Reader;
+    use crate::core::replication::{mail, raft};
+    use dht_proto::topology::Member;
+
+    fn member(number: u8) -> Member {
+        let address = format!("node{number}");
+        Member {
+            id: NodeId([number; 20]),
+            seat: address.clone(),
+            client: address.clone(),
+            redirect: address,
+        }
+    }
+
+    /// Lets all have a tick and their turns; what `loses` says is lost on the way.
+    fn pass(councils: &mut [(NodeId, Council)], mut loses: impl FnMut(&Message) -> bool) {
+        let mut sent = Vec::new();
+        for (_, council) in &mut *councils {
+            let mut post = Post::default();
+            council.tick();
+            council.turn(&mut post);
+            sent.extend(post.take());
+        }
+        for (to, frame) in sent {
+            let mut mails = Reader::new(&frame);
+            while !mails.is_empty() {
+                let Mail::Raft(_, message) = mail::decode(&mut mails).unwrap() else {
+                    panic!("another mail");
+                };
+                let receiver = councils.iter_mut().find(|(id, _)| *id == to);
+                if let Some((_, council)) = receiver.filter(|_| !loses(&message)) {
+                    council.step(message, 0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_newcomer_gets_the_state_although_it_was_lost_on_the_way() {
+        let founding = ClusterState::form(ClusterId([1; 16]), [1, 2, 3].map(member).into(), 2, 3);
+        let voters: Vec<PeerId> = founding.meta.iter().map(|seat| seat.peer).collect();
+        let start = |seat: usize| {
+            let me = (voters[seat], &voters[..]);
+            let council = Council::new(me, founding.clone(), 0, seat as u64);
+            (founding.meta[seat].node, council)
+        };
+        let mut councils = vec![start(0), start(1)];
+        (0..20).for_each(|_| pass(&mut councils, |_| false));
+        let change = Change::Replace {
+            old: member(3).id,
+            new: member(9),
+        };
+        councils[0].1.propose(&change);
+        (0..20).for_each(|_| pass(&mut councils, |_| false));
+        let state = councils[0].1.state.clone();
+        let newcomer = Council::new((state.meta[2].peer, &[]), state.clone(), 0, 9);
+        councils.push((member(9).id, newcomer));
+        let mut lost = 0;
+        for _ in 0..100 {
+            pass(&mut councils, |message| {
+                let is_lost = lost == 0 && raft::told_to_install(message).is_some();
+                lost += u32::from(is_lost);
+                is_lost
+            });
+        }
+        let conf = councils[0].1.group.conf();
+        assert_eq!(lost, 1);
+        assert!(conf.voters.contains(&state.meta[2].peer), "{conf:?}");
+    }
 }

@@ -75,7 +75,7 @@ pub struct Round<'a, T> {
     pub now_mono_ms: u64,
     /// This node.
     pub me: NodeId,
-    /// The shard's leader, if it is known.
+    /// The shard's leader, if it is known and can be reached.
     pub leader: Option<NodeId>,
     /// Mails to other nodes.
     pub post: &'a mut Post,

@@ -9,7 +9,7 @@ use dht_proto::{Reply, ReplyError};
 use super::machine::session_unknown;
 use super::replica::Mode;
 use super::task::{self, Place, Task};
-use super::worker::tests::Cluster;
+use super::worker::testing::Cluster;
 
 /// A client's session with the shard of the key `n`.
 struct Sender {

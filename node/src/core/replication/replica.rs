@@ -179,15 +179,21 @@ pub struct Replica<T> {
 }
 
 impl<T> Replica<T> {
-    /// A replica without data; without voters, one that waits for a full copy.
+    /// A replica without data, made at this monotonic time; without voters, one that waits for a
+    /// full copy.
     #[must_use]
-    pub fn new((shard, slots): (u16, SlotSet), me: PeerId, voters: &[PeerId], seed: u64) -> Self {
+    pub fn new(
+        (shard, slots): (u16, SlotSet),
+        (me, voters): (PeerId, &[PeerId]),
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         Self {
             shard,
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
             random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
@@ -362,8 +368,8 @@ impl<T> Replica<T> {
             self.apply(committed, turn);
         }
         self.group.applied_all();
-        for (round, index) in ready.confirmed {
-            self.lease.confirmed(&self.group, round, index, turn.word);
+        for confirmed in ready.confirmed {
+            self.lease.confirmed(&self.group, confirmed, turn.word);
         }
         for message in ready.messages {
             self.lease.sends(&self.group, &message, turn.word);
@@ -373,12 +379,11 @@ impl<T> Replica<T> {
 
     /// Puts the received copy in the place of everything.
     fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         let received = self.incoming.take().and_then(Incoming::finish);
         let Some((machine, staging)) = received else {
             unreachable!("the engine is told to install only what has arrived");
         };
-        if turn.store.install(staging).is_err() {
+        if turn.word.end(|| turn.store.install(staging)).is_err() {
             unreachable!("all pieces have arrived");
         }
         self.machine = machine;
@@ -458,6 +463,15 @@ impl<T> Replica<T> {
         }
     }
 
+    /// Whether this member leads, and every replica that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self, seats: &[Seat]) -> bool {
+        let target: Vec<PeerId> = seats.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
+    }
+
     /// Hands leadership to a member that has everything, if this one leads and that one can.
     pub fn hand_over(&mut self, to: PeerId) {
         let last_index = self.group.last_index();
@@ -482,7 +496,6 @@ impl<T> Replica<T> {
 
     /// This replica is dropped: who waits for it is answered, and its data is removed.
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         self.give_back(turn);
         for proposed in std::mem::take(&mut self.proposed) {
             self.leave_open(proposed.waiters, turn);
@@ -492,7 +505,7 @@ impl<T> Replica<T> {
         }
         let slots = &self.machine.slots;
         if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
-            turn.store.clear(first..=last);
+            turn.word.end(|| turn.store.clear(first..=last));
         }
     }
 

@@ -7,20 +7,19 @@
 pub mod codec;
 mod log;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
-    MessageType,
 };
-use raft::{Config, GetEntriesContext, RawNode, StateRole, Storage};
+use raft::{Config, GetEntriesContext, ProgressState, RawNode, ReadState, StateRole, Storage};
 
 use self::log::Log;
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 
-pub use raft::eraftpb::{ConfState, Message, SnapshotMetadata as Copy};
+pub use raft::eraftpb::{ConfState, Message, MessageType, SnapshotMetadata as Copy};
 
 /// A member of one group: never 0, never used again.
 pub type PeerId = u64;
@@ -61,10 +60,21 @@ pub struct Ready {
     pub inline: Option<Bytes>,
     /// Entries to be applied.
     pub committed: Vec<Committed>,
-    /// Confirmed rounds of [`Group::confirm`]: the round, and the index that has to be applied.
-    pub confirmed: Vec<(u64, u64)>,
+    /// Confirmed rounds of [`Group::confirm`].
+    pub confirmed: Vec<Confirmed>,
     /// For other members.
     pub messages: Vec<Message>,
+}
+
+/// A majority has confirmed that a member still led its group after it had asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The term in which it was asked.
+    pub term: u64,
+    /// The number of the round.
+    pub round: u64,
+    /// Everything that was acknowledged before it was asked is at or before this index.
+    pub index: u64,
 }
 
 /// An entry that a majority has.
@@ -112,6 +122,9 @@ pub struct Group {
     /// The election timeout, drawn for this term and role.
     timeout: usize,
     drawn_for: (u64, StateRole),
+    ticks: u64,
+    /// The tick at which each member was last heard from.
+    heard: BTreeMap<PeerId, u64>,
 }
 
 impl Group {
@@ -128,7 +141,9 @@ impl Group {
             max_inflight_msgs: UNANSWERED,
             check_quorum: true,
             pre_vote: true,
-            batch_append: true,
+            // The engine adds entries to a message that has none without looking at the place that
+            // the message names: a follower would panic, or take them for others.
+            batch_append: false,
             max_uncommitted_size: UNCOMMITTED_BYTES,
             max_committed_size_per_ready: COMMITTED_BYTES,
             ..Config::default()
@@ -143,6 +158,8 @@ impl Group {
             random: Random::new(seed),
             timeout: ELECTION_TICKS,
             drawn_for: (u64::MAX, StateRole::Follower),
+            ticks: 0,
+            heard: BTreeMap::new(),
         };
         group.draw();
         group
@@ -207,6 +224,7 @@ impl Group {
 
     /// Time has gone on.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         self.node.tick();
         self.draw();
     }
@@ -220,6 +238,7 @@ impl Group {
 
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
+        self.heard.insert(message.from, self.ticks);
         // An unknown sender's answers are refused; they are of no interest.
         let _ = self.node.step(message);
         self.draw();
@@ -268,7 +287,14 @@ impl Group {
     /// Asks a majority whether this member still leads. The engine forgets the question when
     /// messages get lost.
     pub fn confirm(&mut self, round: u64) {
-        self.node.read_index(round.to_be_bytes().to_vec());
+        // The engine does not ask where there is one voter, though it be another than the leader.
+        let asks_nobody = self.node.raft.prs().is_singleton();
+        if asks_nobody && !self.node.raft.promotable() {
+            return;
+        }
+        // No other question of this member has the same name, in whatever term.
+        let name = [self.term().to_be_bytes(), round.to_be_bytes()];
+        self.node.read_index(name.concat());
     }
 
     /// Hands leadership over to a member, if this one leads.
@@ -297,11 +323,10 @@ impl Group {
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
-        let confirmed = raw.take_read_states().into_iter().filter_map(|state| {
-            let round = state.request_ctx.try_into().ok()?;
-            Some((u64::from_be_bytes(round), state.index))
-        });
-        let confirmed = confirmed.collect();
+        let confirmed = raw.take_read_states().into_iter();
+        let confirmed = confirmed
+            .filter_map(|state| Confirmed::of(&state))
+            .collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -335,6 +360,8 @@ impl Group {
         if let Ok(conf) = self.node.apply_conf_change(&change.engine()) {
             self.node.mut_store().set_conf(conf);
         }
+        let members = self.node.raft.prs();
+        self.heard.retain(|peer, _| members.get(*peer).is_some());
         self.draw();
     }
 
@@ -344,13 +371,15 @@ impl Group {
         self.node.store().conf()
     }
 
-    /// How far a member is; known to the leader.
+    /// How far a member is; known to the leader. The engine's own mark of who is active is of no
+    /// use here: once an election timeout it forgets all of them, and asks again.
     #[must_use]
     pub fn progress(&self, peer: PeerId) -> Option<Progress> {
         let progress = self.node.raft.prs().get(peer)?;
+        let is_recent = |tick: &u64| self.ticks - tick <= ELECTION_TICKS as u64;
         Some(Progress {
             matched: progress.matched,
-            active: progress.recent_active,
+            active: peer == self.me() || self.heard.get(&peer).is_some_and(is_recent),
         })
     }
 
@@ -406,6 +435,15 @@ impl Group {
         self.node.report_snapshot(to, raft::SnapshotStatus::Failure);
     }
 
+    /// The same for all members that were told to and have not answered.
+    pub fn tell_all_again(&mut self) {
+        let told = |(id, progress): (&PeerId, &raft::Progress)| {
+            (progress.state == ProgressState::Snapshot).then_some(*id)
+        };
+        let told: Vec<PeerId> = self.node.raft.prs().iter().filter_map(told).collect();
+        told.into_iter().for_each(|to| self.tell_again(to));
+    }
+
     /// Gives members whose logs do not reach far enough back this state, as of what is applied.
     pub fn keep_inline(&mut self, state: Bytes) {
         let copy = self.copy_point();
@@ -433,6 +471,17 @@ impl Group {
             self.timeout = ELECTION_TICKS + self.random.below(ELECTION_TICKS as u64) as usize;
         }
         self.node.raft.set_randomized_election_timeout(self.timeout);
+    }
+}
+
+impl Confirmed {
+    fn of(state: &ReadState) -> Option<Self> {
+        let (term, round) = state.request_ctx.split_first_chunk()?;
+        Some(Self {
+            term: u64::from_be_bytes(*term),
+            round: u64::from_be_bytes(round.try_into().ok()?),
+            index: state.index,
+        })
     }
 }
 
@@ -539,4 +588,59 @@ pub fn told_to_install(message: &Message) -> Option<Point> {
             term: copy.term,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes what a member has to say, the rest being done with.
+    fn said(group: &mut Group) -> Vec<Message> {
+        let mut messages = Vec::new();
+        while group.has_ready() {
+            messages.extend(group.ready().messages);
+            group.applied_all();
+        }
+        messages
+    }
+
+    /// Lets all messages arrive but those to the member `deaf`, which are lost.
+    fn talk(groups: &mut [Group], deaf: PeerId) {
+        loop {
+            let messages: Vec<Message> = groups.iter_mut().flat_map(said).collect();
+            if messages.is_empty() {
+                return;
+            }
+            for message in messages.into_iter().filter(|message| message.to != deaf) {
+                groups[message.to as usize - 1].step(message);
+            }
+        }
+    }
+
+    #[test]
+    fn entries_follow_the_place_that_their_message_names() {
+        let mut groups: Vec<Group> = (1..=3).map(|me| Group::new(me, &[1, 2, 3], me)).collect();
+        groups[0].campaign();
+        talk(&mut groups, 0);
+        groups[0].propose(Bytes::from_static(b"a"));
+        talk(&mut groups, 2);
+        let behind = groups[1].last_index();
+        groups[0].propose(Bytes::from_static(b"b"));
+        for message in said(&mut groups[0]) {
+            groups[message.to as usize - 1].step(message);
+        }
+        // In one turn: what is new is committed, which member 2 is to be told; and it has refused
+        // the entry before, so that it is sent everything from there on.
+        let (refusal, agreement) = (said(&mut groups[1]), said(&mut groups[2]));
+        for message in agreement.into_iter().chain(refusal) {
+            groups[0].step(message);
+        }
+        let appends = said(&mut groups[0]).into_iter().filter(|message| {
+            message.get_msg_type() == MessageType::MsgAppend && !message.entries.is_empty()
+        });
+        let places: Vec<(u64, u64)> = appends
+            .map(|message| (message.index + 1, message.entries[0].index))
+            .collect();
+        assert_eq!(places, [(behind + 1, behind + 1)]);
+    }
 }

@@ -1,0 +1,321 @@
+//! The clients: each runs its program against whatever node it is connected to, and remembers what
+//! it asked and what it was told.
+
+use std::collections::BTreeMap;
+
+use bytes::{Bytes, BytesMut};
+use dht_node::core::client::Protocol;
+use dht_proto::Reply;
+
+use super::line::Line;
+use super::plan::{Habits, Plan};
+use super::world::{Event, World};
+use crate::check::finals::Finals;
+use crate::check::history::{Call, History, Op};
+use crate::check::programs::{Program, Step};
+use crate::random::Random;
+
+/// From a connection that is lost to the next one, in microseconds: from and to.
+const RECONNECT_US: (u64, u64) = (1000, 50_000);
+/// The time that servers have for a read at the end, in milliseconds.
+const FINAL_MS: u64 = 1000;
+/// Time after which a read at the end that was refused is tried again, in microseconds.
+const AGAIN_US: u64 = 100_000;
+
+/// All clients, and what they know.
+pub struct Clients {
+    /// They do nothing new any more.
+    pub are_done: bool,
+    /// What they asked and were told.
+    pub history: History,
+    /// What is there at the end.
+    pub finals: Finals,
+    /// What is still to be read at the end.
+    pub unread: Vec<Vec<Bytes>>,
+    /// Writes that were acknowledged.
+    pub writes: usize,
+    all: Vec<Client>,
+    /// Whose connection it is: a client, by its number.
+    owners: BTreeMap<u64, usize>,
+    last_connection: u64,
+}
+
+struct Client {
+    habits: Habits,
+    program: Program,
+    random: Random,
+    open: Option<Open>,
+}
+
+/// An open connection.
+struct Open {
+    number: u64,
+    life: u32,
+    line: Line<Want>,
+    /// How many batches were sent.
+    batches: u64,
+    /// When the last bytes arrive at the server.
+    sent_us: u64,
+}
+
+/// What a reply is wanted for.
+enum Want {
+    /// Nothing.
+    Nothing,
+    /// It answers an operation of the history.
+    Call(Call),
+    /// It shows what is there at the end.
+    Final(Vec<Bytes>),
+}
+
+impl Clients {
+    /// The clients of a plan, and one more that reads at the end.
+    #[must_use]
+    pub fn new(plan: &Plan, random: &mut Random) -> Self {
+        let reader = Habits {
+            protocol: Protocol::Resp2,
+            pipeline: 1,
+            think_us: (0, 0),
+            deadline_ms: FINAL_MS,
+            patience_us: 3_000_000,
+        };
+        let habits = plan.clients.iter().cloned().chain([reader]);
+        let client = |(number, habits): (usize, Habits)| Client {
+            habits,
+            program: Program::new(number as u64, plan.mix.clone()),
+            random: random.fork(),
+            open: None,
+        };
+        Self {
+            are_done: false,
+            history: History::default(),
+            finals: Finals::default(),
+            unread: Vec::new(),
+            writes: 0,
+            all: habits.enumerate().map(client).collect(),
+            owners: BTreeMap::new(),
+            last_connection: 0,
+        }
+    }
+
+    /// Whether all have their answers, or have given up.
+    #[must_use]
+    pub fn are_quiet(&self) -> bool {
+        let mut open = self.all.iter().filter_map(|client| client.open.as_ref());
+        open.all(|open| open.line.is_quiet())
+    }
+
+    /// All that was asked is over; begins to read what is there.
+    pub fn begin_finals(&mut self) {
+        self.unread = Finals::reads(&self.history);
+    }
+}
+
+impl World {
+    /// A client sends its next batch, on a new connection if it has none.
+    pub fn wake(&mut self, client: usize) {
+        if self.clients.are_done || !self.connect(client) {
+            return;
+        }
+        let habits = &self.clients.all[client].habits;
+        let (pipeline, deadline_ms) = (habits.pipeline, habits.deadline_ms);
+        let batch = 1 + self.clients.all[client].random.next() % pipeline;
+        let mut out = BytesMut::new();
+        for _ in 0..batch {
+            let it = &mut self.clients.all[client];
+            let step = it.program.next(&mut it.random);
+            self.ask_step(client, &step, deadline_ms, &mut out);
+        }
+        self.post(client, out.freeze());
+    }
+
+    /// Sees to it that a client has a connection; says whether it has.
+    fn connect(&mut self, client: usize) -> bool {
+        if self.clients.all[client].open.is_some() {
+            return true;
+        }
+        let seat = self.random.below(self.seats.len());
+        let Some(life) = self.seats[seat].as_ref().map(|process| process.life) else {
+            let again_us = self.now_us + self.random.between(RECONNECT_US.0, RECONNECT_US.1);
+            self.queue.add(again_us, Event::Wake(client));
+            return false;
+        };
+        self.clients.last_connection += 1;
+        let number = self.clients.last_connection;
+        let protocol = self.clients.all[client].habits.protocol;
+        self.trace.add(
+            self.now_us,
+            format_args!("client {client} connects to {life} as {number} ({protocol:?})"),
+        );
+        let sent_us = self.now_us + self.client_delay_us();
+        self.queue.add(
+            sent_us,
+            Event::Connect {
+                life,
+                connection: number,
+                protocol,
+            },
+        );
+        self.clients.owners.insert(number, client);
+        self.clients.all[client].open = Some(Open {
+            number,
+            life,
+            line: Line::new(protocol),
+            batches: 0,
+            sent_us,
+        });
+        true
+    }
+
+    /// Appends the requests of a step, each remembered as what it is.
+    fn ask_step(&mut self, client: usize, step: &Step, deadline_ms: u64, out: &mut BytesMut) {
+        let (now_us, clients) = (self.now_us, &mut self.clients);
+        let Some(open) = &mut clients.all[client].open else {
+            return;
+        };
+        let history = &mut clients.history;
+        let trace = &mut self.trace;
+        let mut call = |op: Op| {
+            trace.add(now_us, format_args!("client {client} asks {op}"));
+            Want::Call(history.call(open.number, op, now_us))
+        };
+        let word = |word: &'static str| vec![Bytes::from(word)];
+        match step {
+            Step::Single(argv) => {
+                let want = call(step.op());
+                open.line.ask(argv, deadline_ms, want, out);
+            }
+            Step::Transaction { watch, commands } => {
+                if !watch.is_empty() {
+                    let argv: Vec<Bytes> = word("WATCH").into_iter().chain(watch.clone()).collect();
+                    let want = call(Op::Watch(watch.clone()));
+                    open.line.ask(&argv, deadline_ms, want, out);
+                }
+                let want = call(step.op());
+                open.line
+                    .ask(&word("MULTI"), deadline_ms, Want::Nothing, out);
+                for argv in commands {
+                    open.line.ask(argv, deadline_ms, Want::Nothing, out);
+                }
+                open.line.ask(&word("EXEC"), deadline_ms, want, out);
+            }
+        }
+    }
+
+    /// Sends a batch on its way, and sees to it that the client does not wait for ever.
+    fn post(&mut self, client: usize, bytes: Bytes) {
+        let at_us = self.now_us + self.client_delay_us();
+        let patience_us = self.clients.all[client].habits.patience_us;
+        let Some(open) = &mut self.clients.all[client].open else {
+            return;
+        };
+        open.sent_us = open.sent_us.max(at_us);
+        open.batches += 1;
+        let impatience = Event::Impatience(client, open.number, open.batches);
+        let request = Event::Request {
+            life: open.life,
+            connection: open.number,
+            bytes,
+        };
+        self.queue.add(open.sent_us, request);
+        self.queue.add(self.now_us + patience_us, impatience);
+    }
+
+    /// Bytes of a server have arrived, or it has hung up.
+    pub fn hear(&mut self, connection: u64, bytes: Option<&[u8]>) {
+        let Some(client) = self.clients.owners.get(&connection).copied() else {
+            return;
+        };
+        let open = &mut self.clients.all[client].open;
+        let Some(open) = open.as_mut().filter(|open| open.number == connection) else {
+            return;
+        };
+        let taken = bytes.map(|bytes| open.line.take(bytes));
+        let is_quiet = open.line.is_quiet();
+        let Some(Ok(taken)) = taken else {
+            if let Some(Err(malformed)) = taken {
+                self.watch.wrong("protocol", malformed.0.to_owned());
+            }
+            return self.lose_connection(client);
+        };
+        for (want, reply) in taken {
+            self.note(client, want, reply);
+        }
+        if is_quiet {
+            let (from, to) = self.clients.all[client].habits.think_us;
+            let next_us = self.now_us + self.clients.all[client].random.between(from, to);
+            self.queue.add(next_us, Event::Wake(client));
+        }
+    }
+
+    /// Remembers what a client was told.
+    fn note(&mut self, client: usize, want: Want, reply: Reply) {
+        let now_us = self.now_us;
+        self.trace
+            .add(now_us, format_args!("client {client} is told {reply:?}"));
+        let clients = &mut self.clients;
+        match want {
+            Want::Nothing => (),
+            Want::Call(call) => {
+                clients.history.reply(call, reply, now_us);
+                clients.writes += usize::from(clients.history.is_acknowledged_write(call));
+            }
+            Want::Final(read) if matches!(reply, Reply::Error(_)) => clients.unread.push(read),
+            Want::Final(read) => {
+                if let Err(why) = clients.finals.add(&read, &reply) {
+                    self.watch.wrong("finals", why);
+                }
+            }
+        }
+    }
+
+    /// Turns away from a server that has been silent since a batch.
+    pub fn lose_patience(&mut self, client: usize, connection: u64, batch: u64) {
+        let open = self.clients.all[client].open.as_ref();
+        let still = |open: &&Open| (open.number, open.batches) == (connection, batch);
+        if open.filter(still).is_some_and(|open| !open.line.is_quiet()) {
+            self.lose_connection(client);
+        }
+    }
+
+    /// What is unanswered on the connection stays unknown.
+    fn lose_connection(&mut self, client: usize) {
+        let Some(Open {
+            number,
+            life,
+            sent_us,
+            ..
+        }) = self.clients.all[client].open.take()
+        else {
+            return;
+        };
+        self.trace
+            .add(self.now_us, format_args!("client {client} loses {number}"));
+        self.clients.owners.remove(&number);
+        let gone_us = sent_us.max(self.now_us);
+        self.queue.add(gone_us, Event::HangUp(life, number));
+        let again_us = self.now_us + self.random.between(RECONNECT_US.0, RECONNECT_US.1);
+        self.queue.add(again_us, Event::Wake(client));
+    }
+
+    /// Reads what is there at the end, as far as it is not known yet.
+    pub fn read_finals(&mut self) {
+        let reader = self.clients.all.len() - 1;
+        self.queue.add(self.now_us + AGAIN_US, Event::ReadFinals);
+        let waits = |open: &Open| !open.line.is_quiet();
+        let is_busy = self.clients.all[reader].open.as_ref().is_some_and(waits);
+        if is_busy || self.clients.unread.is_empty() || !self.connect(reader) {
+            return;
+        }
+        let mut out = BytesMut::new();
+        let clients = &mut self.clients;
+        let Some(open) = &mut clients.all[reader].open else {
+            return;
+        };
+        for read in std::mem::take(&mut clients.unread) {
+            let want = Want::Final(read.clone());
+            open.line.ask(&read, FINAL_MS, want, &mut out);
+        }
+        self.post(reader, out.freeze());
+    }
+}

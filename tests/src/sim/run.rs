@@ -1,0 +1,130 @@
+//! A run from its beginning to its verdict.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::report::{FAULTS, Found, Report, WRITES};
+use super::tally::Tally;
+use super::world::{Event, World};
+use crate::check::linear::{Limits, Verdict};
+use crate::check::{acked, counters, linear};
+
+/// The least time that a run goes on with faults, in microseconds.
+const LEAST_US: u64 = 6_000_000;
+/// The most.
+const MOST_US: u64 = 40_000_000;
+/// The time in which everything has to be well again once nothing goes wrong any more.
+const SETTLE_US: u64 = 20_000_000;
+/// From one look at how far the world is to the next.
+const STRIDE_US: u64 = 50_000;
+/// Steps of the search for an order of one part of the history.
+const STEPS: u64 = 3_000_000;
+
+/// Runs a seed.
+#[must_use]
+pub fn run(seed: u64, printed: bool) -> Report {
+    let mut world = World::new(seed, printed);
+    let end = catch_unwind(AssertUnwindSafe(|| world.live()));
+    if let Err(panic) = end {
+        let text = panic.downcast_ref::<String>().cloned();
+        let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+        world.watch.wrong("panic", text.unwrap_or_default());
+    }
+    world.judge(seed)
+}
+
+impl World {
+    /// From the start of the nodes to the last read.
+    fn live(&mut self) {
+        while self.now_us < MOST_US && !(self.now_us >= LEAST_US && self.has_enough()) {
+            self.go_on();
+        }
+        self.calm_down();
+        self.clients.are_done = true;
+        let end_us = self.now_us + SETTLE_US;
+        if !self.wait(end_us, |world| world.clients.are_quiet()) {
+            return self
+                .watch
+                .wrong("liveness", "clients wait for ever".to_owned());
+        }
+        self.clients.begin_finals();
+        self.queue.add(self.now_us, Event::ReadFinals);
+        let has_read = |world: &Self| world.clients.unread.is_empty() && world.clients.are_quiet();
+        if !self.wait(end_us, has_read) {
+            return self
+                .watch
+                .wrong("liveness", "not all can be read".to_owned());
+        }
+        if !self.wait(end_us, Self::has_settled) {
+            let what = format!("the replicas do not settle{}", self.describe());
+            return self.watch.wrong("liveness", what);
+        }
+        self.look();
+        self.compare_all();
+    }
+
+    fn has_enough(&self) -> bool {
+        // As many again as are needed, so that what is unknown does not matter.
+        self.clients.writes >= WRITES
+            && self.tally.events() >= FAULTS
+            && self.watch.leader_changes > 0
+    }
+
+    fn go_on(&mut self) {
+        let until_us = self.now_us + STRIDE_US;
+        while self.step(until_us) {}
+    }
+
+    fn wait(&mut self, end_us: u64, is_so: impl Fn(&Self) -> bool) -> bool {
+        while self.now_us < end_us {
+            self.go_on();
+            if is_so(self) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn judge(mut self, seed: u64) -> Report {
+        let history = &self.clients.history;
+        let mut faults = std::mem::take(&mut self.watch.wrong);
+        let replicas = self.watch.replicas.faults().iter();
+        faults.extend(replicas.map(|fault| Found {
+            checker: fault.rule(),
+            what: fault.to_string(),
+        }));
+        let mut judge = |checker, fault: String| {
+            faults.push(Found {
+                checker,
+                what: fault,
+            });
+        };
+        if let Err(lost) = acked::check(history, &self.clients.finals) {
+            judge("acknowledged", lost[0].to_string());
+        }
+        if let Err(wrong) = counters::check(history, &self.clients.finals) {
+            judge("counters", format!("{:?}", wrong[0]));
+        }
+        let limits = Limits {
+            clock_error_us: 2 * self.plan.wall_error_us + 20_000,
+            steps: STEPS,
+        };
+        match linear::check(history, &limits) {
+            Verdict::Linearizable { .. } => (),
+            Verdict::Violation(stuck) => judge("linearizable", stuck.to_string()),
+            Verdict::Undecided(stuck) => judge("undecided", stuck.to_string()),
+        }
+        Report {
+            seed,
+            trace_hash: self.trace.hash(),
+            trace_lines: self.trace.lines(),
+            tally: std::mem::take::<Tally>(&mut self.tally),
+            writes: self.clients.writes,
+            unknown: history.unknown(),
+            operations: history.operations.len(),
+            leader_changes: self.watch.leader_changes,
+            states: self.watch.replicas.compared(),
+            passed_ms: self.now_us / 1000,
+            faults,
+        }
+    }
+}
