@@ -555,6 +555,15 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_write_that_a_node_leaves_undone_as_it_ends_is_sent_again() {
+        let leader = FakeNode::start(|_| Act::Leave).await;
+        let seed = seed(&leader.address, answer("seed")).await;
+        let client = Client::connect(&seed.address).await.unwrap();
+        assert_eq!(client.call(["INCR", "n"]).await, Ok(Reply::bulk("seed")));
+        assert_eq!(leader.seen(), ["INCR n"]);
+    }
+
+    #[tokio::test]
     async fn no_answer_within_the_deadline() {
         let silent = FakeNode::start(|_| Act::Ignore).await;
         let seed = seed(&silent.address, answer("seed")).await;

@@ -4,6 +4,7 @@
 //! It knows one address and nothing of routes. What it cannot do it says at once; when to try again
 //! is for others.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -232,6 +233,8 @@ struct Connection<'a> {
     partial: usize,
     /// Encoded, and not written yet.
     out: BytesMut,
+    /// The node has said that it will execute nothing more.
+    closing: bool,
     /// Where the milliseconds of the link begin.
     start: Instant,
 }
@@ -247,6 +250,7 @@ impl<'a> Connection<'a> {
             pulse: Pulse::default(),
             partial: 0,
             out: BytesMut::new(),
+            closing: false,
             start: Instant::now(),
         }
     }
@@ -265,6 +269,11 @@ impl<'a> Connection<'a> {
             why: why.to_owned(),
         };
         for (ticket, unanswered) in self.link.disconnect() {
+            let unanswered = if self.closing {
+                Unanswered::NotSent
+            } else {
+                unanswered
+            };
             settle(ticket, unanswered, cause.clone());
         }
         end
@@ -331,6 +340,10 @@ impl<'a> Connection<'a> {
                 }
                 Ok(())
             }
+            Ok(Message::Notification(words)) if is_farewell(&words) => {
+                self.closing = true;
+                Err(io::Error::other("the node ends"))
+            }
             Ok(_) => Err(io::Error::other("it sent what is no answer")),
             Err(malformed) => Err(io::Error::other(malformed)),
         }
@@ -367,6 +380,12 @@ impl<'a> Connection<'a> {
         let since = at.saturating_duration_since(self.start).as_millis();
         u64::try_from(since).unwrap_or(u64::MAX)
     }
+}
+
+fn is_farewell(words: &[Cow<'_, [u8]>]) -> bool {
+    words
+        .first()
+        .is_some_and(|name| **name == *rpc::CLOSING.as_bytes())
 }
 
 fn settle(ticket: Ticket, unanswered: Unanswered, cause: Cause) {

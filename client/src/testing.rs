@@ -18,6 +18,8 @@ pub enum Act {
     Answer(Reply),
     /// Closes the connection.
     Hang,
+    /// Says that it ends, and closes the connection.
+    Leave,
     /// Nothing.
     Ignore,
     /// Neither reads nor answers any more, on no connection, and closes none.
@@ -135,6 +137,7 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, log: Arc<Mutex<
         match act {
             Act::Answer(reply) => rpc::encode_response(request.id, &reply, &mut out),
             Act::Hang => return,
+            Act::Leave => rpc::encode_notification(&[rpc::CLOSING], &mut out),
             Act::Ignore => {}
             Act::Freeze => {
                 log.lock().unwrap().frozen = true;

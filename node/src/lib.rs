@@ -181,7 +181,11 @@ impl Running {
         let (left, leaving) = tokio::sync::oneshot::channel();
         self.replication.send(Event::Leave(left));
         // Whoever is alone has nothing to hand over, and hangs up at once.
-        let _ = timeout(HAND_OVER, leaving).await;
+        match timeout(HAND_OVER, leaving).await {
+            Ok(Ok(())) => info!("leaderships handed over"),
+            Ok(Err(_)) => (),
+            Err(_) => warn!("not every leadership could be handed over"),
+        }
         self.shutdown.cancel();
         self.serving.close();
         if timeout(DRAIN, self.serving.wait()).await.is_err() {

@@ -23,6 +23,10 @@ const NOTIFICATION: u8 = 2;
 /// The MessagePack extension type of an error inside a reply; its data is the error's text.
 pub const ERROR_EXTENSION: i8 = 1;
 
+/// The notification with which a node ends a connection in order: all that it has executed is
+/// answered, and whatever else arrives will not be executed.
+pub const CLOSING: &str = "closing";
+
 /// A frame's content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message<'a> {

@@ -97,6 +97,45 @@ fn a_write_that_a_frozen_node_was_sent_is_unknown_and_later_ones_are_not_done() 
 }
 
 #[test]
+fn what_a_dead_node_led_is_served_by_others() {
+    let mut cluster = Processes::start(3);
+    let led = keys_of(&cluster, 2);
+    assert!(!led.is_empty() && led.len() < KEYS);
+    (0..KEYS).for_each(|key| assert_eq!(set(&cluster, key % 2, key), "+OK\r\n"));
+    cluster.await_safe(0);
+    cluster.kill(2);
+    // Nobody is refused meanwhile: the node that was asked waits for the new leader.
+    led.iter()
+        .for_each(|key| assert_eq!(set(&cluster, key % 2, *key), "+OK\r\n"));
+    assert_eq!(answer(&cluster, 1, "DBSIZE"), format!(":{KEYS}\r\n"));
+
+    cluster.restart(2);
+    cluster.await_safe(2);
+    // With the new one any other may be lost.
+    cluster.kill(0);
+    for key in 0..KEYS {
+        let read = answer(&cluster, 2, &format!("GET key:{key}"));
+        assert_eq!(read, "$1\r\nv\r\n");
+    }
+}
+
+#[test]
+fn a_frozen_leader_is_replaced_and_its_clients_wait() {
+    let cluster = Processes::start(3);
+    let led = keys_of(&cluster, 1);
+    assert_eq!(set(&cluster, 0, led[0]), "+OK\r\n");
+    cluster.pause(1);
+    // It was sent to the frozen node first, and is done once, by whom it reaches.
+    assert_eq!(set(&cluster, 0, led[0]), "+OK\r\n");
+    let read = format!("GET key:{}", led[0]);
+    assert_eq!(answer(&cluster, 2, &read), "$1\r\nv\r\n");
+    cluster.resume(1);
+    wait::until("the node to follow", NOTICED, || {
+        (answer(&cluster, 1, &read) == "$1\r\nv\r\n").then_some(())
+    });
+}
+
+#[test]
 fn without_a_majority_nothing_is_done_and_nobody_waits_for_ever() {
     let mut cluster = Processes::start(3);
     assert_eq!(set(&cluster, 0, 0), "+OK\r\n");

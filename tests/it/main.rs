@@ -25,6 +25,8 @@ mod failover;
 #[cfg(test)]
 mod failures;
 #[cfg(test)]
+mod followers;
+#[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hostile;

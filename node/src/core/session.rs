@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::ahead;
-use super::client::Client;
+use super::client::{Client, Protocol};
 use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
 use super::node::{Node, View};
@@ -118,6 +118,16 @@ impl Session {
             asked: Vec::new(),
             random: Random::new(seed),
         }
+    }
+
+    /// Tells a client that has the words for it that what is not answered will not be executed;
+    /// says whether it has them.
+    pub fn say_farewell(&self, output: &mut BytesMut) -> bool {
+        let is_native = self.client.protocol == Protocol::Native;
+        if is_native {
+            wire::encode_farewell(output);
+        }
+        is_native
     }
 
     /// Takes every complete request from `input`, as long as the output stays below its soft limit.
@@ -644,7 +654,7 @@ fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::client::{Door, Protocol};
+    use crate::core::client::Door;
     use crate::core::commands::testing::{self, Desk};
     use crate::core::node::Settings;
 

@@ -113,6 +113,11 @@ impl Origin {
     }
 }
 
+/// Tells a native client that what is not answered was not executed and will not be.
+pub fn encode_farewell(output: &mut BytesMut) {
+    rpc::encode_notification(&[rpc::CLOSING], output);
+}
+
 /// Tells a native client what was wrong with bytes that are no request: the notification `error`.
 pub fn encode_refusal(error: &ReplyError, output: &mut BytesMut) {
     rpc::encode_notification(&["error", &error.to_string()], output);

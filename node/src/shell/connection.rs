@@ -102,10 +102,19 @@ impl Connection {
             () = shutdown.cancelled() => {
                 self.intake = Intake::Over;
                 self.serve().await;
+                self.take_leave().await;
             }
         }
         if self.intake == Intake::Closing {
             linger(&mut self.stream).await;
+        }
+    }
+
+    /// Tells a client that knows such words that the rest of its requests was not executed.
+    async fn take_leave(&mut self) {
+        if self.intake == Intake::Over && self.session.say_farewell(&mut self.output) {
+            self.serve().await;
+            self.intake = Intake::Closing;
         }
     }
 

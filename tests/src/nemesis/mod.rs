@@ -6,6 +6,7 @@
 
 pub mod failover;
 pub mod faults;
+pub mod load;
 pub mod net;
 pub mod recorder;
 mod run;

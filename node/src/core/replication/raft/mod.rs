@@ -27,6 +27,9 @@ pub type PeerId = u64;
 /// Ticks without a sign of the leader after which a follower calls an election, at least; at most
 /// twice as many.
 pub const ELECTION_TICKS: usize = 12;
+/// Ticks after which a candidate that was not elected stands again: from and to. Two that have
+/// stood at the same time are likely to differ now.
+const RETRY_TICKS: (u64, u64) = (2, 8);
 /// Ticks from one heartbeat to the next.
 pub const HEARTBEAT_TICKS: usize = 2;
 /// Bytes of entries in one message, about.
@@ -123,6 +126,8 @@ pub struct Group {
     timeout: usize,
     drawn_for: (u64, StateRole),
     ticks: u64,
+    /// For a candidate, the tick at which it stands again.
+    retry_at: u64,
     /// The tick at which each member was last heard from.
     heard: BTreeMap<PeerId, u64>,
 }
@@ -159,6 +164,7 @@ impl Group {
             timeout: ELECTION_TICKS,
             drawn_for: (u64::MAX, StateRole::Follower),
             ticks: 0,
+            retry_at: 0,
             heard: BTreeMap::new(),
         };
         group.draw();
@@ -226,7 +232,24 @@ impl Group {
     pub fn tick(&mut self) {
         self.ticks += 1;
         self.node.tick();
+        let is_candidate = matches!(
+            self.node.raft.state,
+            StateRole::PreCandidate | StateRole::Candidate
+        );
+        if is_candidate && self.drawn_for == self.term_and_role() && self.ticks >= self.retry_at {
+            self.retry_at = self.next_retry();
+            self.campaign();
+        }
         self.draw();
+    }
+
+    fn term_and_role(&self) -> (u64, StateRole) {
+        (self.node.raft.term, self.node.raft.state)
+    }
+
+    const fn next_retry(&mut self) -> u64 {
+        let (from, to) = RETRY_TICKS;
+        self.ticks + from + self.random.below(to - from + 1)
     }
 
     /// Calls an election now.
@@ -465,9 +488,10 @@ impl Group {
 
     /// Puts an election timeout of our own in the place of the engine's random one.
     fn draw(&mut self) {
-        let now = (self.node.raft.term, self.node.raft.state);
+        let now = self.term_and_role();
         if now != self.drawn_for {
             self.drawn_for = now;
+            self.retry_at = self.next_retry();
             self.timeout = ELECTION_TICKS + self.random.below(ELECTION_TICKS as u64) as usize;
         }
         self.node.raft.set_randomized_election_timeout(self.timeout);
@@ -642,5 +666,27 @@ mod tests {
             .map(|message| (message.index + 1, message.entries[0].index))
             .collect();
         assert_eq!(places, [(behind + 1, behind + 1)]);
+    }
+
+    /// Two members of three, of which the third leads no more: ticks until one of them leads.
+    fn ticks_to_elect(seed: u64) -> u64 {
+        let mut groups = [1, 2].map(|me| Group::new(me, &[1, 2, 3], 2 * seed + me));
+        for ticks in 0..100 {
+            if groups.iter().any(Group::leads) {
+                return ticks;
+            }
+            groups.iter_mut().for_each(Group::tick);
+            talk(&mut groups, 3);
+        }
+        100
+    }
+
+    #[test]
+    fn candidates_that_stand_at_the_same_time_do_not_wait_for_long() {
+        let mut ticks: Vec<u64> = (0..1000).map(ticks_to_elect).collect();
+        ticks.sort_unstable();
+        assert!(ticks[500] <= 17, "half: {}", ticks[500]);
+        assert!(ticks[990] <= 28, "99 in 100: {}", ticks[990]);
+        assert!(ticks[999] <= 40, "all: {}", ticks[999]);
     }
 }
