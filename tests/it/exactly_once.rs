@@ -21,7 +21,7 @@ const COUNTERS: usize = 200;
 const COUNTING: usize = 8;
 /// For a call. The default would do where the machine has nothing else to do.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Time for a cluster to do without a node, or to be whole again.
+/// Time for a cluster to do without a node.
 const HEALED: Duration = Duration::from_secs(60);
 
 /// A place of a write in a new session of the shard that has the key.
@@ -116,33 +116,9 @@ fn key(counter: usize) -> String {
     format!("counter:{counter}")
 }
 
-/// Whether a node has a copy of every counter, and the cluster can spare any one node.
-async fn is_whole(client: &Client, cluster: &Processes, node: usize) -> bool {
-    for at in 0..NODES {
-        let node = client.node(&cluster.client(at).to_string());
-        let info = node.call(["CLUSTER", "INFO"]).await;
-        let is_safe = |info: &str| info.contains("_state:ok") && !info.contains("_safe:0");
-        if !matches!(&info, Ok(Reply::Status(info)) if is_safe(info)) {
-            return false;
-        }
-    }
-    let node = client.node(&cluster.client(node).to_string());
-    for counter in 0..COUNTERS {
-        let slot = key_slot(key(counter).as_bytes()).to_string();
-        let held = node.call(["CLUSTER", "COUNTKEYSINSLOT", &slot]).await;
-        if !matches!(held, Ok(Reply::Int(1..))) {
-            return false;
-        }
-    }
-    true
-}
-
-async fn until_whole(client: &Client, cluster: &Processes, node: usize) {
-    let end = tokio::time::Instant::now() + HEALED;
-    while !is_whole(client, cluster, node).await {
-        assert!(tokio::time::Instant::now() < end, "node {node} has no copy");
-        wait::pause(Duration::from_millis(100)).await;
-    }
+/// Waits until any one node may be lost, as all of them say.
+fn await_safe(cluster: &Processes) {
+    (0..NODES).for_each(|node| cluster.await_safe(node));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -165,13 +141,14 @@ async fn nodes_die_and_freeze_and_no_increment_is_lost_or_done_twice() {
         cluster.kill(node);
         counted.all_grow(&format!("node {node} is dead")).await;
         cluster.restart(node);
-        until_whole(&client, &cluster, node).await;
+        counted.all_grow(&format!("node {node} is new")).await;
+        await_safe(&cluster);
 
         cluster.pause(node);
         counted.all_grow(&format!("node {node} is frozen")).await;
         cluster.resume(node);
         counted.all_grow(&format!("node {node} is back")).await;
-        until_whole(&client, &cluster, node).await;
+        await_safe(&cluster);
     }
     counted.stop.store(true, Ordering::Relaxed);
     while let Some(ended) = counting.join_next().await {
