@@ -77,6 +77,7 @@ impl Command {
             }
             Kind::SESSION => named_slot(words.get(id.words())),
             Kind::READ_ALL
+            | Kind::META
             | Kind::WRITE_ALL
             | Kind::CURSOR
             | Kind::LOCAL

@@ -265,6 +265,10 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                 "CLUSTER COUNTKEYSINSLOT" cluster::countkeysinslot LOCAL "slot"
                     "3.0.0" "O(1)" "Returns how many keys of a slot this node holds."
                     "stale";
+                "CLUSTER EMPTY" cluster::empty META "shard [shard ...]"
+                    "7.0.0" "O(N) where N is the number of shards given."
+                    "Gives up what shards held that lost most of their replicas; they serve again."
+                    "admin stale";
                 "CLUSTER GETKEYSINSLOT" cluster::getkeysinslot LOCAL "slot count"
                     "3.0.0" "O(N) where N is the number of keys asked for."
                     "Returns keys of a slot that this node holds."

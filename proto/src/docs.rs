@@ -55,6 +55,7 @@ const fn place(kind: Kind) -> &'static str {
         Kind::WRITE_EACH => "Changes keys of any slots; atomic within each slot.",
         Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
+        Kind::META => "Is decided by the cluster's meta group.",
         Kind::SESSION => "Runs where the slot's shard is led.",
         Kind::LOCAL => "Concerns the connection or its node only.",
         Kind::HANDSHAKE | Kind::ENDING => {

@@ -70,6 +70,8 @@ pub enum Kind {
     CURSOR,
     /// Opens a session with the shard of the slot that its first argument names.
     SESSION,
+    /// Has the meta group decide a change of the cluster.
+    META,
     /// Runs on the node that the client is connected to.
     LOCAL,
     /// Likewise, and also before the client has authenticated.
@@ -111,10 +113,13 @@ impl Kind {
         matches!(self, Self::ENDING | Self::TRANSACTION)
     }
 
-    /// Whether it is about the whole keyspace and not about keys that it names.
+    /// Whether it is about the whole cluster or keyspace and not about keys that it names.
     #[must_use]
     pub const fn is_whole(self) -> bool {
-        matches!(self, Self::READ_ALL | Self::WRITE_ALL | Self::CURSOR)
+        matches!(
+            self,
+            Self::READ_ALL | Self::WRITE_ALL | Self::CURSOR | Self::META
+        )
     }
 }
 

@@ -221,6 +221,7 @@ pub fn schema(spec: &Spec) -> Schema {
         | Kind::WRITE_ALL
         | Kind::CURSOR
         | Kind::SESSION
+        | Kind::META
         | Kind::LOCAL
         | Kind::HANDSHAKE
         | Kind::ENDING => None,

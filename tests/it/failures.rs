@@ -75,6 +75,33 @@ fn what_a_dead_node_leads_is_not_done_and_the_rest_is() {
         assert!(count.starts_with("-CLUSTERDOWN "), "{count}");
     };
     check(&cluster);
+
+    // It comes back without what it held. Nobody makes that up, until it is given up by number.
+    cluster.launch_again(2);
+    let lost_shards = wait::until("the shards to be told", NOTICED, || {
+        let info = answer(&cluster, 0, "CLUSTER INFO");
+        let shards = info
+            .split("cluster_shards_unled:")
+            .nth(1)?
+            .trim()
+            .to_owned();
+        (!shards.is_empty()).then(|| shards.replace(',', " "))
+    });
+    check(&cluster);
+    assert_eq!(
+        answer(&cluster, 0, &format!("CLUSTER EMPTY {lost_shards}")),
+        "+OK\r\n"
+    );
+    for key in 0..KEYS {
+        wait::until("a key to be served", NOTICED, || {
+            (set(&cluster, key % 3, key) == "+OK\r\n").then_some(())
+        });
+    }
+    let again = answer(&cluster, 0, &format!("CLUSTER EMPTY {lost_shards}"));
+    assert!(
+        again.contains("has a leader and has lost nothing"),
+        "{again}"
+    );
 }
 
 #[test]

@@ -174,6 +174,12 @@ impl Processes {
         fs::read_to_string(self.log_path(node)).unwrap_or_default()
     }
 
+    /// Starts a node that was killed, and waits until it answers.
+    pub fn launch_again(&mut self, node: usize) {
+        self.launch(node);
+        wait::until("an answer", READY, || self.ask(node, "PING").ok());
+    }
+
     /// Starts a node that was killed, and waits until it serves.
     ///
     /// # Panics

@@ -60,6 +60,9 @@ macro_rules! handler {
     (SESSION $path:path) => {
         Handler::Local($path)
     };
+    (META $path:path) => {
+        Handler::Local($path)
+    };
     (LOCAL $path:path) => {
         Handler::Local($path)
     };

@@ -81,6 +81,12 @@ impl Node {
         slot::slots_of(usize::from(shard), self.words.len())
     }
 
+    /// What stands for the meta group where shards are numbered: one more than the last.
+    #[must_use]
+    pub fn meta_shard(&self) -> u16 {
+        self.words.len() as u16
+    }
+
     /// The word of the shard that a slot belongs to.
     #[must_use]
     pub fn word_of(&self, slot: u16) -> &Word {

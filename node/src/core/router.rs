@@ -26,6 +26,8 @@ pub enum Route {
     Spread(Vec<Part>),
     /// On this node, by the shards that it leads.
     Led,
+    /// By the meta group.
+    Meta,
 }
 
 /// The keys of a command.
@@ -82,6 +84,7 @@ impl Router<'_> {
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
             Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
+            Kind::META => Ok(Route::Meta),
             Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
         }
     }

@@ -286,7 +286,10 @@ impl Session {
                 .store(step.now.mono_ms, Relaxed);
         }
         let led_here = |asked: &&Asked<Ticket>| match &step.view.topology {
-            Ok(topology) => topology.shards[usize::from(asked.shard)].leader == step.view.me,
+            Ok(topology) => topology
+                .shards
+                .get(usize::from(asked.shard))
+                .is_none_or(|shard| shard.leader == step.view.me),
             Err(_) => true,
         };
         let asked = &step.effects.asked;
@@ -320,6 +323,14 @@ impl Session {
                 aside(&mut || self.do_here(step, origin, &command));
             }
             Ok((command, Route::Here)) => self.do_here(step, origin, &command),
+            Ok((command, Route::Meta)) => {
+                let meta = step.node.meta_shard();
+                let gather = Gather::whole(meta, command.id.spec().kind.writes());
+                let turn = self.wait(origin, gather);
+                let ticket = Ticket { turn, part: 0 };
+                let task = task::command(argv);
+                self.ask(step, origin, (meta, Mode::Repeatable), ticket, task);
+            }
             Ok((command, Route::Led)) => {
                 let reply = self.look_through(step, &command);
                 self.answer(step.effects, origin, &reply);
@@ -537,7 +548,7 @@ impl Session {
             _ => (task, mode),
         };
         if self.asked.is_empty() {
-            self.asked = vec![0; step.node.words.len()];
+            self.asked = vec![0; step.node.words.len() + 1];
         }
         self.asked[usize::from(shard)] += 1;
         step.effects.asked.push(Asked {

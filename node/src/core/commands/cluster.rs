@@ -26,6 +26,13 @@ pub fn countkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::count(ctx.node.store.keys_in_slot(slot)))
 }
 
+/// CLUSTER EMPTY, where there is no meta group that could decide it.
+pub fn empty(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Err(ReplyError::err(
+        "This node is alone and has lost no replicas",
+    ))
+}
+
 /// CLUSTER GETKEYSINSLOT.
 pub fn getkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let (slot, count) = (slot(args.int()?), usize::try_from(args.int()?).ok());
@@ -86,6 +93,9 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
         // Writing to a String cannot fail.
         let _ = write!(text, "cluster_{name}:{value}\r\n");
     }
+    // What CLUSTER EMPTY may be given.
+    let unled: Vec<String> = view.unled.iter().map(u16::to_string).collect();
+    let _ = write!(text, "cluster_shards_unled:{}\r\n", unled.join(","));
     Ok(Reply::Text(text.into()))
 }
 
@@ -294,7 +304,8 @@ mod tests {
                  cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
                  cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n\
                  cluster_safe:1\r\ncluster_groups_short:0\r\n\
-                 cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n",
+                 cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
+                 cluster_shards_unled:\r\n",
             ),
         ]);
     }
@@ -332,6 +343,7 @@ mod tests {
             "slots_fail:4096",
             "size:3",
             "known_nodes:3",
+            "shards_unled:2",
         ] {
             assert!(
                 info.contains(&format!("cluster_{fact}\r\n")),

@@ -204,7 +204,7 @@ mod tests {
             ("COMMAND LIST FILTERBY MODULE x", "[]"),
             (
                 "COMMAND LIST FILTERBY ACLCAT admin",
-                "[\"client|list\", \"config|get\"]",
+                "[\"client|list\", \"config|get\", \"cluster|empty\"]",
             ),
             ("COMMAND LIST FILTERBY ACLCAT nothing", "[]"),
             ("COMMAND LIST FILTERBY ACLCAT", "-ERR syntax error"),

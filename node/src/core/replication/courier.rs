@@ -257,6 +257,13 @@ impl<T> Courier<T> {
         }
     }
 
+    /// The shard begins anew and knows no session. What was sent in one will be told so.
+    pub fn begin_anew(&mut self) {
+        if self.lane.is_empty() {
+            self.session = Session::None;
+        }
+    }
+
     /// The node to which the lane was sent does not lead: sent again in a moment, if nothing
     /// better is known by then.
     pub fn refused(&mut self, by: NodeId, now_mono_ms: u64) {

@@ -148,7 +148,7 @@ impl Session {
         let keys: router::Keys<'_> = taken.key()?.into_iter().collect();
         match self.router(step)?.one_slot(&keys)? {
             Route::Shard(shard) => Ok(shard),
-            Route::Here | Route::Spread(_) | Route::Led => {
+            Route::Here | Route::Spread(_) | Route::Led | Route::Meta => {
                 unreachable!("a command that is for a shard has a key")
             }
         }

@@ -4,6 +4,7 @@
 mod reach;
 #[cfg(test)]
 pub(super) mod testing;
+mod wishes;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -13,6 +14,7 @@ use dht_proto::Reply;
 use dht_proto::topology::NodeId;
 
 use self::reach::Reach;
+use self::wishes::Wish;
 use super::copy;
 use super::council::{self, Council};
 use super::courier::{Courier, Round};
@@ -21,7 +23,7 @@ use super::mail::{self, Chunk, Led, Mail, Post};
 use super::raft::{Message, PeerId};
 use super::replica::{Pending, Replica, Turn, not_done};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
-use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
+use crate::core::meta::{ClusterState, GroupId, META};
 use crate::core::node::{Node, View};
 use crate::core::pack::Reader;
 use crate::core::random::Random;
@@ -99,6 +101,8 @@ pub struct Worker<T> {
     reach: Reach,
     /// For each group, the tick until which it is believed to be whole.
     whole_until: Vec<u64>,
+    /// Changes that clients of this node wait for.
+    wishes: Vec<Wish<T>>,
 }
 
 /// What a node knows of one shard.
@@ -121,6 +125,7 @@ impl<T> Worker<T> {
             council: None,
             copy_bytes: 0,
             reach: Reach::default(),
+            wishes: Vec::new(),
             whole_until: Vec::new(),
             state: None,
             shards: Vec::new(),
@@ -155,6 +160,9 @@ impl<T> Worker<T> {
     /// Takes a client's task.
     pub fn request(&mut self, request: Request<T>, out: &mut Outbox<T>) {
         let Request { shard, pending } = request;
+        if shard == self.node.meta_shard() {
+            return self.take_wish(pending, out);
+        }
         let refused = match self.shards.get_mut(usize::from(shard)) {
             Some(shard) => shard.courier.push(pending).err(),
             None => Some(pending),
@@ -407,6 +415,14 @@ impl<T> Worker<T> {
         while self.shards.len() < state.shards.len().min(self.node.words.len()) {
             self.shards.push(Shard::new(self.shards.len() as u16));
         }
+        for (shard, at) in (0u16..).zip(&mut self.shards) {
+            let known = self.state.as_ref().map(|state| state.founders_of(shard));
+            if known.is_some_and(|founder| founder != state.founders_of(shard)) {
+                // It has begun anew, and so have its terms.
+                at.leader = (0, None);
+                at.courier.begin_anew();
+            }
+        }
         self.settle_council(&state);
         self.whole_until = vec![0; self.shards.len() + 1];
         self.state = Some(state);
@@ -421,10 +437,11 @@ impl<T> Worker<T> {
         let now_here = self.council.as_ref().map(|council| council.group.me());
         if mine.map(|seat| seat.peer) != now_here {
             let seed = self.random.next();
-            let voters = first_voters(state, &state.meta);
             let made_ms = self.last_tick_ms;
-            self.council =
-                mine.map(|seat| Council::new((seat.peer, &voters), state.clone(), made_ms, seed));
+            self.council = mine.map(|seat| {
+                let voters = state.first_voters(META, seat.peer);
+                Council::new((seat.peer, &voters), state.clone(), made_ms, seed)
+            });
         }
     }
 
@@ -437,7 +454,8 @@ impl<T> Worker<T> {
         let seats = state.replicas(GroupId::from(shard) + 1);
         let mine = seats.iter().find(|seat| seat.node == self.node.id);
         let peer = mine.map(|seat| seat.peer);
-        let voters = first_voters(state, seats);
+        let voters = peer.map(|peer| state.first_voters(GroupId::from(shard) + 1, peer));
+        let voters = voters.unwrap_or_default();
         if peer != self.replica(shard).map(|replica| replica.group.me()) {
             self.with_turn(shard, now, out, Replica::dismiss);
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
@@ -453,6 +471,7 @@ impl<T> Worker<T> {
         self.tick(now, out);
         self.confer();
         if std::mem::take(&mut self.unsettled) {
+            self.grant(out);
             for shard in 0..self.shards.len() as u16 {
                 self.settle_replica(shard, now, out);
             }
@@ -519,6 +538,7 @@ impl<T> Worker<T> {
         }
         if self.ticks.is_multiple_of(WISH_TICKS) {
             self.wish();
+            self.wish_again(now, out);
         }
         let expiry = self.ticks.is_multiple_of(EXPIRY_TICKS);
         for shard in 0..self.shards.len() as u16 {
@@ -713,13 +733,6 @@ impl<T> Worker<T> {
         }
         self.node.show(view);
     }
-}
-
-/// The voters of a group of a new cluster; none of one that has changed since.
-fn first_voters(state: &ClusterState, seats: &[Seat]) -> Vec<PeerId> {
-    let is_new = state.epoch == 1;
-    let voters = seats.iter().filter(|_| is_new);
-    voters.map(|seat| seat.peer).collect()
 }
 
 /// Who is to lead a shard if it can.

@@ -18,11 +18,17 @@ pub struct Cluster {
     rates: Vec<u64>,
     settled: Vec<(u64, Reply)>,
     seats: Vec<String>,
+    copies: u32,
 }
 
 impl Cluster {
     /// Three nodes, or more, that form a cluster of four shards.
     pub fn new(count: u8) -> Self {
+        Self::with_copies(count, 3)
+    }
+
+    /// The same with so many copies of each shard.
+    pub fn with_copies(count: u8, copies: u32) -> Self {
         let mut cluster = Self {
             workers: Vec::new(),
             cut_off: Vec::new(),
@@ -30,6 +36,7 @@ impl Cluster {
             rates: vec![100; usize::from(count)],
             settled: Vec::new(),
             seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
+            copies,
         };
         for seat in 0..usize::from(count) {
             let worker = cluster.start(seat as u8 + 1, seat);
@@ -51,7 +58,7 @@ impl Cluster {
         let terms = Terms {
             seats: self.seats.iter().cloned().collect(),
             shards: 4,
-            copies: 3,
+            copies: self.copies,
         };
         let me = node.settings.member(node.id);
         let formation = Formation::new(me, terms, ClusterId([id; 16]));
@@ -330,4 +337,47 @@ fn no_two_nodes_may_answer_reads_of_a_shard_at_once() {
     }
     let changed = leased.iter().filter(|seen| **seen == [true; 3]).count();
     assert!(changed > 0, "leadership has hardly moved: {leased:?}");
+}
+
+#[test]
+fn a_shard_that_lost_its_only_copy_serves_again_once_it_is_given_up() {
+    let mut cluster = Cluster::with_copies(3, 1);
+    let lost = cluster.leader_of("k");
+    let asked = (lost + 1) % 3;
+    cluster.send(asked, 1, "SET k v");
+    cluster.settle();
+    assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    let meta = cluster.workers[0].node.meta_shard();
+    let empty = |shard: &str| {
+        (
+            task::command(&["CLUSTER", "EMPTY", shard]),
+            Mode::Repeatable,
+        )
+    };
+    cluster.ask(asked, 2, meta, empty(&shard.to_string()));
+    cluster.ask(asked, 3, meta, empty("4"));
+    cluster.settle();
+    let why = format!("Shard {shard} has a leader and has lost nothing");
+    let refused = Reply::Error(dht_proto::ReplyError::Other(why.into()));
+    let invalid = Reply::Error(dht_proto::ReplyError::err("Invalid shard"));
+    assert_eq!(cluster.replies(), [(2, refused), (3, invalid)]);
+
+    cluster.restart(lost, 9);
+    cluster.pass(8000);
+    cluster.send(asked, 4, "GET k");
+    cluster.settle();
+    assert_eq!(
+        cluster.replies(),
+        [(4, not_done().into())],
+        "nothing is made up"
+    );
+    cluster.ask(asked, 5, meta, empty(&shard.to_string()));
+    cluster.pass(1000);
+    assert_eq!(cluster.replies(), [(5, Reply::Ok)]);
+    cluster.send(asked, 6, "GET k");
+    cluster.send(asked, 7, "SET k new");
+    cluster.pass(1000);
+    assert_eq!(cluster.replies(), [(6, Reply::Nil), (7, Reply::Ok)]);
+    assert_eq!(cluster.leader_of("k"), lost);
 }
