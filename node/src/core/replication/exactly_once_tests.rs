@@ -7,7 +7,7 @@ use dht_proto::slot::{key_slot, shard_of};
 use dht_proto::{Reply, ReplyError};
 
 use super::machine::session_unknown;
-use super::replica::Mode;
+use super::replica::{Mode, in_flight};
 use super::task::{self, Place, Task};
 use super::worker::testing::Cluster;
 
@@ -105,6 +105,30 @@ fn what_a_cut_off_leader_took_is_done_once_when_it_comes_back() {
     sender.cluster.cut_off.clear();
     sender.cluster.pass(1000);
     assert_eq!(sender.cluster.replies(), [(1, Reply::Int(1))]);
+    assert_eq!(sender.value(leader), Reply::bulk("1"));
+}
+
+#[test]
+fn what_a_full_copy_covers_is_asked_for_again_where_that_is_harmless() {
+    let mut sender = Sender::new();
+    let leader = sender.leader;
+    sender.cluster.cut_off = vec![leader];
+    sender.send(leader, 1, 1);
+    sender.cluster.send(leader, 2, "INCR {n}plain");
+    sender.cluster.pass(2500);
+    // More than the others keep for one that is not there.
+    let value = "x".repeat(8192);
+    for number in 0..100 {
+        let line = format!("SET {{n}}{number} {value}");
+        sender.cluster.send((leader + 1) % 3, 100 + number, &line);
+        sender.cluster.settle();
+    }
+    assert_eq!(sender.cluster.replies().len(), 100);
+    sender.cluster.cut_off.clear();
+    sender.cluster.pass(1500);
+    let replies = sender.cluster.replies();
+    assert_eq!(replies[0], (1, Reply::Int(1)));
+    assert_eq!(text(&replies[1].1), in_flight().to_string());
     assert_eq!(sender.value(leader), Reply::bulk("1"));
 }
 
