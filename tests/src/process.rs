@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -188,19 +188,15 @@ impl Processes {
     /// # Panics
     /// When it does not say so in time.
     pub fn await_safe(&self, node: usize) {
-        let start = Instant::now();
-        loop {
+        let what = format!("node {node} to call the cluster safe");
+        wait::until_ok(&what, READY, || {
             let info = self.ask(node, "CLUSTER INFO").unwrap_or_default();
             if info.contains("cluster_safe:1") {
-                return;
+                Ok(())
+            } else {
+                Err(info)
             }
-            let short = start.elapsed() > READY;
-            assert!(
-                !short,
-                "waited {READY:?} for node {node} to call the cluster safe:\n{info}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        });
     }
 
     /// Sends one inline command to a node and gives the first piece of the answer.

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use dht_proto::Reply;
 use dht_proto::slot::{key_slot, shard_of};
 use tokio::runtime::Builder;
-use tokio::time::sleep;
 
 use crate::process::Processes;
 use crate::resp_client::RespClient;
+use crate::wait;
 
 /// Shards of a cluster that was told nothing else.
 const SHARDS: usize = 64;
@@ -102,7 +102,7 @@ pub fn measure(processes: &mut Processes, nodes: usize, rounds: usize, exit: Exi
                 assert_eq!(code, Some(0), "node {node} ends as it is told");
             }
         }
-        thread::sleep(WATCHED);
+        wait::last(WATCHED);
         for (shard, wait) in probers.stop(&mut waits.errors).into_iter().enumerate() {
             if led[shard] {
                 waits.reads.push(wait.read);
@@ -230,7 +230,7 @@ impl Prober {
                 Ok(Reply::Error(error)) => self.count(error.prefix()),
                 Ok(_) => {
                     self.note(asked.elapsed());
-                    sleep(PAUSE).await;
+                    wait::think(PAUSE).await;
                     asked = Instant::now();
                     continue;
                 }
@@ -239,7 +239,7 @@ impl Prober {
                     client = reconnected(self.node).await.unwrap_or(client);
                 }
             }
-            sleep(PAUSE).await;
+            wait::think(PAUSE).await;
         }
         // A wait that has not ended counts too.
         self.note(asked.elapsed());

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::thread;
 use std::time::Duration;
 
 use super::net::{End, Net};
 use crate::process::Processes;
 use crate::random::Random;
+use crate::wait;
 
 /// How long a fault lasts, in milliseconds: from and to.
 const LASTS_MS: (u64, u64) = (300, 2500);
@@ -182,7 +182,7 @@ impl Victims {
 
     fn last(&mut self) {
         let ms = self.random.between(LASTS_MS.0, LASTS_MS.1);
-        thread::sleep(Duration::from_millis(ms));
+        wait::last(Duration::from_millis(ms));
     }
 
     fn any_node(&mut self) -> usize {

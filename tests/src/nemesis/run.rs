@@ -69,7 +69,7 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "none of {} acknowledged writes lost, {} increments counted once, linearizable ({} steps)",
+            "none of {} acknowledged writes lost, {} increments counted once, linear in {} steps",
             self.kept, self.counted, self.steps
         )
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dht_client::{Client, Error};
 use dht_proto::Reply;
 use tokio::runtime::Builder;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::recorder::Recorder;
 use crate::check::history::{Call, History, Op};
@@ -20,6 +20,7 @@ use crate::check::programs::{Mix, Program, Step};
 use crate::native_client::NativeClient;
 use crate::random::Random;
 use crate::resp_client::RespClient;
+use crate::wait;
 
 /// Time to connect in.
 const CONNECT: Duration = Duration::from_secs(1);
@@ -208,7 +209,7 @@ impl Worker {
 
     async fn pause(&mut self) {
         let pause_ms = self.random.between(0, self.pause_ms);
-        sleep(Duration::from_millis(pause_ms)).await;
+        wait::think(Duration::from_millis(pause_ms)).await;
     }
 
     fn goes_on(&self) -> bool {
