@@ -282,6 +282,10 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "3.0.0" "O(N) where N is the number of nodes."
                     "Describes the nodes and what they lead, a line each."
                     "stale nondeterministic_output";
+                "CLUSTER SESSION" cluster::session SESSION "slot"
+                    "7.0.0" "O(1)"
+                    "Opens a session with a slot's shard; returns its id and the shard's slots."
+                    "stale nondeterministic_output";
                 "CLUSTER SHARDS" cluster::shards LOCAL ""
                     "7.0.0" "O(N) where N is the number of nodes."
                     "Describes which nodes hold which slots."

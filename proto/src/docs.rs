@@ -55,6 +55,7 @@ const fn place(kind: Kind) -> &'static str {
         Kind::WRITE_EACH => "Changes keys of any slots; atomic within each slot.",
         Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
+        Kind::SESSION => "Runs where the slot's shard is led.",
         Kind::LOCAL => "Concerns the connection or its node only.",
         Kind::HANDSHAKE | Kind::ENDING => {
             "Concerns the connection only; allowed before authentication."
@@ -123,6 +124,11 @@ mod tests {
             ("CONNECTIONS", CONNECTIONS.to_string()),
             ("FIRST_REQUEST", format!("{} s", FIRST_REQUEST.as_secs())),
             ("DEADLINE", format!("{} s", DEADLINE.as_secs())),
+            ("SESSIONS", SESSIONS.to_string()),
+            ("SESSION_IDLE", format!("{} s", SESSION_IDLE.as_secs())),
+            ("SESSION_WINDOW", SESSION_WINDOW.to_string()),
+            ("SESSION_ANSWER_BYTES", SESSION_ANSWER_BYTES.to_string()),
+            ("SESSION_BYTES", SESSION_BYTES.to_string()),
             ("PEER_FRAME_BYTES", PEER_FRAME_BYTES.to_string()),
             ("PEER_OUTPUT_BYTES", PEER_OUTPUT_BYTES.to_string()),
             ("PEER_INPUT_BYTES", PEER_INPUT_BYTES.to_string()),

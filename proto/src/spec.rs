@@ -68,6 +68,8 @@ pub enum Kind {
     WRITE_ALL,
     /// Reads at the place that the cursor in its first argument names.
     CURSOR,
+    /// Opens a session with the shard of the slot that its first argument names.
+    SESSION,
     /// Runs on the node that the client is connected to.
     LOCAL,
     /// Likewise, and also before the client has authenticated.

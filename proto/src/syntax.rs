@@ -220,6 +220,7 @@ pub fn schema(spec: &Spec) -> Schema {
         Kind::READ_ALL
         | Kind::WRITE_ALL
         | Kind::CURSOR
+        | Kind::SESSION
         | Kind::LOCAL
         | Kind::HANDSHAKE
         | Kind::ENDING => None,

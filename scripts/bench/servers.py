@@ -49,7 +49,8 @@ class Server:
         self.port = port
         self.process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
-        wait_for(f"{name} to start: {' '.join(argv)}", lambda: self.ask("PING") == "+PONG\r\n", self)
+        started = f"{name} to start: {' '.join(argv)}"
+        wait_for(started, lambda: self.ask("PING") == "+PONG\r\n", self)
 
     def ask(self, command):
         """The first piece of the answer to an inline command; empty when there is none."""

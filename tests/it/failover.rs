@@ -10,7 +10,8 @@ use std::time::Duration;
 use dht_client::{Client, Error};
 use dht_tests::nemesis::failover::{Exit, measure};
 use dht_tests::process::Processes;
-use dht_tests::{python, wait};
+use dht_tests::python;
+use dht_tests::wait;
 
 /// Within this time, at p99, every shard of a node that was killed serves again.
 const SERVED_AGAIN: Duration = Duration::from_secs(2);
@@ -78,7 +79,7 @@ async fn count(client: Client, caller: usize, stop: Arc<AtomicBool>) -> Told {
             Err(error) => told.errors.push(error),
         }
         told.errors.extend(client.get(&key).await.err());
-        wait::think(Duration::from_millis(3)).await;
+        wait::pause(Duration::from_millis(3)).await;
     }
     told
 }

@@ -287,7 +287,15 @@ fn native_frames() {
     };
     let mut messages = vec![
         Message::Request(request(Meta::default())),
-        Message::Request(request(Meta { deadline_ms })),
+        Message::Request(request(Meta {
+            deadline_ms,
+            ..Meta::default()
+        })),
+        Message::Request(request(Meta::default().with_place(rpc::Place {
+            session: 7,
+            sequence: 300,
+            acknowledged: 70_000,
+        }))),
         Message::Notification(argv.clone()),
     ];
     messages.extend(

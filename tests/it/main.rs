@@ -19,6 +19,8 @@ mod command_info;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod failures;

@@ -188,15 +188,14 @@ impl Processes {
     /// # Panics
     /// When it does not say so in time.
     pub fn await_safe(&self, node: usize) {
-        let what = format!("node {node} to call the cluster safe");
-        wait::until_ok(&what, READY, || {
-            let info = self.ask(node, "CLUSTER INFO").unwrap_or_default();
-            if info.contains("cluster_safe:1") {
-                Ok(())
-            } else {
-                Err(info)
-            }
-        });
+        wait::until(
+            &format!("node {node} to call the cluster safe"),
+            READY,
+            || {
+                let info = self.ask(node, "CLUSTER INFO").unwrap_or_default();
+                info.contains("cluster_safe:1").then_some(())
+            },
+        );
     }
 
     /// Sends one inline command to a node and gives the first piece of the answer.

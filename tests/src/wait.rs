@@ -1,6 +1,5 @@
 //! Waiting in tests: always for something, never for some time.
 
-use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,39 +11,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// # Panics
 /// After `limit` without one, saying `what` was awaited.
 pub fn until<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
-    until_ok(what, limit, || ask().ok_or(""))
-}
-
-/// Asks until there is an answer that is right.
-///
-/// # Panics
-/// After `limit` without one, saying `what` was awaited and what was answered last.
-pub fn until_ok<T, E: fmt::Display>(
-    what: &str,
-    limit: Duration,
-    mut ask: impl FnMut() -> Result<T, E>,
-) -> T {
     let start = Instant::now();
     loop {
-        match ask() {
-            Ok(answer) => return answer,
-            Err(other) => assert!(
-                start.elapsed() < limit,
-                "waited {limit:?} for {what} {other}"
-            ),
+        if let Some(answer) = ask() {
+            return answer;
         }
+        assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
         thread::sleep(PAUSE);
     }
-}
-
-/// Lets a fault last, or something be watched, for as long as that is to be.
-pub fn last(time: Duration) {
-    thread::sleep(time);
-}
-
-/// What a client does between two commands: nothing.
-pub async fn think(time: Duration) {
-    tokio::time::sleep(time).await;
 }
 
 /// As [`until`], without holding up other tasks of the runtime.
@@ -60,6 +34,16 @@ pub async fn until_async<T>(what: &str, limit: Duration, mut ask: impl FnMut() -
         assert!(start.elapsed() < limit, "waited {limit:?} for {what}");
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Lets a fault, or a load, go on for some time: how long it lasts is what is tried.
+pub fn go_on_for(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// The time that a client takes between two requests of a load.
+pub async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ macro_rules! handler {
     (CURSOR $path:path) => {
         Handler::Whole($path)
     };
+    (SESSION $path:path) => {
+        Handler::Local($path)
+    };
     (LOCAL $path:path) => {
         Handler::Local($path)
     };

@@ -81,6 +81,7 @@ impl Router<'_> {
             Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
+            Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
             Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
         }
     }
@@ -112,11 +113,16 @@ impl Router<'_> {
         if let Some(other) = rest.iter().find(|key| key.slot() != first.slot()) {
             return Err(crossed(*first, *other));
         }
-        let shard = self.shard(first.slot());
+        self.slot(first.slot())
+    }
+
+    /// The shard of a slot, unless the client has to go to its leader.
+    fn slot(&self, slot: u16) -> Result<Route, ReplyError> {
+        let shard = self.shard(slot);
         let leader = self.topology.shards[usize::from(shard)].leader;
         if self.door == Door::Redirect && leader != self.me {
             return Err(ReplyError::Moved {
-                slot: first.slot(),
+                slot,
                 to: self.topology.members[usize::from(leader)].redirect.clone(),
             });
         }
@@ -147,6 +153,15 @@ impl Router<'_> {
             keys: Vec::new(),
         });
         spread(parts.collect())
+    }
+
+    fn session(&self, slot: &[u8]) -> Result<Route, ReplyError> {
+        let number = str::from_utf8(slot).ok().and_then(|text| text.parse().ok());
+        match number.filter(|slot| *slot < SLOTS) {
+            Some(slot) => self.slot(slot),
+            // The handler refuses what is no slot.
+            None => Ok(Route::Here),
+        }
     }
 
     fn cursor(&self, cursor: &[u8]) -> Route {

@@ -3,7 +3,7 @@
 //! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
 //! and what has to be written, asked for or closed is left in [`Effects`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -21,14 +21,17 @@ use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
 use super::node::{Node, View};
 use super::random::Random;
+use super::replication::machine::session_unknown;
 use super::replication::replica::{Mode, Pending};
-use super::replication::task;
+use super::replication::task::{self, Task};
 use super::replication::worker::Request as Asked;
 use super::router::{self, Route, Router};
 use super::store::SlotSet;
 use super::time::{Now, UnixMs};
 use super::wire::{self, Origin, Wire};
 
+#[cfg(test)]
+mod placed_tests;
 mod transactions;
 
 /// The words of a request.
@@ -40,10 +43,15 @@ pub struct Session {
     pub client: Client,
     /// Absent only while requests are read from it.
     wire: Option<Wire>,
-    /// Requests whose replies are not yet in the output, oldest first.
+    /// Requests whose replies are not yet in the output, oldest first, where their order counts.
     turns: VecDeque<Turn>,
     /// The number of the first of `turns`; a request's number never changes.
     first_turn: u64,
+    /// Requests that wait for shards, by number, where replies are told apart by their ids. One
+    /// that waits for long holds up no other.
+    loose: BTreeMap<u64, Waiting>,
+    /// The last number among those.
+    last_loose: u64,
     /// Bytes of replies that wait in `turns` for an earlier one.
     held_bytes: usize,
     /// How many tasks each shard has not yet answered; empty before the first.
@@ -104,6 +112,8 @@ impl Session {
             client,
             turns: VecDeque::new(),
             first_turn: 0,
+            loose: BTreeMap::new(),
+            last_loose: 0,
             held_bytes: 0,
             asked: Vec::new(),
             random: Random::new(seed),
@@ -155,7 +165,7 @@ impl Session {
         }
         self.forget(node, now, step.effects);
         self.note(&step);
-        step.effects.close |= self.client.closing && self.turns.is_empty();
+        step.effects.close |= self.client.closing && self.in_flight() == 0;
         progress
     }
 
@@ -221,8 +231,17 @@ impl Session {
     fn message(&mut self, step: &mut Step<'_>, frame: &[u8]) -> Result<(), &'static str> {
         let (origin, argv) = match rpc::decode(frame).map_err(|malformed| malformed.0)? {
             Message::Request(Request { id, argv, meta }) => {
-                let deadline_ms = meta.deadline_ms.unwrap_or(wire::DEADLINE_MS);
-                (Origin::Native { id, deadline_ms }, argv)
+                let place = meta.place();
+                let origin = Origin::Native {
+                    id,
+                    deadline_ms: meta.deadline_ms.unwrap_or(wire::DEADLINE_MS),
+                    place: place.clone().unwrap_or_default(),
+                };
+                if let Err(error) = place {
+                    self.answer(step.effects, origin, &error.into());
+                    return Ok(());
+                }
+                (origin, argv)
             }
             Message::Notification(argv) => (Origin::Silent, argv),
             Message::Response { .. } => return Err("a response to no request"),
@@ -235,7 +254,7 @@ impl Session {
     /// Why no further request is taken at present, if so.
     fn pause(&self, effects: &Effects) -> Option<Progress> {
         let blocked = effects.output.len() + self.held_bytes >= limits::OUTPUT_SOFT_BYTES
-            || self.turns.len() >= limits::IN_FLIGHT;
+            || self.in_flight() >= limits::IN_FLIGHT;
         match (self.client.closing, blocked) {
             (true, _) => Some(Progress::Input),
             (false, true) => Some(Progress::Blocked),
@@ -248,13 +267,13 @@ impl Session {
         if let Some(shard) = self.settle_part(ticket, reply, effects) {
             self.asked[usize::from(shard)] -= 1;
         }
-        effects.close |= self.client.closing && self.turns.is_empty();
+        effects.close |= self.client.closing && self.in_flight() == 0;
     }
 
     /// How many requests wait for shards, or for one that does.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        self.turns.len()
+        self.turns.len() + self.loose.len()
     }
 
     /// Counts once a batch what would cost too much once a request.
@@ -292,6 +311,10 @@ impl Session {
             Ok((command, route)) if command.id.spec().kind == Kind::TRANSACTION => {
                 self.transact(step, origin, &command, &route);
             }
+            Ok((command, route)) if origin.place().is_some() && !has_place(&command, &route) => {
+                let error = no_place(&route);
+                self.answer(step.effects, origin, &error.into());
+            }
             Ok((command, Route::Here)) if command.id.spec().kind.is_long() => {
                 let aside = step.node.settings.aside;
                 aside(&mut || self.do_here(step, origin, &command));
@@ -307,7 +330,11 @@ impl Session {
                     let gather = Gather::whole(shard, command.id.spec().kind.writes());
                     let turn = self.wait(origin, gather);
                     let ticket = Ticket { turn, part: 0 };
-                    self.ask(step, origin, (shard, mode), ticket, task::command(argv));
+                    let task = match command.id.spec().kind {
+                        Kind::SESSION => Task::Open.to_bytes(),
+                        _ => task::command(argv),
+                    };
+                    self.ask(step, origin, (shard, mode), ticket, task);
                 }
             },
             Ok((command, Route::Spread(parts))) => self.spread(step, origin, &command, &parts),
@@ -393,8 +420,10 @@ impl Session {
 
     /// The answer, if it can be read here and now; else how the shard has to execute the command.
     fn mode(&mut self, step: &Step<'_>, command: &Command<'_>, shard: u16) -> Result<Reply, Mode> {
-        if command.id.spec().kind.writes() {
-            return Err(Mode::Write);
+        match command.id.spec().kind {
+            Kind::SESSION => return Err(Mode::Repeatable),
+            kind if kind.writes() => return Err(Mode::Write),
+            _ => (),
         }
         if self.has_asked(shard) {
             return Err(Mode::OrderedRead);
@@ -474,6 +503,15 @@ impl Session {
 
     /// Takes the answer of a part; gives its shard, if somebody waited for it.
     fn settle_part(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) -> Option<u16> {
+        if let Some(waiting) = self.loose.get_mut(&ticket.turn) {
+            let shard = waiting.gather.shard(ticket.part);
+            if waiting.gather.settle(ticket.part, reply)
+                && let Some(Waiting { origin, gather }) = self.loose.remove(&ticket.turn)
+            {
+                origin.encode(&gather.reply(), &mut effects.output);
+            }
+            return shard;
+        }
         let index = (ticket.turn as usize).checked_sub(self.first_turn as usize)?;
         let Turn::Waiting(waiting) = self.turns.get_mut(index)? else {
             return None;
@@ -485,7 +523,7 @@ impl Session {
         shard
     }
 
-    /// Leaves a task for a shard.
+    /// Leaves a task for a shard; a write with the place that the client has given it.
     fn ask(
         &mut self,
         step: &mut Step<'_>,
@@ -494,6 +532,10 @@ impl Session {
         ticket: Ticket,
         task: Bytes,
     ) {
+        let (task, mode) = match (origin.place(), mode) {
+            (Some(place), Mode::Write) => (task::placed(place, &task), Mode::Repeatable),
+            _ => (task, mode),
+        };
         if self.asked.is_empty() {
             self.asked = vec![0; step.node.words.len()];
         }
@@ -509,16 +551,21 @@ impl Session {
         });
     }
 
-    /// Keeps a place in the order of replies; gives the request's number.
+    /// Keeps a place in the order of replies, if there is one; gives the request's number.
     fn wait(&mut self, origin: Origin, gather: Gather) -> u64 {
-        self.turns
-            .push_back(Turn::Waiting(Box::new(Waiting { origin, gather })));
+        let waiting = Waiting { origin, gather };
+        if !origin.is_ordered() {
+            self.last_loose += 1;
+            self.loose.insert(self.last_loose, waiting);
+            return self.last_loose;
+        }
+        self.turns.push_back(Turn::Waiting(Box::new(waiting)));
         self.first_turn + self.turns.len() as u64 - 1
     }
 
     /// Answers a request at once, or as soon as the earlier ones are answered.
     fn answer(&mut self, effects: &mut Effects, origin: Origin, reply: &Reply) {
-        if self.turns.is_empty() || !origin.is_ordered() {
+        if self.turns.is_empty() {
             origin.encode(reply, &mut effects.output);
             return;
         }
@@ -537,14 +584,10 @@ impl Session {
             return;
         };
         let Waiting { origin, gather } = *waiting;
-        if origin.is_ordered() {
-            let mut encoded = BytesMut::new();
-            origin.encode(&gather.reply(), &mut encoded);
-            self.held_bytes += encoded.len();
-            self.turns[index] = Turn::Ready(encoded);
-        } else {
-            origin.encode(&gather.reply(), &mut effects.output);
-        }
+        let mut encoded = BytesMut::new();
+        origin.encode(&gather.reply(), &mut encoded);
+        self.held_bytes += encoded.len();
+        self.turns[index] = Turn::Ready(encoded);
         while let Some(Turn::Ready(encoded)) = self.turns.front() {
             effects.output.extend_from_slice(encoded);
             self.held_bytes -= encoded.len();
@@ -571,6 +614,20 @@ impl Step<'_> {
             .topology
             .as_ref()
             .map_err(|why| ReplyError::ClusterDown(why.clone().into()))
+    }
+}
+
+/// Whether a place in a session means anything for the command: it is a write of one shard, or
+/// repeating it does no harm.
+fn has_place(command: &Command<'_>, route: &Route) -> bool {
+    matches!(route, Route::Shard(_)) || !command.id.spec().kind.writes()
+}
+
+/// Why a write has no place in a session.
+fn no_place(route: &Route) -> ReplyError {
+    match route {
+        Route::Here => session_unknown(),
+        _ => ReplyError::err("a command that is split over shards has no place in a session"),
     }
 }
 
@@ -631,7 +688,7 @@ mod tests {
             self.receive(&mut BytesMut::from(input))
         }
 
-        fn receive(&mut self, input: &mut BytesMut) -> Progress {
+        pub(super) fn receive(&mut self, input: &mut BytesMut) -> Progress {
             self.session
                 .receive(&self.desk, self.now, input, &mut self.effects)
         }
@@ -882,6 +939,7 @@ mod tests {
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(70),
+            ..rpc::Meta::default()
         };
         rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
         rpc::encode_request(8, &["PING"], &meta, &mut input);
@@ -903,6 +961,7 @@ mod tests {
         let mut input = BytesMut::new();
         let meta = rpc::Meta {
             deadline_ms: Some(u64::MAX),
+            ..rpc::Meta::default()
         };
         rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
         line.receive(&mut input);

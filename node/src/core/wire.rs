@@ -7,6 +7,7 @@ use dht_proto::{Reply, ReplyError, frame, limits, rpc};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use super::client::Protocol;
+use super::replication::task::Place;
 
 /// Time for other nodes to answer a request that names none, in milliseconds.
 pub const DEADLINE_MS: u64 = limits::DEADLINE.as_millis() as u64;
@@ -52,6 +53,8 @@ pub enum Origin {
         id: u64,
         /// Time for an answer, in milliseconds from its arrival.
         deadline_ms: u64,
+        /// Its place in a session of the client, which makes a retry recognizable.
+        place: Option<Place>,
     },
     /// Not at all: a notification.
     Silent,
@@ -88,6 +91,15 @@ impl Origin {
         match self {
             Self::Native { deadline_ms, .. } => deadline_ms,
             Self::Resp(_) | Self::Silent => DEADLINE_MS,
+        }
+    }
+
+    /// Its place in a session of the client.
+    #[must_use]
+    pub const fn place(self) -> Option<Place> {
+        match self {
+            Self::Native { place, .. } => place,
+            Self::Resp(_) | Self::Silent => None,
         }
     }
 

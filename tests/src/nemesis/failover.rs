@@ -102,7 +102,7 @@ pub fn measure(processes: &mut Processes, nodes: usize, rounds: usize, exit: Exi
                 assert_eq!(code, Some(0), "node {node} ends as it is told");
             }
         }
-        wait::last(WATCHED);
+        wait::go_on_for(WATCHED);
         for (shard, wait) in probers.stop(&mut waits.errors).into_iter().enumerate() {
             if led[shard] {
                 waits.reads.push(wait.read);
@@ -230,7 +230,7 @@ impl Prober {
                 Ok(Reply::Error(error)) => self.count(error.prefix()),
                 Ok(_) => {
                     self.note(asked.elapsed());
-                    wait::think(PAUSE).await;
+                    wait::pause(PAUSE).await;
                     asked = Instant::now();
                     continue;
                 }
@@ -239,7 +239,7 @@ impl Prober {
                     client = reconnected(self.node).await.unwrap_or(client);
                 }
             }
-            wait::think(PAUSE).await;
+            wait::pause(PAUSE).await;
         }
         // A wait that has not ended counts too.
         self.note(asked.elapsed());

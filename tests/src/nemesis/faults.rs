@@ -182,7 +182,7 @@ impl Victims {
 
     fn last(&mut self) {
         let ms = self.random.between(LASTS_MS.0, LASTS_MS.1);
-        wait::last(Duration::from_millis(ms));
+        wait::go_on_for(Duration::from_millis(ms));
     }
 
     fn any_node(&mut self) -> usize {

@@ -69,7 +69,8 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "none of {} acknowledged writes lost, {} increments counted once, linear in {} steps",
+            "none of {} acknowledged writes lost, {} increments counted once, linearizable ({} \
+             steps)",
             self.kept, self.counted, self.steps
         )
     }

@@ -209,7 +209,7 @@ impl Worker {
 
     async fn pause(&mut self) {
         let pause_ms = self.random.between(0, self.pause_ms);
-        wait::think(Duration::from_millis(pause_ms)).await;
+        wait::pause(Duration::from_millis(pause_ms)).await;
     }
 
     fn goes_on(&self) -> bool {

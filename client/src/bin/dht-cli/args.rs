@@ -133,8 +133,8 @@ impl Place {
             host: address.host.clone(),
             port: address.port,
             url: address.url.clone(),
-            password: self.password.clone().or(other.password.clone()),
-            user: self.user.clone().or(other.user.clone()),
+            password: self.password.clone().or_else(|| other.password.clone()),
+            user: self.user.clone().or_else(|| other.user.clone()),
         }
     }
 }

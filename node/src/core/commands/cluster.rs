@@ -132,6 +132,12 @@ pub fn nodes(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(Reply::Text(text.into()))
 }
 
+/// CLUSTER SESSION, where it does not go to a shard.
+pub fn session(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    Err(ReplyError::err("This node is alone and keeps no sessions"))
+}
+
 /// CLUSTER SHARDS. A Redis shard is a master with all its slots, so there is one a node.
 pub fn shards(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let view = ctx.view();

@@ -179,7 +179,7 @@ const fn flags(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => &["readonly"],
         Kind::WRITE | Kind::WRITE_EACH | Kind::WRITE_ALL => &["write"],
-        Kind::LOCAL | Kind::TRANSACTION => &[],
+        Kind::SESSION | Kind::LOCAL | Kind::TRANSACTION => &[],
         Kind::HANDSHAKE | Kind::ENDING => &[
             "noscript",
             "loading",
@@ -196,7 +196,9 @@ fn categories(kind: Kind, family: Family) -> Vec<&'static str> {
         Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => vec!["@read"],
         Kind::WRITE | Kind::WRITE_EACH => vec!["@write"],
         Kind::WRITE_ALL => vec!["@write", "@dangerous"],
-        Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING | Kind::TRANSACTION => Vec::new(),
+        Kind::SESSION | Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING | Kind::TRANSACTION => {
+            Vec::new()
+        }
     };
     categories.extend(match (family, kind) {
         (Family::Connection, _) => Some("@connection"),
@@ -232,6 +234,7 @@ const fn tips(kind: Kind) -> &'static [&'static str] {
         Kind::CURSOR => &["nondeterministic_output", "request_policy:special"],
         Kind::READ
         | Kind::WRITE
+        | Kind::SESSION
         | Kind::LOCAL
         | Kind::HANDSHAKE
         | Kind::ENDING

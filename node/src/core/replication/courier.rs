@@ -8,18 +8,18 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use dht_proto::limits::SESSION_WINDOW;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
 use super::machine::{Answer, session_unknown};
 use super::mail::{Answered, Mail, Number, Post, Sent};
 use super::replica::{Mode, Pending, in_flight, not_done, nothing};
-use super::sessions::WINDOW;
 
 /// Tasks of this node that may wait for one shard; further ones are refused as not done.
 pub const WAITING: usize = 100_000;
 /// Tasks of a lane that may be unanswered: no more than the leader keeps answers for.
-const UNANSWERED: usize = WINDOW;
+const UNANSWERED: usize = SESSION_WINDOW;
 /// After so long without an answer, in milliseconds, everything unanswered is sent again.
 const RESEND_MS: u64 = 250;
 /// The same when the other node has said that it does not lead.
@@ -157,7 +157,8 @@ impl<T> Courier<T> {
         let since = *self.leaderless_ms.get_or_insert(round.now_mono_ms);
         if round.now_mono_ms >= since + LEADERLESS_MS {
             for pending in self.queue.drain(..) {
-                refuse(pending, not_done(), round.settled);
+                let error = pending.unsent();
+                refuse(pending, error, round.settled);
             }
         }
     }
@@ -313,13 +314,16 @@ impl<T> Courier<T> {
     }
 
     /// The shard knows the session no more: what became of the writes in it cannot be found out.
+    /// All else is sent again.
     fn lose_session(&mut self, settled: &mut Vec<(T, Reply)>) {
-        for in_lane in self.lane.drain(..) {
-            let error = match in_lane.number {
-                Number::Logged(_) => session_unknown(),
-                Number::Read(_) => not_done(),
-            };
-            refuse(in_lane.pending, error, settled);
+        for in_lane in self.lane.drain(..).rev() {
+            match in_lane.pending.mode {
+                Mode::Write => refuse(in_lane.pending, session_unknown(), settled),
+                _ if in_lane.pending.ticket.is_none() => (),
+                Mode::Repeatable | Mode::Repeated | Mode::Read | Mode::OrderedRead => {
+                    self.queue.push_front(in_lane.pending.sent_once());
+                }
+            }
         }
         self.session = Session::None;
         self.sent_to = None;
@@ -333,7 +337,8 @@ impl<T> Courier<T> {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.queue.drain(..).partition(late);
             self.queue = kept;
             for pending in gone {
-                refuse(pending, not_done(), settled);
+                let error = pending.unsent();
+                refuse(pending, error, settled);
             }
         }
         for in_lane in &mut self.lane {

@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
 
-use super::sessions::{Admission, Sessions};
+use super::sessions::{Admission, Order, Sessions};
 use super::task::{Entry, Place, Task, Words};
 use crate::core::atomic::{self, Batch};
 use crate::core::execute;
@@ -14,9 +14,6 @@ use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 use crate::core::store::{Key, SlotSet, Store, Watched, Watcher};
 use crate::core::time::UnixMs;
-
-/// Tasks of an entry that get ids of their own.
-const TASKS_BITS: u32 = 17;
 
 /// A shard's replicated state, besides the data in the store.
 #[derive(Clone, Debug)]
@@ -75,7 +72,7 @@ impl Machine {
         })
     }
 
-    /// Applies the entry at an index; gives an answer a task, in order.
+    /// Applies an entry; gives an answer a task, in order.
     ///
     /// # Errors
     /// The entry is malformed: what stood before the fault is applied, on every replica alike.
@@ -83,7 +80,6 @@ impl Machine {
         &mut self,
         store: &Store,
         word: &Word,
-        index: u64,
         data: &[u8],
     ) -> Result<Vec<Answer>, Malformed> {
         let mut entry = Entry::read(data)?;
@@ -92,20 +88,24 @@ impl Machine {
         let mut seeds = Random::new(entry.seed);
         let mut answers = Vec::new();
         while let Some((place, task)) = entry.next_task()? {
-            let id = index << TASKS_BITS | answers.len() as u64;
-            let answer = self.admit(place, |machine| {
-                machine.execute(store, id, seeds.next(), &task)
+            let seed = seeds.next();
+            answers.push(match place {
+                Some(place) => self.admit(place, Order::Strict, |machine| {
+                    machine.execute(store, seed, &task)
+                }),
+                None => Answer::Done(self.execute(store, seed, &task)),
             });
-            answers.push(answer);
         }
         Ok(answers)
     }
 
-    fn admit(&mut self, place: Option<Place>, execute: impl FnOnce(&mut Self) -> Reply) -> Answer {
-        let Some(place) = place else {
-            return Answer::Done(execute(self));
-        };
-        match self.sessions.admit(place, self.time) {
+    fn admit(
+        &mut self,
+        place: Place,
+        order: Order,
+        execute: impl FnOnce(&mut Self) -> Reply,
+    ) -> Answer {
+        match self.sessions.admit(place, order, self.time) {
             Admission::Execute => {
                 let reply = execute(self);
                 self.sessions.keep(place, &reply);
@@ -117,17 +117,14 @@ impl Machine {
         }
     }
 
-    fn execute(&mut self, store: &Store, id: u64, seed: u64, task: &Task<'_>) -> Reply {
+    fn execute(&mut self, store: &Store, seed: u64, task: &Task<'_>) -> Reply {
         match task {
             Task::Nothing => Reply::Nil,
             Task::Command(words) => {
                 execute::on_slots(store, &self.watched, &self.slots, (self.time, seed), words)
                     .unwrap_or_else(Reply::Error)
             }
-            Task::Open => match self.sessions.open(id, self.time) {
-                Ok(()) => Reply::Int(i64::try_from(id).unwrap_or(i64::MAX)),
-                Err(error) => error.into(),
-            },
+            Task::Open => self.open(seed).unwrap_or_else(Reply::Error),
             Task::Expire(keys) => Reply::count(store.expire(keys, self.time, Some(&self.watched))),
             Task::Watch(watcher, keys) => self.watch(store, *watcher, keys),
             Task::Forget(token) => {
@@ -135,6 +132,13 @@ impl Machine {
                 Reply::Ok
             }
             Task::Exec(watcher, commands) => self.exec(store, seed, *watcher, commands),
+            Task::Placed(place, task) => {
+                let execute = |machine: &mut Self| machine.execute(store, seed, task);
+                match self.admit(*place, Order::Loose, execute) {
+                    Answer::Done(reply) => reply,
+                    Answer::Gap | Answer::Unknown => session_unknown().into(),
+                }
+            }
         }
     }
 
@@ -165,6 +169,24 @@ impl Machine {
         };
         batch.execute((store, &self.watched), watcher, at)
     }
+
+    /// Opens a session. Its id is random, so that one of a cluster that is gone is not taken for
+    /// one of the cluster that has come in its place.
+    fn open(&mut self, seed: u64) -> Result<Reply, ReplyError> {
+        let mut ids = Random::new(seed);
+        let id = loop {
+            // Replies have signed numbers; 0 stands for no session.
+            let id = ids.next() >> 1;
+            if id != 0 && !self.sessions.has(id) {
+                break id;
+            }
+        };
+        self.sessions.open(id, self.time)?;
+        let slot = |slot: Option<u16>| i64::from(slot.unwrap_or_default());
+        let (first, last) = (self.slots.iter().min(), self.slots.iter().max());
+        let parts = [id as i64, slot(first), slot(last)];
+        Ok(Reply::Array(parts.map(Reply::Int).to_vec()))
+    }
 }
 
 /// What a client is told whose task has met a session that is known no more.
@@ -176,14 +198,14 @@ pub fn session_unknown() -> ReplyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::replication::task::{EntryWriter, command};
+    use crate::core::replication::task::{self, EntryWriter, command};
     use dht_proto::slot::key_slot;
 
     struct Shard {
         machine: Machine,
         store: Store,
         word: Word,
-        index: u64,
+        entries: u64,
     }
 
     impl Shard {
@@ -192,7 +214,7 @@ mod tests {
                 machine: Machine::new(SlotSet::all()),
                 store: Store::new(),
                 word: Word::default(),
-                index: 1,
+                entries: 0,
             }
         }
 
@@ -223,10 +245,21 @@ mod tests {
         }
 
         fn apply_entry(&mut self, stamp: UnixMs, entry: EntryWriter) -> Vec<Answer> {
-            self.index += 1;
-            self.machine
-                .apply(&self.store, &self.word, self.index, &entry.finish(stamp, 1))
-                .unwrap()
+            self.entries += 1;
+            let entry = entry.finish(stamp, self.entries);
+            self.machine.apply(&self.store, &self.word, &entry).unwrap()
+        }
+
+        /// Opens a session and gives its id.
+        fn open(&mut self) -> u64 {
+            let [Answer::Done(Reply::Array(parts))] = &self.apply(1, &[(None, "open")])[..] else {
+                panic!("no session");
+            };
+            let &[Reply::Int(id), Reply::Int(first), Reply::Int(last)] = &parts[..] else {
+                panic!("{parts:?}");
+            };
+            assert_eq!((first, last), (0, 16383));
+            id as u64
         }
     }
 
@@ -246,12 +279,10 @@ mod tests {
     #[test]
     fn a_retry_changes_nothing() {
         let mut shard = Shard::new();
-        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
-            panic!("no session");
-        };
+        let session = shard.open();
         let place = |sequence| {
             Some(Place {
-                session: id as u64,
+                session,
                 sequence,
                 acknowledged: 0,
             })
@@ -401,11 +432,8 @@ mod tests {
     #[test]
     fn a_retried_exec_gets_its_first_answer() {
         let mut shard = Shard::new();
-        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
-            panic!("no session");
-        };
         let place = Some(Place {
-            session: id as u64,
+            session: shard.open(),
             sequence: 1,
             acknowledged: 0,
         });
@@ -432,6 +460,51 @@ mod tests {
         let mut other = copy();
         other.apply(5, &[(None, "SET a 2")]);
         assert_eq!(other.task(5, &task), done(Reply::NilArray));
+    }
+
+    #[test]
+    fn a_clients_write_is_executed_once_whichever_nodes_bring_it() {
+        let mut shard = Shard::new();
+        let (client, lane, other) = (shard.open(), shard.open(), shard.open());
+        let place = |session, sequence| Place {
+            session,
+            sequence,
+            acknowledged: 0,
+        };
+        let mut incr = |by: Option<Place>, place| {
+            let mut entry = EntryWriter::new();
+            entry.push(by, &task::placed(place, &command(&["INCR", "n"])));
+            let entry = entry.finish(1, 7);
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry)
+                .unwrap()
+        };
+        let one = [done(Reply::Int(1))];
+        assert_eq!(incr(Some(place(lane, 1)), place(client, 1)), one);
+        assert_eq!(incr(Some(place(other, 1)), place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 3)), [done(Reply::Int(2))]);
+        assert_eq!(incr(None, place(client, 2)), [done(Reply::Int(3))]);
+        let unknown = [done(session_unknown().into())];
+        assert_eq!(incr(Some(place(lane, 2)), place(77, 1)), unknown);
+        assert_eq!(incr(Some(place(lane, 4)), place(client, 4)), [Answer::Gap]);
+        let value = shard.apply(1, &[(None, "GET n")]);
+        assert_eq!(value, [done(Reply::bulk("3"))]);
+    }
+
+    #[test]
+    fn the_id_of_a_session_says_nothing_of_its_place_in_the_log() {
+        let id = |seed| {
+            let mut entry = EntryWriter::new();
+            entry.push(None, &Task::Open.to_bytes());
+            let mut shard = Shard::new();
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry.finish(1, seed))
+                .unwrap()
+        };
+        assert_ne!(id(1), id(2));
     }
 
     #[test]

@@ -49,11 +49,36 @@ pub struct Pending<T> {
     pub ticket: Option<T>,
 }
 
+impl<T> Pending<T> {
+    /// The same, when it may have been executed.
+    #[must_use]
+    pub fn sent_once(mut self) -> Self {
+        if self.mode == Mode::Repeatable {
+            self.mode = Mode::Repeated;
+        }
+        self
+    }
+
+    /// What its client is told when this try has not been sent, and there will be no other.
+    #[must_use]
+    pub fn unsent(&self) -> ReplyError {
+        match self.mode {
+            Mode::Repeated => in_flight(),
+            Mode::Write | Mode::Repeatable | Mode::Read | Mode::OrderedRead => not_done(),
+        }
+    }
+}
+
 /// How a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// It changes data: it goes through the log.
     Write,
+    /// Likewise, and it may go there again: its place in a session of its client, or what it does,
+    /// makes that harmless.
+    Repeatable,
+    /// Likewise, and it may have been executed before.
+    Repeated,
     /// It reads, at any time from now on.
     Read,
     /// It reads, behind a task of the same connection that is not yet answered: it goes through
@@ -115,7 +140,7 @@ pub struct Turn<'a, T> {
     pub post: &'a mut Post,
     /// Answers to clients of this node.
     pub settled: &'a mut Vec<(T, Reply)>,
-    /// Tasks of this node that were surely not executed, in their order.
+    /// Tasks of this node that are to be tried again, in their order.
     pub returned: &'a mut Vec<Pending<T>>,
     /// How many tasks of this node were answered, or need no answer any more.
     pub resolved: &'a mut usize,
@@ -368,9 +393,7 @@ impl<T> Replica<T> {
             .proposed
             .pop_front_if(|first| first.at.index <= copy.index)
         {
-            for waiter in covered.waiters {
-                self.answer(waiter, Answer::Done(in_flight().into()), turn);
-            }
+            self.leave_open(covered.waiters, turn);
         }
     }
 
@@ -475,9 +498,7 @@ impl<T> Replica<T> {
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
         self.give_back(turn);
         for proposed in std::mem::take(&mut self.proposed) {
-            for waiter in proposed.waiters {
-                self.answer(waiter, Answer::Done(in_flight().into()), turn);
-            }
+            self.leave_open(proposed.waiters, turn);
         }
         if let Some(incoming) = self.incoming.take() {
             incoming.discard(turn.store);
@@ -593,7 +614,7 @@ impl<T> Replica<T> {
             // What cannot be read does nothing, on every replica alike.
             Content::Data(data) => self
                 .machine
-                .apply(turn.store, turn.word, at.index, &data)
+                .apply(turn.store, turn.word, &data)
                 .unwrap_or_default(),
             Content::Members(change) => {
                 self.group.apply_change(&change);
@@ -653,9 +674,25 @@ impl<T> Replica<T> {
             }
             Waiter::Nobody => (),
             Waiter::Opening(node) => {
-                if let Answer::Done(Reply::Int(id)) = answer {
-                    turn.post.send(node, &Mail::Opened(self.shard, id as u64));
+                if let Answer::Done(Reply::Array(parts)) = answer
+                    && let Some(Reply::Int(id)) = parts.first()
+                {
+                    turn.post.send(node, &Mail::Opened(self.shard, *id as u64));
                 }
+            }
+        }
+    }
+
+    /// It will not be known here whether the tasks were executed. Those that can be are tried
+    /// again, by another node on its own.
+    fn leave_open(&self, waiters: Vec<Waiter<T>>, turn: &mut Turn<'_, T>) {
+        for waiter in waiters {
+            match waiter {
+                Waiter::Here(Pending {
+                    mode: Mode::Write, ..
+                }) => self.answer(waiter, Answer::Done(in_flight().into()), turn),
+                Waiter::Here(pending) => Waiter::Here(pending.sent_once()).give_back(turn),
+                waiter => waiter.give_back(turn),
             }
         }
     }
@@ -687,8 +724,10 @@ impl<T> Replica<T> {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.inbox.drain(..).partition(late);
             self.inbox = kept;
             for inbound in gone {
-                let reply = not_done().into();
-                self.answer(inbound.waiter, Answer::Done(reply), turn);
+                if let Waiter::Here(pending) = &inbound.waiter {
+                    let reply = pending.unsent().into();
+                    self.answer(inbound.waiter, Answer::Done(reply), turn);
+                }
             }
         }
         for waiter in self.proposed.iter_mut().flat_map(|p| &mut p.waiters) {
@@ -755,7 +794,8 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// Surely not executed. Another node asks again on its own.
+    /// To be tried again, by another node on its own: it was surely not executed, or there is no
+    /// harm in it.
     fn give_back(self, turn: &mut Turn<'_, T>) {
         if let Self::Here(pending) = self {
             *turn.resolved += 1;

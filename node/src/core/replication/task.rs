@@ -7,6 +7,7 @@
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
 use dht_proto::limits::{ARGUMENTS, TRANSACTION_WORDS};
+pub use dht_proto::rpc::Place;
 use smallvec::SmallVec;
 
 use crate::core::pack::{self, Reader};
@@ -29,7 +30,7 @@ pub enum Task<'a> {
     Nothing,
     /// A command as the client sent it.
     Command(Words<'a>),
-    /// Opens a session, whose id is the answer.
+    /// Opens a session; the answer is its id, and the shard's first and last slot.
     Open,
     /// Removes those of the keys that are due.
     Expire(Words<'a>),
@@ -39,18 +40,12 @@ pub enum Task<'a> {
     Forget(u64),
     /// Commands that are executed together, unless a key of the watch has changed.
     Exec(Option<Watcher>, Vec<Words<'a>>),
+    /// A task with its place in the session of a client, whichever node has brought it.
+    Placed(Place, Box<Self>),
 }
 
-/// A task's place among those of its sender: what makes a retry recognizable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The sender's session with the shard.
-    pub session: u64,
-    /// The task's number in the session, from 1 on without gaps.
-    pub sequence: u64,
-    /// The sender has the answers up to this number, and will not ask for them again.
-    pub acknowledged: u64,
-}
+/// The number of [`Task::Placed`] among the kinds of tasks.
+const PLACED: u64 = 7;
 
 impl Task<'_> {
     /// Appends the task.
@@ -74,6 +69,10 @@ impl Task<'_> {
                 pack::array(out, commands.len());
                 commands.iter().for_each(|words| append_words(words, out));
             }
+            Self::Placed(place, task) => {
+                encode_place(*place, out);
+                task.encode(out);
+            }
         }
     }
 
@@ -93,6 +92,21 @@ pub fn command(argv: &[impl AsRef<[u8]>]) -> Bytes {
     let mut out = BytesMut::with_capacity(length + 6);
     encode_words(1, argv, &mut out);
     out.freeze()
+}
+
+/// An encoded task with its place in the session of a client.
+#[must_use]
+pub fn placed(place: Place, task: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(task.len() + 32);
+    encode_place(place, &mut out);
+    out.extend_from_slice(task);
+    out.freeze()
+}
+
+fn encode_place(place: Place, out: &mut BytesMut) {
+    for number in [PLACED, place.session, place.sequence, place.acknowledged] {
+        pack::uint(out, number);
+    }
 }
 
 fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
@@ -137,7 +151,22 @@ pub fn take_words<'a>(from: &mut Reader<'a>, left: &mut usize) -> Result<Words<'
 /// # Errors
 /// It is none.
 pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
-    let kind = from.uint()?;
+    match from.uint()? {
+        PLACED => {
+            let place = Place {
+                session: from.uint()?,
+                sequence: from.uint()?,
+                acknowledged: from.uint()?,
+            };
+            // A place inside a place is an unknown kind.
+            let task = decode_plain(from.uint()?, from)?;
+            Ok(Task::Placed(place, Box::new(task)))
+        }
+        kind => decode_plain(kind, from),
+    }
+}
+
+fn decode_plain<'a>(kind: u64, from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
     let words = take_words(from, &mut ARGUMENTS.clone())?;
     Ok(match kind {
         0 => Task::Nothing,
@@ -295,6 +324,10 @@ mod tests {
                     None,
                     Task::Exec(Some(watcher), vec![words(&["GET", "k"]), words(&[])]),
                 ),
+                (
+                    Some(place),
+                    Task::Placed(place, Box::new(Task::Command(words(&["INCR", "n"])))),
+                ),
             ]
         };
         let mut writer = EntryWriter::new();
@@ -313,7 +346,17 @@ mod tests {
     #[test]
     fn a_command_is_the_same_however_it_is_encoded() {
         let words: Words<'_> = [&b"GET"[..], b"k"].into_iter().collect();
-        assert_eq!(command(&["GET", "k"]), Task::Command(words).to_bytes());
+        let place = Place {
+            session: 1,
+            sequence: 2,
+            acknowledged: 0,
+        };
+        let plain = command(&["GET", "k"]);
+        assert_eq!(plain, Task::Command(words.clone()).to_bytes());
+        let in_place = Task::Placed(place, Box::new(Task::Command(words)));
+        assert_eq!(placed(place, &plain), in_place.to_bytes());
+        let twice = placed(place, &placed(place, &plain));
+        assert!(decode(&mut Reader::new(&twice)).is_err());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 mod reach;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

@@ -10,10 +10,10 @@ use crate::core::node::Settings;
 use dht_proto::slot::{key_slot, shard_of};
 
 /// Nodes whose frames arrive at once, unless they are cut off.
-struct Cluster {
-    workers: Vec<Worker<u64>>,
-    cut_off: Vec<usize>,
-    now: Now,
+pub struct Cluster {
+    pub workers: Vec<Worker<u64>>,
+    pub cut_off: Vec<usize>,
+    pub now: Now,
     /// How fast the clock of each node runs, in per cent.
     rates: Vec<u64>,
     settled: Vec<(u64, Reply)>,
@@ -22,7 +22,7 @@ struct Cluster {
 
 impl Cluster {
     /// Three nodes, or more, that form a cluster of four shards.
-    fn new(count: u8) -> Self {
+    pub fn new(count: u8) -> Self {
         let mut cluster = Self {
             workers: Vec::new(),
             cut_off: Vec::new(),
@@ -78,7 +78,7 @@ impl Cluster {
     }
 
     /// Lets every node have its turns until nothing is left to be delivered.
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         loop {
             let mut frames = Vec::new();
             for (index, worker) in self.workers.iter_mut().enumerate() {
@@ -105,7 +105,7 @@ impl Cluster {
         }
     }
 
-    fn pass(&mut self, ms: u64) {
+    pub fn pass(&mut self, ms: u64) {
         let end = self.now.mono_ms + ms;
         while self.now.mono_ms < end {
             self.now.mono_ms += 10;
@@ -114,17 +114,22 @@ impl Cluster {
         }
     }
 
-    fn send(&mut self, node: usize, ticket: u64, line: &str) {
+    pub fn send(&mut self, node: usize, ticket: u64, line: &str) {
         let words: Vec<&str> = line.split(' ').collect();
         let mode = if words[0] == "GET" {
             Mode::Read
         } else {
             Mode::Write
         };
+        let shard = shard_of(key_slot(words[1].as_bytes()), 4) as u16;
+        self.ask(node, ticket, shard, (task::command(&words), mode));
+    }
+
+    pub fn ask(&mut self, node: usize, ticket: u64, shard: u16, (task, mode): (Bytes, Mode)) {
         let request = Request {
-            shard: shard_of(key_slot(words[1].as_bytes()), 4) as u16,
+            shard,
             pending: Pending {
-                task: task::command(&words),
+                task,
                 mode,
                 deadline_mono_ms: self.now.mono_ms + 5000,
                 ticket: Some(ticket),
@@ -141,13 +146,13 @@ impl Cluster {
         self.workers.iter().map(short).max().unwrap_or_default()
     }
 
-    fn replies(&mut self) -> Vec<(u64, Reply)> {
+    pub fn replies(&mut self) -> Vec<(u64, Reply)> {
         let mut replies = std::mem::take(&mut self.settled);
         replies.sort_by_key(|(ticket, _)| *ticket);
         replies
     }
 
-    fn leader_of(&self, key: &str) -> usize {
+    pub fn leader_of(&self, key: &str) -> usize {
         let shard = shard_of(key_slot(key.as_bytes()), 4) as u16;
         let leads = |index: &usize| {
             let replica = self.workers[*index].replica(shard);
