@@ -12,6 +12,7 @@ use std::fmt;
 use dht_proto::topology::{Member, NodeId, Placement, Topology};
 use serde::{Deserialize, Serialize};
 
+use super::mutation::{self, Mutation};
 use super::placement::place;
 
 /// A group of replicas: [`META`], or one more than the number of a shard.
@@ -221,8 +222,13 @@ impl ClusterState {
     fn move_replicas(&mut self, old: NodeId, new: NodeId) {
         let groups = [&mut self.meta].into_iter().chain(&mut self.shards);
         for replica in groups.flatten().filter(|replica| replica.node == old) {
+            let name = if mutation::is(Mutation::NamesReused) {
+                replica.peer
+            } else {
+                self.next_peer
+            };
             *replica = Replica {
-                peer: self.next_peer,
+                peer: name,
                 node: new,
             };
             self.next_peer += 1;

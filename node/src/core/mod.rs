@@ -17,6 +17,7 @@ pub mod lease;
 pub mod local;
 mod long_double;
 pub mod meta;
+pub mod mutation;
 mod natural;
 pub mod node;
 mod pack;

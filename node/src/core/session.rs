@@ -19,6 +19,7 @@ use super::ahead;
 use super::client::{Client, Protocol};
 use super::execute::{Command, Here, Look};
 use super::gather::{Gather, Part};
+use super::mutation::{self, Mutation};
 use super::node::{Node, View};
 use super::random::Random;
 use super::replication::machine::session_unknown;
@@ -436,7 +437,7 @@ impl Session {
             kind if kind.writes() => return Err(Mode::Write),
             _ => (),
         }
-        if self.has_asked(shard) {
+        if self.has_asked(shard) && !mutation::is(Mutation::ReadAhead) {
             return Err(Mode::OrderedRead);
         }
         match self.here(step).look(command, shard) {

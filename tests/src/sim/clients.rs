@@ -17,6 +17,8 @@ use crate::random::Random;
 
 /// From a connection that is lost to the next one, in microseconds: from and to.
 const RECONNECT_US: (u64, u64) = (1000, 50_000);
+/// From one look at whether a lull is over to the next, in microseconds.
+const LULL_US: u64 = 5000;
 /// The time that servers have for a read at the end, in milliseconds.
 const FINAL_MS: u64 = 1000;
 /// Time after which a read at the end that was refused is tried again, in microseconds.
@@ -24,6 +26,8 @@ const AGAIN_US: u64 = 100_000;
 
 /// All clients, and what they know.
 pub struct Clients {
+    /// Nobody writes until then: who is behind is behind in nothing.
+    pub lull_until_us: u64,
     /// They do nothing new any more.
     pub are_done: bool,
     /// What they asked and were told.
@@ -74,6 +78,7 @@ impl Clients {
     pub fn new(plan: &Plan, random: &mut Random) -> Self {
         let reader = Habits {
             protocol: Protocol::Resp2,
+            reads_only: true,
             pipeline: 1,
             think_us: (0, 0),
             deadline_ms: FINAL_MS,
@@ -87,6 +92,7 @@ impl Clients {
             open: None,
         };
         Self {
+            lull_until_us: 0,
             are_done: false,
             history: History::default(),
             finals: Finals::default(),
@@ -111,22 +117,52 @@ impl Clients {
     }
 }
 
+impl Client {
+    fn next_step(&mut self) -> Step {
+        loop {
+            let step = self.program.next(&mut self.random);
+            if !self.habits.reads_only || step.op().is_read() {
+                return step;
+            }
+        }
+    }
+}
+
 impl World {
     /// A client sends its next batch, on a new connection if it has none.
     pub fn wake(&mut self, client: usize) {
-        if self.clients.are_done || !self.connect(client) {
+        if self.clients.are_done {
             return;
         }
+        let is_lull = self.now_us < self.clients.lull_until_us;
+        if is_lull && !self.clients.all[client].habits.reads_only {
+            let again_us = self.now_us + LULL_US;
+            return self.queue.add(again_us, Event::Wake(client));
+        }
+        if !self.connect(client) {
+            return;
+        }
+        self.wake_again(client);
         let habits = &self.clients.all[client].habits;
         let (pipeline, deadline_ms) = (habits.pipeline, habits.deadline_ms);
         let batch = 1 + self.clients.all[client].random.next() % pipeline;
         let mut out = BytesMut::new();
         for _ in 0..batch {
             let it = &mut self.clients.all[client];
-            let step = it.program.next(&mut it.random);
+            let step = it.next_step();
             self.ask_step(client, &step, deadline_ms, &mut out);
         }
         self.post(client, out.freeze());
+    }
+
+    /// Who waits for no answer goes on after a time.
+    fn wake_again(&mut self, client: usize) {
+        let it = &mut self.clients.all[client];
+        if it.habits.reads_only {
+            let (from, to) = it.habits.think_us;
+            let next_us = self.now_us + it.random.between(from, to);
+            self.queue.add(next_us, Event::Wake(client));
+        }
     }
 
     /// Sees to it that a client has a connection; says whether it has.
@@ -232,6 +268,7 @@ impl World {
         };
         let taken = bytes.map(|bytes| open.line.take(bytes));
         let is_quiet = open.line.is_quiet();
+        let mut is_refused = false;
         let Some(Ok(taken)) = taken else {
             if let Some(Err(malformed)) = taken {
                 self.watch.wrong("protocol", malformed.0.to_owned());
@@ -239,10 +276,12 @@ impl World {
             return self.lose_connection(client);
         };
         for (want, reply) in taken {
+            is_refused |= matches!(reply, Reply::Error(_));
             self.note(client, want, reply);
         }
-        if is_quiet {
-            let (from, to) = self.clients.all[client].habits.think_us;
+        if is_quiet && !self.clients.all[client].habits.reads_only {
+            let think_us = self.clients.all[client].habits.think_us;
+            let (from, to) = if is_refused { RECONNECT_US } else { think_us };
             let next_us = self.now_us + self.clients.all[client].random.between(from, to);
             self.queue.add(next_us, Event::Wake(client));
         }
@@ -294,6 +333,9 @@ impl World {
         self.clients.owners.remove(&number);
         let gone_us = sent_us.max(self.now_us);
         self.queue.add(gone_us, Event::HangUp(life, number));
+        if self.clients.all[client].habits.reads_only {
+            return;
+        }
         let again_us = self.now_us + self.random.between(RECONNECT_US.0, RECONNECT_US.1);
         self.queue.add(again_us, Event::Wake(client));
     }

@@ -7,10 +7,20 @@ use super::clock::{DRIFT_PPM, TRUE_RATE_PPM};
 use super::network::Weather;
 use super::process::Process;
 use super::tally::Fault as Kind;
+use super::watch::Ambush;
 use super::world::{Event, World};
 
 /// From the end of a life to the beginning of the next in its seat, in microseconds: from and to.
 const RESTART_US: (u64, u64) = (5_000, 500_000);
+
+/// Who is cut off may still lead for so long, in microseconds.
+const LEASE_US: u64 = 200_000;
+/// Who hears no leader for so long, in microseconds, may call an election.
+const TIMEOUT_US: u64 = 700_000;
+/// How long nobody writes then, if nobody else comes to lead.
+const LULL_US: u64 = 1_300_000;
+/// After so many faults there are fewer, so that clients get done what a run needs.
+const MANY: u64 = 20;
 
 /// A fault that lasts for a time.
 #[derive(Clone, Debug)]
@@ -25,9 +35,10 @@ pub enum Fault {
 type Begin = fn(&mut World);
 
 /// What may happen next, each as often as its number says beside those of the others.
-const FAULTS: [(u64, Begin); 11] = [
+const FAULTS: [(u64, Begin); 14] = [
     (16, World::isolate),
     (10, World::split),
+    (14, World::cut_pair),
     (14, World::cut_one_way),
     (10, World::storm),
     (10, World::crash),
@@ -37,6 +48,8 @@ const FAULTS: [(u64, Begin); 11] = [
     (8, World::drift),
     (12, World::transfer),
     (12, World::transfer_unheard),
+    (10, World::transfer_into_ambush),
+    (10, World::isolate_into_ambush),
 ];
 
 impl World {
@@ -55,7 +68,8 @@ impl World {
             at -= weight;
         }
         let (from, to) = self.plan.pause_us;
-        let next_us = self.now_us + self.random.between(from, to);
+        let much = if self.tally.events() < MANY { 1 } else { 5 };
+        let next_us = self.now_us + much * self.random.between(from, to);
         self.queue.add(next_us, Event::Fault);
     }
 
@@ -70,8 +84,12 @@ impl World {
     }
 
     fn begin(&mut self, kind: Kind, fault: Fault) {
+        self.begin_for(kind, fault, 0);
+    }
+
+    fn begin_for(&mut self, kind: Kind, fault: Fault, least_us: u64) {
         let (from, to) = self.plan.lasting_us;
-        let until_us = self.now_us + self.random.between(from, to);
+        let until_us = self.now_us + least_us + self.random.between(from, to);
         self.note_fault(kind, &format!("{fault:?} until {}", until_us / 1000));
         if let Fault::Cut(ways) = &fault {
             self.network.cut(ways);
@@ -87,13 +105,19 @@ impl World {
 
     /// A seat that is hit: that of a leader more often than others.
     fn victim(&mut self) -> usize {
+        let led = self.leading_seat();
+        if self.random.percent(60) {
+            return led;
+        }
+        self.random.below(self.seats.len())
+    }
+
+    /// The seat of the leader of some shard; any one when there is none.
+    fn leading_seat(&mut self) -> usize {
         let shard = self.random.below(self.plan.shards as usize);
         let leader = self.watch.leader(shard as u16);
         let led = leader.map(|life| self.lives[life as usize]);
-        match led {
-            Some(seat) if self.random.percent(60) => seat,
-            _ => self.random.below(self.seats.len()),
-        }
+        led.unwrap_or_else(|| self.random.below(self.seats.len()))
     }
 
     fn others(&self, seat: usize) -> Vec<usize> {
@@ -103,10 +127,21 @@ impl World {
 
     fn isolate(&mut self) {
         let seat = self.victim();
+        self.cut_off(seat);
+    }
+
+    /// A leader is cut off, and so is the one that comes after it.
+    fn isolate_into_ambush(&mut self) {
+        self.watch.ambush = Some(Ambush::New);
+        self.isolate();
+    }
+
+    /// Nothing gets from a seat to any other, or back.
+    pub fn cut_off(&mut self, seat: usize) {
         let others = self.others(seat).into_iter();
         let ways = others.flat_map(|other| [(seat, other), (other, seat)]);
         let ways = ways.collect();
-        self.begin(Kind::Partition, Fault::Cut(ways));
+        self.begin_for(Kind::Partition, Fault::Cut(ways), LEASE_US);
     }
 
     fn split(&mut self) {
@@ -118,6 +153,22 @@ impl World {
         if !ways.is_empty() {
             self.begin(Kind::Partition, Fault::Cut(ways));
         }
+    }
+
+    fn ambush(&mut self) -> Ambush {
+        *self.random.pick(&[Ambush::New, Ambush::Old, Ambush::Old])
+    }
+
+    /// Two nodes cannot hear each other, all others hear both; for long enough that one of them
+    /// may want to lead in the place of the other, and can when nothing is written.
+    fn cut_pair(&mut self) {
+        let seat = self.leading_seat();
+        let others = self.others(seat);
+        let other = *self.random.pick(&others);
+        let ways = vec![(seat, other), (other, seat)];
+        self.watch.ambush = Some(self.ambush());
+        self.begin_for(Kind::Partition, Fault::Cut(ways), TIMEOUT_US);
+        self.clients.lull_until_us = self.now_us + LULL_US;
     }
 
     fn cut_one_way(&mut self) {
@@ -204,6 +255,12 @@ impl World {
     fn transfer(&mut self) {
         let seat = self.victim();
         self.hand_over(seat);
+    }
+
+    /// A leader hands over to one that is cut off as soon as it leads.
+    fn transfer_into_ambush(&mut self) {
+        self.watch.ambush = Some(self.ambush());
+        self.transfer();
     }
 
     /// A leader hands over and hears nothing of what comes of it.

@@ -34,6 +34,8 @@ pub struct Plan {
 pub struct Habits {
     /// What it speaks.
     pub protocol: Protocol,
+    /// It only reads, and waits for no answer: what is held up holds up nothing else.
+    pub reads_only: bool,
     /// How many commands it sends at most before it waits.
     pub pipeline: u64,
     /// From its last answer to its next command, in microseconds: from and to.
@@ -55,19 +57,25 @@ impl Plan {
             3
         };
         let ttl_from = random.between(100, 800);
-        let mut mix = Mix::everything(1 + random.below(3), ttl_from, ttl_from + 1500);
+        let mut mix = Mix::everything(2 + random.below(3), ttl_from, ttl_from + 1500);
         mix.transactions = 0;
-        let clients = 6 + random.below(6);
+        let clients = 9 + random.below(6);
+        let lasting_us = random.between(400_000, 2_000_000);
         Self {
             nodes,
             shards: *random.pick(&[2, 4]),
             copies,
             weather: weather(random),
             wall_error_us: *random.pick(&[20_000, 200_000, 1_000_000]),
-            pause_us: (20_000, random.between(300_000, 900_000)),
-            lasting_us: (50_000, random.between(600_000, 2_500_000)),
+            pause_us: (20_000, 300_000 + lasting_us / 2),
+            lasting_us: (50_000, lasting_us),
             mix,
-            clients: (0..clients).map(|_| habits(random)).collect(),
+            clients: (0..clients)
+                .map(|client| match client % 3 {
+                    0 => reader(random),
+                    _ => habits(random),
+                })
+                .collect(),
         }
     }
 }
@@ -77,7 +85,7 @@ fn weather(random: &mut Random) -> Weather {
     let mut much = |little: u64, much: u64| if random.percent(25) { much } else { little };
     let (loss, late, reorder, twice) = (much(2, 30), much(2, 30), much(20, 300), much(2, 50));
     Weather {
-        delay_us: (50, *random.pick(&[300, 2000, 8000])),
+        delay_us: (50, *random.pick(&[300, 2000, 8000, 40_000])),
         loss,
         late,
         late_us: *random.pick(&[20_000, 200_000, 900_000]),
@@ -86,11 +94,21 @@ fn weather(random: &mut Random) -> Weather {
     }
 }
 
+fn reader(random: &mut Random) -> Habits {
+    Habits {
+        protocol: Protocol::Native,
+        reads_only: true,
+        think_us: (1000, *random.pick(&[10_000, 20_000])),
+        ..habits(random)
+    }
+}
+
 fn habits(random: &mut Random) -> Habits {
     let protocols = [Protocol::Resp2, Protocol::Resp3, Protocol::Native];
     Habits {
         protocol: *random.pick(&protocols),
-        pipeline: *random.pick(&[1, 1, 3, 8]),
+        reads_only: false,
+        pipeline: *random.pick(&[1, 1, 3, 6]),
         think_us: (0, *random.pick(&[2000, 10_000, 30_000])),
         deadline_ms: random.between(500, 3000),
         patience_us: random.between(800_000, 6_000_000),

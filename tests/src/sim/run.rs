@@ -1,29 +1,45 @@
 //! A run from its beginning to its verdict.
 
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use super::report::{FAULTS, Found, Report, WRITES};
+use super::report::{FAULTS, Found, Report, Summary, WRITES};
 use super::tally::Tally;
 use super::world::{Event, World};
+use dht_node::core::mutation::{self, Mutation};
+
 use crate::check::linear::{Limits, Verdict};
 use crate::check::{acked, counters, linear};
 
 /// The least time that a run goes on with faults, in microseconds.
-const LEAST_US: u64 = 6_000_000;
+const LEAST_US: u64 = 8_000_000;
 /// The most.
-const MOST_US: u64 = 40_000_000;
+const MOST_US: u64 = 90_000_000;
 /// The time in which everything has to be well again once nothing goes wrong any more.
 const SETTLE_US: u64 = 20_000_000;
 /// From one look at how far the world is to the next.
 const STRIDE_US: u64 = 50_000;
 /// Steps of the search for an order of one part of the history.
-const STEPS: u64 = 3_000_000;
+const STEPS: u64 = 10_000_000;
+
+/// What a run is for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Every event is printed.
+    pub printed: bool,
+    /// The product has this bug.
+    pub mutation: Option<Mutation>,
+}
 
 /// Runs a seed.
 #[must_use]
-pub fn run(seed: u64, printed: bool) -> Report {
-    let mut world = World::new(seed, printed);
+pub fn run(seed: u64, options: Options) -> Report {
+    let mut world = World::new(seed, options.printed);
+    mutation::put_back(options.mutation);
     let end = catch_unwind(AssertUnwindSafe(|| world.live()));
+    mutation::put_back(None);
     if let Err(panic) = end {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
@@ -63,7 +79,6 @@ impl World {
     }
 
     fn has_enough(&self) -> bool {
-        // As many again as are needed, so that what is unknown does not matter.
         self.clients.writes >= WRITES
             && self.tally.events() >= FAULTS
             && self.watch.leader_changes > 0
@@ -127,4 +142,37 @@ impl World {
             faults,
         }
     }
+}
+
+/// Runs many seeds, as many at a time as there are processors, as long as `go_on` says so of those
+/// that are done.
+///
+/// # Panics
+/// A thread does, outside of a run.
+pub fn run_many(
+    seeds: Range<u64>,
+    options: Options,
+    go_on: impl Fn(&Report) -> bool + Sync,
+) -> Summary {
+    let next = AtomicU64::new(seeds.start);
+    let is_over = AtomicBool::new(false);
+    let summary = Mutex::new(Summary::default());
+    let work = || {
+        while !is_over.load(Relaxed) {
+            let seed = next.fetch_add(1, Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            let report = run(seed, options);
+            is_over.fetch_or(!go_on(&report), Relaxed);
+            summary.lock().expect("no run panics").add(report);
+        }
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        (0..threads).for_each(|_| _ = scope.spawn(work));
+    });
+    let mut summary = summary.into_inner().expect("no run panics");
+    summary.failed.sort_by_key(|report| report.seed);
+    summary
 }

@@ -28,10 +28,23 @@ pub struct Watch {
     pub leader_changes: u64,
     /// Who leads each shard, as far as was seen: the term, and the life.
     leaders: Vec<Option<(u64, u32)>>,
+    /// The seat of each shard's last leader.
+    before: Vec<Option<usize>>,
     /// How far each copy had applied when it was last looked at.
     applied: BTreeMap<Copy, u64>,
+    /// Who is cut off as soon as there is a new leader.
+    pub ambush: Option<Ambush>,
     /// Lives that have taken the place of others, and have not everything yet.
     pub joining: Vec<u32>,
+}
+
+/// Who is cut off when a shard has a new leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ambush {
+    /// The new one.
+    New,
+    /// The one before.
+    Old,
 }
 
 impl Watch {
@@ -43,7 +56,9 @@ impl Watch {
             wrong: Vec::new(),
             leader_changes: 0,
             leaders: vec![None; shards],
+            before: vec![None; shards],
             applied: BTreeMap::new(),
+            ambush: None,
             joining: Vec::new(),
         }
     }
@@ -69,6 +84,7 @@ impl World {
             return;
         };
         let watch = &mut self.watch;
+        let mut elected = None;
         for shard in 0..self.plan.shards as u16 {
             let Some(replica) = process.worker.replica(shard) else {
                 continue;
@@ -77,6 +93,7 @@ impl World {
             let peer = group.me();
             let copy = Copy { shard, peer };
             if group.leads() && watch.replicas.leads(copy, group.term()) {
+                elected = Some(shard);
                 let term = group.term();
                 self.trace.add(
                     self.now_us,
@@ -96,6 +113,24 @@ impl World {
                     watch.replicas.state(copy, index, state(process, shard));
                 }
             }
+        }
+        if let Some(shard) = elected {
+            self.spring(shard, seat);
+        }
+    }
+
+    /// There is a new leader of a shard, in a seat: somebody may be cut off.
+    fn spring(&mut self, shard: u16, seat: usize) {
+        self.clients.lull_until_us = 0;
+        let led = self.watch.before[usize::from(shard)].replace(seat);
+        let victim = match self.watch.ambush {
+            Some(Ambush::New) => Some(seat),
+            Some(Ambush::Old) => led.filter(|before| *before != seat),
+            None => None,
+        };
+        if let Some(victim) = victim.filter(|_| !self.is_calm) {
+            self.watch.ambush = None;
+            self.cut_off(victim);
         }
     }
 

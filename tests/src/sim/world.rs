@@ -334,8 +334,9 @@ impl World {
         }
         let now = process.now(now_us);
         let more = process.worker.turn(now, &mut process.out);
-        self.send_out(life);
+        // Who sees a new leader may cut it off before it has said anything.
         self.look_at(life);
+        self.send_out(life);
         let next_us = if more { HOP_US } else { NAP_US };
         self.turn_at(life, now_us + next_us);
     }

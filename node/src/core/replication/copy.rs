@@ -99,7 +99,7 @@ impl Outgoing {
         post: &mut Post,
     ) {
         let late = now_mono_ms >= self.progress_ms + RESEND_MS;
-        if late {
+        if late && !self.pieces.is_empty() {
             self.progress_ms = now_mono_ms;
             for index in 0..self.pieces.len() {
                 self.post(shard, index, post);
@@ -263,5 +263,34 @@ pub const fn useless(chunk: &Chunk<'_>) -> Received {
         to: chunk.to,
         attempt: chunk.attempt,
         pieces: USELESS,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receiver_that_has_everything_is_told_again() {
+        let store = Store::new();
+        let (group, machine) = (Group::new(1, &[1], 1), Machine::new(SlotSet::all()));
+        let from = (&group, &machine, &store);
+        let mut copy = Outgoing::new((2, NodeId([2; 20])), 7, from, 0);
+        let (mut post, mut bytes) = (Post::default(), usize::MAX);
+        while copy.total.is_none() {
+            copy.send(0, &store, 0, &mut bytes, &mut post);
+        }
+        let all = Received {
+            shard: 0,
+            to: 2,
+            attempt: 7,
+            pieces: copy.pieces.len() as u64,
+        };
+        assert!(copy.received(all, 100) && copy.is_there());
+        let told = (100..5000).step_by(50).filter(|now_ms| {
+            copy.send(0, &store, *now_ms, &mut bytes, &mut post);
+            copy.tell_again(*now_ms)
+        });
+        assert_eq!(told.collect::<Vec<_>>(), [1100, 2100, 3100, 4100]);
     }
 }

@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 
 use super::raft::{self, Confirmed, ELECTION_TICKS, Group, HEARTBEAT_TICKS, Message, PeerId};
 use crate::core::lease::{VoteGuard, Word};
+use crate::core::mutation::{self, Mutation};
 
 /// From one tick to the next, in milliseconds.
 pub const TICK_MS: u64 = 50;
@@ -73,7 +74,7 @@ impl Lease {
     }
 
     /// Ends the lease of a member that leads no more, or of an earlier term.
-    pub fn check(&mut self, group: &Group, word: &Word) {
+    pub fn check(&mut self, group: &Group, word: &Word, now_mono_ms: u64) {
         if group.leads() && group.term() == self.term {
             return;
         }
@@ -81,6 +82,11 @@ impl Lease {
         self.term = group.term();
         self.asked.clear();
         self.confirmed = (0, 0);
+        match group.leads() {
+            true if mutation::is(Mutation::EarlyLease) => word.grant(now_mono_ms + LEASE_MS),
+            false if mutation::is(Mutation::EarlyLease) => self.term = 0,
+            _ => (),
+        }
     }
 
     /// Begins a round when it is time to.
@@ -126,7 +132,7 @@ impl Lease {
 
     /// Takes note of a message that lets another member call an election at once.
     pub fn sends(&mut self, group: &Group, message: &Message, word: &Word) {
-        if raft::is_timeout_now(message) {
+        if raft::is_timeout_now(message) && !mutation::is(Mutation::LeaseAfterTransfer) {
             self.barred_term = group.term();
             word.clear();
         }
@@ -157,10 +163,10 @@ mod tests {
         /// As a replica's turn does it; gives what is to be sent.
         fn turn(&mut self) -> Vec<Message> {
             let mut sent = Vec::new();
-            self.lease.check(&self.group, &self.word);
+            self.lease.check(&self.group, &self.word, 0);
             while self.group.has_ready() {
                 let ready = self.group.ready();
-                self.lease.check(&self.group, &self.word);
+                self.lease.check(&self.group, &self.word, 0);
                 for committed in ready.committed {
                     if let Content::Members(change) = committed.what {
                         self.group.apply_change(&change);

@@ -10,6 +10,7 @@ use super::task::{Entry, Place, Task, Words};
 use crate::core::atomic::{self, Batch};
 use crate::core::execute;
 use crate::core::lease::Word;
+use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 use crate::core::store::{Key, SlotSet, Store, Watched, Watcher};
@@ -110,6 +111,9 @@ impl Machine {
                 let reply = execute(self);
                 self.sessions.keep(place, &reply);
                 Answer::Done(reply)
+            }
+            Admission::Again(_) if mutation::is(Mutation::RetryTwice) => {
+                Answer::Done(execute(self))
             }
             Admission::Again(reply) => Answer::Done(reply),
             Admission::Gap => Answer::Gap,

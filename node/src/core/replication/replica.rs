@@ -19,6 +19,7 @@ use super::task::{self, EntryWriter, Place, Task};
 use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
 use crate::core::meta::Replica as Seat;
+use crate::core::mutation::{self, Mutation};
 use crate::core::random::Random;
 use crate::core::store::{Cursor, SlotSet, Store};
 use crate::core::time::{Now, UnixMs};
@@ -282,9 +283,15 @@ impl<T> Replica<T> {
 
     /// Takes a message of another member, unless it asks for a vote while a leader may hold a
     /// lease.
-    pub fn step(&mut self, message: Message, now: Now) {
-        let installable = raft::told_to_install(&message)
-            .is_none_or(|point| self.incoming.as_ref().is_some_and(|copy| copy.is_at(point)));
+    pub fn step(&mut self, mut message: Message, now: Now) {
+        if mutation::is(Mutation::NoVoteGuard) {
+            raft::insist(&mut message);
+        }
+        // What it has already, the engine only says that it has: the leader may not have heard.
+        let installable = raft::told_to_install(&message).is_none_or(|point| {
+            let is_here = || self.incoming.as_ref().is_some_and(|copy| copy.is_at(point));
+            point.index <= self.group.commit() || is_here()
+        });
         if self.lease.hears(&message, now.mono_ms) && installable {
             self.group.step(message);
         }
@@ -333,7 +340,7 @@ impl<T> Replica<T> {
 
     /// Does all that can be done now.
     pub fn turn(&mut self, turn: &mut Turn<'_, T>) {
-        self.lease.check(&self.group, turn.word);
+        self.lease.check(&self.group, turn.word, turn.now.mono_ms);
         self.intake(turn);
         for _ in 0..ROUNDS {
             if !self.group.has_ready() {
@@ -360,7 +367,7 @@ impl<T> Replica<T> {
     fn advance(&mut self, turn: &mut Turn<'_, T>) {
         let ready = self.group.ready();
         // A new leader may be known by now: its entries change data only after the word is clear.
-        self.lease.check(&self.group, turn.word);
+        self.lease.check(&self.group, turn.word, turn.now.mono_ms);
         if let Some(copy) = ready.install {
             self.install(&copy, turn);
         }
@@ -561,6 +568,11 @@ impl<T> Replica<T> {
         match self.group.propose(entry.finish(stamp, self.random.next())) {
             Some(at) => {
                 self.last_stamp = stamp;
+                if mutation::is(Mutation::EarlyAnswer) {
+                    taken
+                        .iter_mut()
+                        .for_each(|inbound| self.answer_early(inbound, turn));
+                }
                 let waiters = taken.into_iter().map(|inbound| inbound.waiter).collect();
                 self.proposed.push_back(Proposed { at, waiters });
                 more
@@ -609,6 +621,9 @@ impl<T> Replica<T> {
 
     fn apply(&mut self, committed: Committed, turn: &mut Turn<'_, T>) {
         let Committed { at, what } = committed;
+        if mutation::is(Mutation::LocalExpiry) {
+            self.machine.time = self.machine.time.max(turn.now.unix_ms());
+        }
         let answers = match what {
             Content::Data(data) if data.is_empty() => Vec::new(),
             // What cannot be read does nothing, on every replica alike.
@@ -628,6 +643,14 @@ impl<T> Replica<T> {
     /// term at or before their place means that theirs never will be.
     fn resolve(&mut self, at: Point, answers: Vec<Answer>, turn: &mut Turn<'_, T>) {
         while let Some(first) = self.proposed.front() {
+            let at = if mutation::is(Mutation::WaiterByIndex) {
+                Point {
+                    term: first.at.term,
+                    ..at
+                }
+            } else {
+                at
+            };
             if first.at.term == at.term && first.at.index > at.index || first.at.term > at.term {
                 return;
             }
@@ -643,6 +666,24 @@ impl<T> Replica<T> {
             waiters
                 .into_iter()
                 .for_each(|waiter| waiter.give_back(turn));
+        }
+    }
+
+    /// Tells who waits for a plain SET that it is done, which nobody knows.
+    fn answer_early(&self, inbound: &mut Inbound<T>, turn: &mut Turn<'_, T>) {
+        let task = task::decode(&mut crate::core::pack::Reader::new(&inbound.task));
+        if !matches!(task, Ok(Task::Command(words)) if words.len() == 3 && words[0] == b"SET") {
+            return;
+        }
+        let nobody = std::mem::replace(&mut inbound.waiter, Waiter::Nobody);
+        match nobody {
+            Waiter::Here(mut pending) => {
+                let ticket = pending.ticket.take();
+                turn.settled
+                    .extend(ticket.map(|ticket| (ticket, Reply::Ok)));
+                inbound.waiter = Waiter::Here(pending);
+            }
+            there => self.answer(there, Answer::Done(Reply::Ok), turn),
         }
     }
 
@@ -821,4 +862,28 @@ pub fn in_flight() -> ReplyError {
 #[must_use]
 pub fn nothing() -> Bytes {
     Task::Nothing.to_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leader_is_told_again_that_its_copy_is_installed() {
+        let mut replica = Replica::<u64>::new((0, SlotSet::all()), (2, &[1, 2]), 0, 1);
+        let said = |replica: &mut Replica<u64>| {
+            let ready = replica.group.ready().messages.into_iter();
+            let answers = ready.filter(raft::accepts_entries);
+            answers.map(|message| message.index).collect::<Vec<_>>()
+        };
+        let now = Now {
+            unix_us: 0,
+            mono_ms: 0,
+        };
+        let told = |index| raft::tells_to_install((1, 2), Point { index, term: 1 });
+        replica.step(told(raft::BIRTH.index + 1), now);
+        assert!(!replica.group.has_ready(), "nothing of it is here");
+        replica.step(told(raft::BIRTH.index), now);
+        assert_eq!(said(&mut replica), [raft::BIRTH.index]);
+    }
 }

@@ -13,9 +13,13 @@ use bytes::Bytes;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
 };
-use raft::{Config, GetEntriesContext, ProgressState, RawNode, ReadState, StateRole, Storage};
+use raft::{
+    Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, ReadState, StateRole,
+    Storage,
+};
 
 use self::log::Log;
+use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 
@@ -40,6 +44,9 @@ const UNANSWERED: usize = 64;
 const UNCOMMITTED_BYTES: u64 = 128 * 1024 * 1024;
 /// Bytes of committed entries handed out at a time, about.
 const COMMITTED_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What the engine calls an election that the leader has wished for.
+const BY_WISH: &[u8] = b"CampaignTransfer";
 
 /// A place in a log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -149,6 +156,11 @@ impl Group {
             // The engine adds entries to a message that has none without looking at the place that
             // the message names: a follower would panic, or take them for others.
             batch_append: false,
+            read_only_option: if mutation::is(Mutation::LeaseBased) {
+                ReadOnlyOption::LeaseBased
+            } else {
+                ReadOnlyOption::Safe
+            },
             max_uncommitted_size: UNCOMMITTED_BYTES,
             max_committed_size_per_ready: COMMITTED_BYTES,
             ..Config::default()
@@ -584,7 +596,14 @@ pub fn asks_for_vote(message: &Message) -> bool {
         message.get_msg_type(),
         MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
     );
-    asks && message.context[..] != *b"CampaignTransfer"
+    asks && message.context[..] != *BY_WISH
+}
+
+/// Makes a request for a vote one that is listened to, whatever its receiver has promised.
+pub fn insist(message: &mut Message) {
+    if asks_for_vote(message) {
+        message.context = Bytes::from_static(BY_WISH);
+    }
 }
 
 /// Whether a message is a sign of life of a leader.
@@ -612,6 +631,24 @@ pub fn told_to_install(message: &Message) -> Option<Point> {
             term: copy.term,
         }
     })
+}
+
+/// A leader's message that tells another member to install a copy, for tests.
+#[cfg(test)]
+pub fn tells_to_install((from, to): (PeerId, PeerId), at: Point) -> Message {
+    let mut message = Message::default();
+    message.set_msg_type(MessageType::MsgSnapshot);
+    (message.from, message.to, message.term) = (from, to, at.term);
+    let copy = message.mut_snapshot().mut_metadata();
+    (copy.index, copy.term) = (at.index, at.term);
+    copy.set_conf_state(ConfState::from((vec![from, to], Vec::new())));
+    message
+}
+
+/// Whether a message says that its sender has entries up to a place, for tests.
+#[cfg(test)]
+pub fn accepts_entries(message: &Message) -> bool {
+    message.get_msg_type() == MessageType::MsgAppendResponse && !message.reject
 }
 
 #[cfg(test)]
