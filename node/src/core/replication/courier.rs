@@ -14,7 +14,7 @@ use dht_proto::{Reply, ReplyError};
 
 use super::machine::{Answer, session_unknown};
 use super::mail::{Answered, Mail, Number, Post, Sent};
-use super::replica::{Mode, Pending, in_flight, not_done, nothing};
+use super::replica::{Mode, Pending, nothing};
 
 /// Tasks of this node that may wait for one shard; further ones are refused as not done.
 pub const WAITING: usize = 100_000;
@@ -336,8 +336,9 @@ impl<T> Courier<T> {
         self.sent_to = None;
     }
 
-    /// Answers those whose deadline has passed: not done if never sent, else unknown. A write that
-    /// was sent keeps its place as a task that does nothing, so that it is never done later.
+    /// Answers those whose deadline has passed: not done if never sent or only a read, else unknown.
+    /// What was sent to the log keeps its place as a task that does nothing, so that it is never
+    /// done later.
     pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
         let late = |pending: &Pending<T>| pending.deadline_mono_ms <= now_mono_ms;
         if self.queue.iter().any(late) {
@@ -352,17 +353,11 @@ impl<T> Courier<T> {
             if late(&in_lane.pending)
                 && let Some(ticket) = in_lane.pending.ticket.take()
             {
-                let error = match in_lane.number {
-                    Number::Logged(_) => {
-                        in_lane.pending.task = nothing();
-                        in_flight()
-                    }
-                    Number::Read(_) => {
-                        in_lane.answered = true;
-                        not_done()
-                    }
-                };
-                settled.push((ticket, error.into()));
+                match in_lane.number {
+                    Number::Logged(_) => in_lane.pending.task = nothing(),
+                    Number::Read(_) => in_lane.answered = true,
+                }
+                settled.push((ticket, in_lane.pending.unanswered().into()));
             }
         }
         self.forget_answered();

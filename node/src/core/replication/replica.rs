@@ -68,6 +68,16 @@ impl<T> Pending<T> {
             Mode::Write | Mode::Repeatable | Mode::Read | Mode::OrderedRead => not_done(),
         }
     }
+
+    /// What its client is told when it was sent, and no answer has come in time. A read changes
+    /// nothing, also where it went through the log.
+    #[must_use]
+    pub fn unanswered(&self) -> ReplyError {
+        match self.mode {
+            Mode::Write | Mode::Repeatable | Mode::Repeated => in_flight(),
+            Mode::Read | Mode::OrderedRead => not_done(),
+        }
+    }
 }
 
 /// How a task runs.
@@ -754,7 +764,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Answers those whose deadline has passed: not done if not proposed, else unknown.
+    /// Answers those whose deadline has passed: not done if not proposed, else unknown, unless they
+    /// only read.
     pub fn expire(&mut self, turn: &mut Turn<'_, T>) {
         let now = turn.now.mono_ms;
         let late = |inbound: &Inbound<T>| match &inbound.waiter {
@@ -776,7 +787,7 @@ impl<T> Replica<T> {
                 && pending.deadline_mono_ms <= now
                 && let Some(ticket) = pending.ticket.take()
             {
-                turn.settled.push((ticket, in_flight().into()));
+                turn.settled.push((ticket, pending.unanswered().into()));
             }
         }
     }

@@ -246,6 +246,11 @@ impl<T> Worker<T> {
     pub fn link(&mut self, peer: NodeId, seat: &str, up: bool) {
         self.reach.link(peer, up, self.last_tick_ms);
         self.note_reach();
+        if !self.reaches(peer) {
+            // What was said before does not count any more.
+            self.whole_until.fill(0);
+            self.news = true;
+        }
         self.form(|formation, out| formation.link(seat, peer, up, out));
     }
 
@@ -394,10 +399,14 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Counts the groups that lack something, as far as is known here.
+    /// Counts the groups that lack something, as far as is known here. Who is in no cluster knows
+    /// of one group at least that it lacks.
     fn count_short(&self) {
         let is_short = |until: &&u64| **until <= self.ticks;
-        let short = self.whole_until.iter().filter(is_short).count();
+        let short = match self.state {
+            Some(_) => self.whole_until.iter().filter(is_short).count(),
+            None => 1,
+        };
         self.node.short.store(short, Relaxed);
     }
 
@@ -687,6 +696,7 @@ impl<T> Worker<T> {
 
     /// The groups that this node leads.
     fn leads(&self, state: &ClusterState) -> Vec<Led> {
+        let all_reached = |seats: &[Seat]| seats.iter().all(|seat| self.reaches(seat.node));
         let meta = self
             .council
             .iter()
@@ -694,7 +704,7 @@ impl<T> Worker<T> {
             .map(|council| Led {
                 group: META as u16,
                 term: council.group.term(),
-                whole: council.is_whole(),
+                whole: council.is_whole() && all_reached(&state.meta),
             });
         let mine = (0..)
             .zip(&self.shards)
@@ -707,7 +717,7 @@ impl<T> Worker<T> {
                 whole: at
                     .replica
                     .as_ref()
-                    .is_some_and(|replica| replica.is_whole(seats)),
+                    .is_some_and(|replica| replica.is_whole(seats) && all_reached(seats)),
             }
         });
         meta.chain(shards).collect()

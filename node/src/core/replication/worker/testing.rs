@@ -267,6 +267,54 @@ fn nobody_is_answered_without_a_majority() {
 }
 
 #[test]
+fn a_read_is_never_unknown_though_it_waits_behind_a_write() {
+    for at_leader in [true, false] {
+        let mut cluster = Cluster::new(3);
+        let leader = cluster.leader_of("k");
+        let node = if at_leader { leader } else { (leader + 1) % 3 };
+        // Opens the lane.
+        cluster.send(node, 0, "SET k v");
+        cluster.settle();
+        assert_eq!(cluster.replies(), [(0, Reply::Ok)]);
+        cluster.cut_off = vec![leader];
+        let shard = shard_of(key_slot(b"k"), 4) as u16;
+        let read = (task::command(&["GET", "k"]), Mode::OrderedRead);
+        cluster.send(node, 1, "SET k w");
+        cluster.ask(node, 2, shard, read);
+        cluster.settle();
+        cluster.cut_off = vec![0, 1, 2];
+        cluster.pass(5400);
+        let replies = cluster.replies();
+        let [(1, Reply::Error(write)), (2, Reply::Error(read))] = &replies[..] else {
+            panic!("{replies:?}");
+        };
+        assert!(write.to_string().starts_with("UNKNOWN"), "{write}");
+        assert!(read.to_string().starts_with("CLUSTERDOWN"), "{read}");
+    }
+}
+
+#[test]
+fn a_cluster_is_safe_neither_before_it_is_formed_nor_when_a_link_is_lost() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(1500);
+    assert_eq!(cluster.most_short(), 0);
+    let gone = cluster.workers[2].node.id;
+    for worker in &mut cluster.workers[..2] {
+        worker.link(gone, "node3", false);
+    }
+    cluster.cut_off = vec![2];
+    cluster.settle();
+    let short = |cluster: &Cluster, node: usize| cluster.workers[node].node.short.load(Relaxed);
+    assert!([0, 1].iter().all(|node| short(&cluster, *node) > 0));
+    // A node that has just been started, and has found nobody.
+    cluster.workers[2] = cluster.start(9, 2);
+    for _ in 0..40 {
+        cluster.pass(TICK_MS);
+        assert!((0..3).all(|node| short(&cluster, node) > 0));
+    }
+}
+
+#[test]
 fn a_node_that_lost_everything_comes_back_as_a_new_member() {
     let mut cluster = Cluster::new(3);
     for number in 0..200 {
