@@ -23,7 +23,7 @@ use super::mail::{self, Chunk, Led, Mail, Post};
 use super::raft::{Message, PeerId};
 use super::replica::{Pending, Replica, Turn, not_done};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
-use crate::core::meta::{ClusterState, GroupId, META};
+use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
 use crate::core::node::{Node, View};
 use crate::core::pack::Reader;
 use crate::core::random::Random;
