@@ -37,6 +37,8 @@ mod nemesis;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
+mod sim;
+#[cfg(test)]
 mod store;
 #[cfg(test)]
 mod style;

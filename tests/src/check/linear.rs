@@ -2,11 +2,12 @@
 //!
 //! The search of Wing and Gong (1993) with the memory of Lowe (2017): operations are put into an
 //! order one by one; any that was called before the earliest return still missing may be next; a
-//! set of done operations with a state that was tried before is not tried again. Three additions
+//! set of done operations with a state that was tried before is not tried again. Four additions
 //! keep unknown outcomes cheap:
 //!
 //! - An unknown operation is only put in where it makes a difference: directly before an operation
 //!   that would fare otherwise without it. Elsewhere it could as well come later.
+//! - A read that may be next and fits is put in at once: nothing is won by waiting.
 //! - Of two ways to the same state, one that used fewer unknown operations is enough.
 //! - The furthest attempt goes on first; more unknown operations in a row come later.
 
@@ -261,8 +262,32 @@ impl<'a> Search<'a> {
         End::Explained
     }
 
+    /// Puts in every read that may be next and finds what it answered. Since it changes nothing,
+    /// whatever order explains the rest, one with the read in front does too.
+    fn absorb_reads(&mut self, config: &mut Config) {
+        let part = self.part;
+        let (state, now_us) = (config.state, config.now_us);
+        let mut goes_on = true;
+        while goes_on && let Some(first) = part.known.get(config.done.all_before) {
+            goes_on = false;
+            let end_us = first.during.span.to_us;
+            let candidates = self.candidates[config.done.all_before].clone();
+            for known in candidates {
+                let before = part.before[known];
+                let is_next = part.known[known].op.is_read()
+                    && !config.done.has(known)
+                    && before.is_none_or(|before| config.done.has(before));
+                if is_next && self.step(&part.known[known], state, now_us, end_us) == [state] {
+                    config.done = config.done.with(known);
+                    goes_on = true;
+                }
+            }
+        }
+    }
+
     /// Notes a config, unless it is nothing new, and what may follow it.
-    fn reach(&mut self, config: Config) {
+    fn reach(&mut self, mut config: Config) {
+        self.absorb_reads(&mut config);
         let key = (config.done.clone(), config.state);
         if !self.seen.is_better(key, &config.used) {
             return;

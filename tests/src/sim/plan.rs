@@ -85,7 +85,7 @@ fn weather(random: &mut Random) -> Weather {
     let mut much = |little: u64, much: u64| if random.percent(25) { much } else { little };
     let (loss, late, reorder, twice) = (much(2, 30), much(2, 30), much(20, 300), much(2, 50));
     Weather {
-        delay_us: (50, *random.pick(&[300, 2000, 8000, 40_000])),
+        delay_us: (50, *random.pick(&[300, 2000, 8000, 25_000])),
         loss,
         late,
         late_us: *random.pick(&[20_000, 200_000, 900_000]),
@@ -98,7 +98,7 @@ fn reader(random: &mut Random) -> Habits {
     Habits {
         protocol: Protocol::Native,
         reads_only: true,
-        think_us: (1000, *random.pick(&[10_000, 20_000])),
+        think_us: (1000, *random.pick(&[20_000, 40_000])),
         ..habits(random)
     }
 }

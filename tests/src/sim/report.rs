@@ -52,6 +52,13 @@ impl Report {
         self.writes >= WRITES && self.tally.events() >= FAULTS && self.leader_changes > 0
     }
 
+    /// Whether one of these checkers has found something.
+    #[must_use]
+    pub fn found_by(&self, checkers: &[&str]) -> bool {
+        let mut faults = self.faults.iter();
+        faults.any(|found| checkers.contains(&found.checker))
+    }
+
     /// Whether nothing is wrong.
     #[must_use]
     pub const fn is_right(&self) -> bool {
