@@ -150,6 +150,21 @@ fn what_a_dead_node_led_is_served_by_others() {
     }
 }
 
+/// Whoever waits for what a node says of the cluster may restart all of them, however early it is
+/// asked.
+#[test]
+fn nodes_that_restart_one_by_one_when_all_is_safe_lose_nothing() {
+    let mut cluster = Processes::start(3);
+    (0..KEYS).for_each(|key| assert_eq!(set(&cluster, key % 2, key), "+OK\r\n"));
+    cluster.await_safe(0);
+    for node in 0..3 {
+        cluster.kill(node);
+        cluster.begin_again(node);
+        cluster.await_safe(node);
+    }
+    assert_eq!(answer(&cluster, 0, "DBSIZE"), format!(":{KEYS}\r\n"));
+}
+
 #[test]
 fn a_frozen_leader_is_replaced_and_its_clients_wait() {
     let cluster = Processes::start(3);

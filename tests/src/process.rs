@@ -185,8 +185,16 @@ impl Processes {
     /// # Panics
     /// When it does not serve in time.
     pub fn restart(&mut self, node: usize) {
-        self.launch(node);
+        self.begin_again(node);
         self.await_ready(node);
+    }
+
+    /// Starts a node again and waits for nothing.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn begin_again(&mut self, node: usize) {
+        self.launch(node);
     }
 
     /// Waits until a node says that any one node may be lost.

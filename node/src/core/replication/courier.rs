@@ -336,9 +336,9 @@ impl<T> Courier<T> {
         self.sent_to = None;
     }
 
-    /// Answers those whose deadline has passed: not done if never sent or only a read, else unknown.
-    /// What was sent to the log keeps its place as a task that does nothing, so that it is never
-    /// done later.
+    /// Answers those whose deadline has passed: not done if never sent or only a read, else
+    /// unknown. What was sent to the log keeps its place as a task that does nothing, so that it is
+    /// never done later.
     pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
         let late = |pending: &Pending<T>| pending.deadline_mono_ms <= now_mono_ms;
         if self.queue.iter().any(late) {
