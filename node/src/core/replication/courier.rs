@@ -14,7 +14,7 @@ use dht_proto::{Reply, ReplyError};
 
 use super::machine::{Answer, session_unknown};
 use super::mail::{Answered, Mail, Number, Post, Sent};
-use super::replica::{Mode, Pending, nothing};
+use super::replica::{Mode, Pending, not_done, nothing};
 
 /// Tasks of this node that may wait for one shard; further ones are refused as not done.
 pub const WAITING: usize = 100_000;
@@ -296,7 +296,9 @@ impl<T> Courier<T> {
             Answer::Done(reply) => reply,
             // Sent again, in order, when nothing comes any more.
             Answer::Gap => return,
-            Answer::Unknown => return self.lose_session(settled),
+            // One that is answered already was sent twice, and is forgotten where it was executed.
+            Answer::Unknown if self.waits_for(number) => return self.lose_session(settled),
+            Answer::Unknown => return,
         };
         let open = self
             .lane
@@ -312,6 +314,11 @@ impl<T> Courier<T> {
         self.forget_answered();
     }
 
+    fn waits_for(&self, number: Number) -> bool {
+        let mut lane = self.lane.iter();
+        lane.any(|in_lane| in_lane.number == number && !in_lane.answered)
+    }
+
     fn forget_answered(&mut self) {
         while let Some(done) = self.lane.pop_front_if(|first| first.answered) {
             if let Number::Logged(sequence) = done.number {
@@ -321,12 +328,18 @@ impl<T> Courier<T> {
     }
 
     /// The shard knows the session no more: what became of the writes in it cannot be found out.
-    /// All else is sent again.
+    /// All else is sent again, but for reads behind which something is answered: they would read
+    /// what comes after that.
     fn lose_session(&mut self, settled: &mut Vec<(T, Reply)>) {
+        let mut is_late = false;
         for in_lane in self.lane.drain(..).rev() {
+            is_late |= in_lane.answered;
             match in_lane.pending.mode {
                 Mode::Write => refuse(in_lane.pending, session_unknown(), settled),
                 _ if in_lane.pending.ticket.is_none() => (),
+                Mode::Read | Mode::OrderedRead if is_late => {
+                    refuse(in_lane.pending, not_done(), settled);
+                }
                 Mode::Repeatable | Mode::Repeated | Mode::Read | Mode::OrderedRead => {
                     self.queue.push_front(in_lane.pending.sent_once());
                 }
@@ -366,4 +379,83 @@ impl<T> Courier<T> {
 
 fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Reply)>) {
     settled.extend(pending.ticket.map(|ticket| (ticket, error.into())));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::task;
+    use super::*;
+
+    const ME: NodeId = NodeId([1; 20]);
+    const LEADER: NodeId = NodeId([2; 20]);
+    const SESSION: u64 = 7;
+
+    /// A courier whose lane holds these tasks, numbered from 1 on as tickets and in the session.
+    fn sent(tasks: &[(&str, Mode)]) -> Courier<u64> {
+        let mut courier = Courier::new(0);
+        for ((line, mode), ticket) in tasks.iter().zip(1..) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let pushed = courier.push(Pending {
+                task: task::command(&words),
+                mode: *mode,
+                deadline_mono_ms: 9000,
+                ticket: Some(ticket),
+            });
+            assert!(pushed.is_ok());
+        }
+        let (mut post, mut settled) = (Post::default(), Vec::new());
+        for _ in 0..2 {
+            courier.send(&mut Round {
+                now_mono_ms: 0,
+                me: ME,
+                leader: Some(LEADER),
+                post: &mut post,
+                settled: &mut settled,
+            });
+            courier.opened(SESSION);
+        }
+        assert_eq!(courier.lane.len(), tasks.len());
+        courier
+    }
+
+    fn answer(courier: &mut Courier<u64>, sequence: u64, answer: Answer) -> Vec<(u64, Reply)> {
+        let mut settled = Vec::new();
+        let answered = Answered {
+            shard: 0,
+            number: Number::Logged(sequence),
+            session: SESSION,
+            answer,
+        };
+        courier.answered(answered, 0, &mut settled);
+        settled
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_and_says_nothing_loses_nothing() {
+        let mut courier = sent(&[("INCR a", Mode::Write), ("INCR b", Mode::Write)]);
+        let one = || Answer::Done(Reply::Int(1));
+        assert_eq!(answer(&mut courier, 1, one()), [(1, Reply::Int(1))]);
+        // It was sent twice; where it was executed its answer was acknowledged meanwhile.
+        assert_eq!(answer(&mut courier, 1, Answer::Unknown), []);
+        assert_eq!(answer(&mut courier, 2, one()), [(2, Reply::Int(1))]);
+    }
+
+    #[test]
+    fn a_lost_session_puts_no_read_behind_what_came_after_it() {
+        let reads = [
+            ("GET a", Mode::OrderedRead),
+            ("GET b", Mode::OrderedRead),
+            ("GET c", Mode::OrderedRead),
+            ("INCR d", Mode::Write),
+        ];
+        let mut courier = sent(&reads);
+        answer(&mut courier, 2, Answer::Done(Reply::Nil));
+        let settled = answer(&mut courier, 3, Answer::Unknown);
+        assert_eq!(
+            settled,
+            [(4, session_unknown().into()), (1, not_done().into())]
+        );
+        let again: Vec<Option<u64>> = courier.queue.iter().map(|next| next.ticket).collect();
+        assert_eq!(again, [Some(3)]);
+    }
 }
