@@ -3,21 +3,24 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dht_proto::{Reply, limits};
-use tokio::time::Instant;
+use dht_proto::{Reply, ReplyError, limits};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Args, Command, Place};
 use crate::error::{Cause, Error, Result};
 use crate::node::Node;
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
+use crate::sessions::{Gate, Seat, Sessions, Way};
 use crate::url::Target;
-use crate::verdict::{Backoff, Turn, Verdict, judge};
+use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
 
 /// Pauses between tries of a command, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 10;
@@ -28,8 +31,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// A client of one cluster. Cheap to clone; all clones share one connection a node.
 ///
 /// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does
-/// it or has it done. What was not executed for certain is sent again until the deadline, and so is
-/// a read whose answer was lost. A write whose answer was lost is [`Error::Unknown`].
+/// it or has it done. Until the deadline that is sent again which was not executed for certain, or
+/// whose answer was lost: a read, or a write to one slot, which its shard recognizes and executes
+/// once. Another write whose answer was lost is [`Error::Unknown`].
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -43,6 +47,7 @@ struct Shared {
     /// The seed that answered last, by index.
     seed: AtomicUsize,
     next_refresh: Mutex<Instant>,
+    sessions: Sessions,
 }
 
 /// A command between its first try and its result.
@@ -51,7 +56,12 @@ struct Call {
     place: Place,
     /// Where the next try goes, whatever the routes say, because a node said so.
     redirected: Option<String>,
-    repeatable: bool,
+    /// It only reads.
+    is_repeatable: bool,
+    /// Its number in a session, which it keeps over all tries.
+    seat: Option<Seat>,
+    /// An earlier try may have done it.
+    in_doubt: bool,
     /// Where it was tried last.
     address: Arc<str>,
     /// Its result, or what it would be if the next try were the last.
@@ -80,6 +90,7 @@ impl Client {
             routes: ArcSwap::default(),
             seed: AtomicUsize::new(0),
             next_refresh: Mutex::new(Instant::now()),
+            sessions: Sessions::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -107,8 +118,13 @@ impl Client {
     /// # Errors
     /// Any of [`Error`] but [`Error::Mismatch`].
     pub async fn run(&self, command: Command) -> Result<Reply> {
+        self.run_until(command, Instant::now() + self.deadline)
+            .await
+    }
+
+    async fn run_until(&self, command: Command, deadline: Instant) -> Result<Reply> {
         let mut calls = [Call::new(command)];
-        self.settle(&mut calls).await;
+        self.settle(&mut calls, deadline).await;
         let [call] = calls;
         call.result
     }
@@ -116,7 +132,8 @@ impl Client {
     /// Executes commands without waiting between them; each has its own result, in their order.
     pub(crate) async fn run_all(&self, commands: Vec<Command>) -> Vec<Result<Reply>> {
         let mut calls: Vec<Call> = commands.into_iter().map(Call::new).collect();
-        self.settle(&mut calls).await;
+        self.settle(&mut calls, Instant::now() + self.deadline)
+            .await;
         calls.into_iter().map(|call| call.result).collect()
     }
 
@@ -134,10 +151,9 @@ impl Client {
 
     /// Tries the calls, all at first, then those for which another try can do no harm, until none
     /// is left or the time is over.
-    async fn settle(&self, calls: &mut [Call]) {
-        let deadline = Instant::now() + self.deadline;
+    async fn settle(&self, calls: &mut [Call], deadline: Instant) {
         let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-        let mut open: Vec<usize> = (0..calls.len()).collect();
+        let mut open = self.seat_all(calls, deadline).await;
         let mut first = true;
         loop {
             let turns = self.try_once(calls, &mut open, deadline).await;
@@ -159,6 +175,81 @@ impl Client {
         }
     }
 
+    /// Gives each write to one slot its number in a session with the slot's shard; gives the calls
+    /// that can be tried, which are all but those for which there was no time to open a session.
+    async fn seat_all(&self, calls: &mut [Call], deadline: Instant) -> Vec<usize> {
+        let mut missing = Vec::new();
+        for (index, call) in calls.iter_mut().enumerate() {
+            if let Some(slot) = call.wants_seat() {
+                match self.shared.sessions.way(slot, Instant::now()) {
+                    Way::In(seat) => call.seat = Some(seat),
+                    Way::Without => (),
+                    Way::Open(_) => missing.push((index, slot)),
+                }
+            }
+        }
+        let goes_out = |index: &usize| calls[*index].place != Place::OwnConnection;
+        let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
+        let mut seating = JoinSet::new();
+        for (index, slot) in missing {
+            let client = self.clone();
+            seating.spawn(async move { (index, client.seat(slot, deadline).await) });
+        }
+        while let Some(seated) = seating.join_next().await {
+            match seated {
+                Ok((index, Ok(seat))) => calls[index].seat = seat,
+                Ok((index, Err(cause))) => {
+                    calls[index].result = Err(Error::NotDone(cause));
+                    open.retain(|open| *open != index);
+                }
+                // A task that did not end gives no number: the write goes without.
+                Err(error) => tracing::debug!(%error, "no session"),
+            }
+        }
+        open
+    }
+
+    /// A number in a session with the shard of a slot, which is opened if need be; none where there
+    /// are no sessions.
+    async fn seat(&self, slot: u16, deadline: Instant) -> std::result::Result<Option<Seat>, Cause> {
+        let sessions = &self.shared.sessions;
+        let mut passed = None;
+        loop {
+            let gate = match sessions.way(slot, Instant::now()) {
+                Way::In(seat) => return Ok(Some(seat)),
+                Way::Without => return Ok(None),
+                Way::Open(gate) => gate,
+            };
+            let is_through = |(at, _): &(Gate, _)| Arc::ptr_eq(at, &gate);
+            if !passed.as_ref().is_some_and(is_through) {
+                // Who held the gate meanwhile may have opened one.
+                let Ok(guard) = timeout_at(deadline, Arc::clone(&gate).lock_owned()).await else {
+                    return Err(Cause::Deadline);
+                };
+                passed = Some((gate, guard));
+                continue;
+            }
+            match self.open_session(slot, deadline).await {
+                Ok(answer) => sessions.opened(slot, &answer, Instant::now()),
+                Err(Error::NotDone(cause) | Error::Unknown(cause)) => return Err(cause),
+                Err(error) => {
+                    tracing::debug!(%error, slot, "writes go without a session");
+                    sessions.refused(slot, Instant::now());
+                }
+            }
+        }
+    }
+
+    /// Boxed, since opening a session is a call as well.
+    fn open_session(
+        &self,
+        slot: u16,
+        deadline: Instant,
+    ) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
+        let command = Command::from_words(["CLUSTER", "SESSION"]).arg(u64::from(slot));
+        Box::pin(self.run_until(command, deadline))
+    }
+
     /// Tries the open calls once, in their order; leaves open those to be tried again and gives
     /// their turns.
     async fn try_once(
@@ -175,14 +266,15 @@ impl Client {
                 None => self.shared.node_for(call.place),
             };
             call.address.clone_from(node.shared_address());
-            answers.push(node.send(call.command.clone(), deadline).await);
+            let place = call.seat.as_ref().map(Seat::place);
+            answers.push(node.send(call.command.clone(), place, deadline).await);
         }
         let mut turns = Vec::new();
         let mut again = Vec::new();
         for (index, answer) in open.drain(..).zip(answers) {
             let call = &mut calls[index];
-            match judge(answer.fate().await, call.repeatable) {
-                Verdict::Final(result) => call.result = result,
+            match call.judge(answer.fate().await) {
+                Verdict::Final(result) => self.shared.finish(call, result),
                 Verdict::Again(error, turn) => {
                     call.result = Err(error);
                     self.shared.redirect(call, &turn);
@@ -198,24 +290,67 @@ impl Client {
 
 impl Call {
     fn new(command: Command) -> Self {
-        let (place, repeatable) = command.plan();
+        let (place, is_repeatable) = command.plan();
+        let nowhere = "a transaction needs a connection of its own, and this client shares its \
+                       connections; ask a node directly";
+        let result = match place {
+            Place::OwnConnection => Err(Error::Reply(ReplyError::err(nowhere))),
+            Place::Slot(_) | Place::Anywhere => Err(Error::NotDone(Cause::Deadline)),
+        };
         Self {
             command,
             place,
             redirected: None,
-            repeatable,
+            is_repeatable,
+            seat: None,
+            in_doubt: false,
             address: Arc::default(),
-            result: Err(Error::NotDone(Cause::Deadline)),
+            result,
         }
     }
 }
 
+impl Call {
+    /// The slot in whose session it needs a number.
+    fn wants_seat(&self) -> Option<u16> {
+        match self.place {
+            Place::Slot(slot) if !self.is_repeatable => Some(slot),
+            _ => None,
+        }
+    }
+
+    fn judge(&mut self, fate: Fate) -> Verdict {
+        let repeat = match &self.seat {
+            _ if self.is_repeatable => Repeat::Freely,
+            Some(_) => Repeat::InPlace,
+            None => Repeat::Never,
+        };
+        let is_lost = matches!(fate, Fate::Lost(_));
+        let verdict = judge(fate, repeat);
+        if self.in_doubt {
+            return verdict.in_doubt();
+        }
+        self.in_doubt = is_lost && repeat == Repeat::InPlace;
+        verdict
+    }
+}
+
 impl Shared {
+    /// Takes the result of a call. A node that knows nothing of its place may have forgotten the
+    /// session.
+    fn finish(&self, call: &mut Call, result: Result<Reply>) {
+        if let (Some(seat), Err(Error::Unknown(Cause::Cluster(_)))) = (&call.seat, &result) {
+            self.sessions.forget(seat);
+        }
+        call.seat = None;
+        call.result = result;
+    }
+
     fn node_for(&self, place: Place) -> Node {
         let routes = self.routes.load();
         match place {
             Place::Slot(slot) => routes.leader_of(slot),
-            Place::Anywhere => None,
+            Place::Anywhere | Place::OwnConnection => None,
         }
         .map_or_else(|| self.node(self.seed()), |leader| self.node(leader))
     }
@@ -247,7 +382,8 @@ impl Shared {
                 self.avoid_seed(&call.address);
                 call.place = Place::Anywhere;
             }
-            Turn::Later => {}
+            // Another seed may be better off.
+            Turn::Later => self.avoid_seed(&call.address),
         }
     }
 
@@ -416,6 +552,15 @@ mod tests {
             Ok(Reply::bulk("seed")),
             "a read is repeated elsewhere"
         );
+    }
+
+    #[tokio::test]
+    async fn a_write_that_a_node_leaves_undone_as_it_ends_is_sent_again() {
+        let leader = FakeNode::start(|_| Act::Leave).await;
+        let seed = seed(&leader.address, answer("seed")).await;
+        let client = Client::connect(&seed.address).await.unwrap();
+        assert_eq!(client.call(["INCR", "n"]).await, Ok(Reply::bulk("seed")));
+        assert_eq!(leader.seen(), ["INCR n"]);
     }
 
     #[tokio::test]

@@ -18,6 +18,8 @@ pub enum Place {
     Slot(u16),
     /// On any node, which does it or has it done.
     Anywhere,
+    /// Nowhere: it is about a connection that nobody shares, and this client has none.
+    OwnConnection,
 }
 
 impl Command {
@@ -50,6 +52,13 @@ impl Command {
         self.words.push(word.into());
     }
 
+    /// Whether it works through the whole keyspace, however long that takes.
+    #[must_use]
+    pub(crate) fn is_long(&self) -> bool {
+        let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();
+        spec::find(&words).is_ok_and(|id| id.spec().kind.is_long())
+    }
+
     /// Where it has to run, and whether running it twice does no harm. Of a command that the table
     /// does not know the worst is assumed; the server, which may know more, will say.
     #[must_use]
@@ -66,12 +75,25 @@ impl Command {
                         .map(|at| words[at]),
                 )
             }
-            Kind::READ_ALL | Kind::WRITE_ALL | Kind::CURSOR | Kind::LOCAL | Kind::HANDSHAKE => {
-                Place::Anywhere
-            }
+            Kind::SESSION => named_slot(words.get(id.words())),
+            Kind::READ_ALL
+            | Kind::META
+            | Kind::WRITE_ALL
+            | Kind::CURSOR
+            | Kind::LOCAL
+            | Kind::HANDSHAKE
+            | Kind::ENDING => Place::Anywhere,
+            Kind::TRANSACTION => Place::OwnConnection,
         };
         (place, !id.spec().kind.writes())
     }
+}
+
+/// The slot that an argument names, if it is a number.
+fn named_slot(word: Option<&&[u8]>) -> Place {
+    let text = word.and_then(|word| str::from_utf8(word).ok());
+    text.and_then(|text| text.parse().ok())
+        .map_or(Place::Anywhere, Place::Slot)
 }
 
 fn common_slot<'a>(mut keys: impl Iterator<Item = &'a [u8]>) -> Place {
@@ -231,6 +253,8 @@ mod tests {
         check("DBSIZE", Place::Anywhere, true);
         check("FLUSHALL", Place::Anywhere, false);
         check("CLUSTER KEYSLOT foo", Place::Anywhere, true);
+        check("CLUSTER SESSION 12182", foo, true);
+        check("CLUSTER SESSION foo", Place::Anywhere, true);
         check("NO-SUCH foo", Place::Anywhere, false);
         check("GET", Place::Anywhere, false);
     }

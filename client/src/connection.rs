@@ -4,11 +4,13 @@
 //! It knows one address and nothing of routes. What it cannot do it says at once; when to try again
 //! is for others.
 
+use std::borrow::Cow;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use dht_proto::frame::{self, Role};
 use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message, Meta};
@@ -17,25 +19,35 @@ use futures_util::StreamExt;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::client::random;
 use crate::error::Cause;
-use crate::node::Request;
+use crate::node::{Request, Ticket};
+use crate::pulse::{Beat, Pulse};
 use crate::url::Credentials;
 use crate::verdict::{Backoff, Fate};
 
-/// Time for connecting and for the answer to AUTH.
+/// Time for connecting and for the answer to the greeting.
 const CONNECT: Duration = Duration::from_secs(2);
 /// Pauses after failed connections, in milliseconds; requests that come meanwhile fail at once.
 const PAUSE_FIRST_MS: u64 = 20;
 const PAUSE_MOST_MS: u64 = 1000;
-/// How often deadlines are looked at.
+/// For so long after a node has fallen silent requests do not wait for a connection to it.
+const SUSPECT: Duration = Duration::from_secs(10);
+/// The id of greetings and questions for a sign of life; the link counts from 1.
+const GREETING: u64 = 0;
+/// Requests that may be with the node: one less than it takes, so that it can always be asked for a
+/// sign of life.
+const IN_FLIGHT: usize = limits::IN_FLIGHT - 1;
+/// How often deadlines and signs of life are looked at.
 const TICK: Duration = Duration::from_millis(20);
 /// How long after a deadline, in milliseconds, the node's own word on it is waited for.
 const GRACE_MS: u64 = 100;
+/// What is said of a connection on which nothing was heard any more.
+const SILENT: &str = "it does not answer";
 /// Requests are gathered into writes of about so many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -45,52 +57,135 @@ pub async fn serve(
     credentials: Option<Credentials>,
     mut requests: mpsc::Receiver<Request>,
 ) {
-    let new_backoff = || Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-    let mut backoff = new_backoff();
-    // Until then the address is not tried again, and this is the answer.
-    let mut resting: Option<(Instant, Fate)> = None;
+    let mut line = Line {
+        address,
+        credentials,
+        backoff: new_backoff(),
+        resting: None,
+        suspect_until: None,
+    };
     while let Some(request) = requests.recv().await {
-        if let Some((until, fate)) = &resting
-            && Instant::now() < *until
+        line.serve(request, &mut requests).await;
+    }
+}
+
+const fn new_backoff() -> Backoff {
+    Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS)
+}
+
+/// An address while there is no connection to it.
+struct Line {
+    address: Arc<str>,
+    credentials: Option<Credentials>,
+    backoff: Backoff,
+    /// Until then the address is not tried again, and this is the answer.
+    resting: Option<(Instant, Fate)>,
+    /// The node has fallen silent not long ago: until then nobody waits for it to answer.
+    suspect_until: Option<Instant>,
+}
+
+impl Line {
+    /// Takes a request, and all that follow while there is a connection.
+    async fn serve(&mut self, request: Request, requests: &mut mpsc::Receiver<Request>) {
+        let now = Instant::now();
+        if let Some((until, fate)) = &self.resting
+            && now < *until
         {
-            request.settle(fate.clone());
-            continue;
+            return request.settle(fate.clone());
         }
-        match dial(&address, credentials.as_ref()).await {
+        let is_suspect = self.suspect_until.is_some_and(|until| now < until);
+        let (dialled, first) = if is_suspect {
+            let fate = unreachable(&self.address, "it has not answered a moment ago");
+            request.settle(fate.clone());
+            let dial = dial(&self.address, self.credentials.as_ref());
+            (refuse_while(dial, requests, &fate).await, None)
+        } else {
+            let dialled = dial(&self.address, self.credentials.as_ref()).await;
+            (dialled, Some(request))
+        };
+        match dialled {
             Ok((frames, writer)) => {
-                (backoff, resting) = (new_backoff(), None);
-                let connection = Connection::new(&address, frames, writer);
-                connection.run(request, &mut requests).await;
+                (self.backoff, self.resting, self.suspect_until) = (new_backoff(), None, None);
+                let connection = Connection::new(&self.address, frames, writer);
+                if connection.run(first, requests).await == End::Silence {
+                    self.suspect_until = Some(Instant::now() + SUSPECT);
+                }
             }
-            Err(fate) => {
-                tracing::debug!(%address, ?fate, "no connection");
-                request.settle(fate.clone());
-                resting = Some((Instant::now() + backoff.pause(random()), fate));
+            Err(Refusal { fate, end }) => {
+                tracing::debug!(address = %self.address, ?fate, "no connection");
+                if let Some(first) = first {
+                    first.settle(fate.clone());
+                }
+                let now = Instant::now();
+                if end == End::Silence {
+                    self.suspect_until = Some(now + SUSPECT);
+                }
+                self.resting = Some((now + self.backoff.pause(random()), fate));
             }
         }
     }
+}
+
+/// Connects, and refuses all requests meanwhile.
+async fn refuse_while<T>(
+    dial: impl Future<Output = T>,
+    requests: &mut mpsc::Receiver<Request>,
+    fate: &Fate,
+) -> T {
+    let mut dial = pin!(dial);
+    let mut needed = true;
+    loop {
+        tokio::select! {
+            dialled = &mut dial => return dialled,
+            request = requests.recv(), if needed => match request {
+                Some(request) => request.settle(fate.clone()),
+                None => needed = false,
+            },
+        }
+    }
+}
+
+/// How a connection, or a try to get one, has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// It was closed or refused.
+    Closed,
+    /// Nothing was heard any more.
+    Silence,
+}
+
+/// Why there is no connection.
+struct Refusal {
+    /// The fate of all who wait for it.
+    fate: Fate,
+    end: End,
+}
+
+fn unreachable(address: &str, why: impl Into<String>) -> Fate {
+    Fate::NotSent(Cause::Unreachable {
+        address: address.to_owned(),
+        why: why.into(),
+    })
 }
 
 type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
 
-/// Connects and authenticates; otherwise the fate of all who wait for the connection.
+/// Connects and authenticates.
 async fn dial(
     address: &str,
     credentials: Option<&Credentials>,
-) -> Result<(Frames, OwnedWriteHalf), Fate> {
-    let unreachable = |why: String| {
-        let address = address.to_owned();
-        Fate::NotSent(Cause::Unreachable { address, why })
+) -> Result<(Frames, OwnedWriteHalf), Refusal> {
+    let (fate, end) = match timeout(CONNECT, greet(address, credentials)).await {
+        Ok(Ok((frames, writer, Reply::Ok))) => return Ok((frames, writer)),
+        Ok(Ok((_, _, refusal))) => (Fate::Answered(refusal), End::Closed),
+        Ok(Err(error)) => (unreachable(address, error.to_string()), End::Closed),
+        Err(_) => (unreachable(address, "it does not answer"), End::Silence),
     };
-    match timeout(CONNECT, greet(address, credentials)).await {
-        Ok(Ok((frames, writer, Reply::Ok))) => Ok((frames, writer)),
-        Ok(Ok((_, _, refusal))) => Err(Fate::Answered(refusal)),
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable("it does not answer".to_owned())),
-    }
+    Err(Refusal { fate, end })
 }
 
-/// Gives the connection and the answer to AUTH, which is OK when none was needed.
+/// Gives the connection and the answer to AUTH, which is OK when none was needed. A node without
+/// a word is asked for one all the same: the system accepts connections for one that is frozen.
 async fn greet(
     address: &str,
     credentials: Option<&Credentials>,
@@ -100,22 +195,28 @@ async fn greet(
     let (reader, mut writer) = stream.into_split();
     let mut frames = FramedRead::new(reader, frame::codec(limits::FRAME_BYTES));
     let mut out = BytesMut::from(&frame::preface(Role::Client)[..]);
-    let Some(Credentials { user, password }) = credentials else {
-        writer.write_all(&out).await?;
-        return Ok((frames, writer, Reply::Ok));
+    let words: Vec<&str> = match credentials {
+        Some(Credentials { user, password }) => {
+            let user = user.as_deref().into_iter();
+            ["AUTH"]
+                .into_iter()
+                .chain(user)
+                .chain([password.as_str()])
+                .collect()
+        }
+        None => vec!["PING"],
     };
-    let words = ["AUTH"]
-        .into_iter()
-        .chain(user.as_deref())
-        .chain([password.as_str()]);
-    let words: Vec<&str> = words.collect();
-    // The link counts from 1.
-    rpc::encode_request(0, &words, &Meta::default(), &mut out);
+    rpc::encode_request(GREETING, &words, &Meta::default(), &mut out);
     writer.write_all(&out).await?;
     let frame = frames.next().await.ok_or(io::ErrorKind::UnexpectedEof)??;
     match rpc::decode(&frame) {
-        Ok(Message::Response { id: 0, reply }) => Ok((frames, writer, reply)),
-        _ => Err(io::Error::other("its answer to AUTH is not understood")),
+        Ok(Message::Response {
+            id: GREETING,
+            reply,
+        }) => Ok((frames, writer, credentials.map_or(Reply::Ok, |_| reply))),
+        _ => Err(io::Error::other(
+            "its answer to the greeting is not understood",
+        )),
     }
 }
 
@@ -124,9 +225,16 @@ struct Connection<'a> {
     address: &'a str,
     frames: Frames,
     writer: OwnedWriteHalf,
-    link: Link<oneshot::Sender<Fate>>,
+    link: Link<Ticket>,
+    /// How many of the requests work through the whole keyspace.
+    long: usize,
+    pulse: Pulse,
+    /// Bytes of an answer that is not complete.
+    partial: usize,
     /// Encoded, and not written yet.
     out: BytesMut,
+    /// The node has said that it will execute nothing more.
+    closing: bool,
     /// Where the milliseconds of the link begin.
     start: Instant,
 }
@@ -138,17 +246,22 @@ impl<'a> Connection<'a> {
             frames,
             writer,
             link: Link::default(),
+            long: 0,
+            pulse: Pulse::default(),
+            partial: 0,
             out: BytesMut::new(),
+            closing: false,
             start: Instant::now(),
         }
     }
 
     /// Works until the connection breaks, or nobody needs it any more.
-    async fn run(mut self, first: Request, requests: &mut mpsc::Receiver<Request>) {
-        self.accept(first);
-        let why = match self.exchange(requests).await {
-            Ok(()) => "nobody needs it",
-            Err(error) => &error.to_string(),
+    async fn run(mut self, first: Option<Request>, requests: &mut mpsc::Receiver<Request>) -> End {
+        first.into_iter().for_each(|first| self.accept(first));
+        let (why, end) = match self.exchange(requests).await {
+            Ok(()) => ("nobody needs it", End::Closed),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => (SILENT, End::Silence),
+            Err(error) => (&*error.to_string(), End::Closed),
         };
         tracing::debug!(address = self.address, why, "connection closed");
         let cause = Cause::Broken {
@@ -156,8 +269,14 @@ impl<'a> Connection<'a> {
             why: why.to_owned(),
         };
         for (ticket, unanswered) in self.link.disconnect() {
+            let unanswered = if self.closing {
+                Unanswered::NotSent
+            } else {
+                unanswered
+            };
             settle(ticket, unanswered, cause.clone());
         }
+        end
     }
 
     async fn exchange(&mut self, requests: &mut mpsc::Receiver<Request>) -> io::Result<()> {
@@ -170,7 +289,7 @@ impl<'a> Connection<'a> {
                 self.link
                     .transmit(self.mono_ms(Instant::now()), WRITE_BYTES, &mut self.out);
             }
-            let room = limits::IN_FLIGHT - self.link.len();
+            let room = IN_FLIGHT.saturating_sub(self.link.len());
             tokio::select! {
                 // A connection that is closed is noticed before another request is written to it.
                 biased;
@@ -179,34 +298,51 @@ impl<'a> Connection<'a> {
                 }
                 written = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => {
                     written?;
+                    // Who takes the rest of what did not fit before is there.
+                    if !self.out.is_empty() {
+                        self.pulse.heard(self.mono_ms(Instant::now()));
+                    }
                 }
                 count = requests.recv_many(&mut batch, room), if needed && room > 0 => {
                     needed = count > 0;
                     batch.drain(..).for_each(|request| self.accept(request));
                 }
-                _ = tick.tick(), if !self.link.is_empty() => self.expire(),
+                _ = tick.tick(), if !self.link.is_empty() => {
+                    self.expire();
+                    self.feel_pulse()?;
+                }
             }
         }
         Ok(())
     }
 
     fn accept(&mut self, request: Request) {
+        if self.link.is_empty() {
+            self.pulse.heard(self.mono_ms(Instant::now()));
+        }
+        self.long += usize::from(request.ticket.is_long);
         let deadline_ms = self.mono_ms(request.deadline);
-        let argv: Vec<Bytes> = request.argv;
-        if let Err(ticket) = self.link.push(argv, deadline_ms, request.ticket) {
+        let words = (request.argv, request.place);
+        if let Err(ticket) = self.link.push(words, deadline_ms, request.ticket) {
+            self.long -= usize::from(ticket.is_long);
             settle(ticket, Unanswered::NotSent, Cause::Busy);
         }
     }
 
     /// Takes an answer. One to a request that was given up is dropped.
     fn answer(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.pulse.heard(self.mono_ms(Instant::now()));
         match rpc::decode(frame) {
             Ok(Message::Response { id, reply }) => {
                 if let Some(ticket) = self.link.answered(id) {
-                    // The caller may have gone.
-                    let _ = ticket.send(Fate::Answered(reply));
+                    self.long -= usize::from(ticket.is_long);
+                    ticket.settle(Fate::Answered(reply));
                 }
                 Ok(())
+            }
+            Ok(Message::Notification(words)) if is_farewell(&words) => {
+                self.closing = true;
+                Err(io::Error::other("the node ends"))
             }
             Ok(_) => Err(io::Error::other("it sent what is no answer")),
             Err(malformed) => Err(io::Error::other(malformed)),
@@ -216,7 +352,27 @@ impl<'a> Connection<'a> {
     fn expire(&mut self) {
         let late_ms = self.mono_ms(Instant::now()).saturating_sub(GRACE_MS);
         for (ticket, unanswered) in self.link.expire(late_ms) {
+            self.long -= usize::from(ticket.is_long);
             settle(ticket, unanswered, Cause::Deadline);
+        }
+    }
+
+    /// Finds out whether the node is still there, while an answer is expected of it.
+    fn feel_pulse(&mut self) -> io::Result<()> {
+        let now_ms = self.mono_ms(Instant::now());
+        let partial = self.frames.read_buffer().len();
+        let is_arriving = std::mem::replace(&mut self.partial, partial) != partial;
+        if is_arriving || self.long > 0 || !self.link.is_waiting() {
+            self.pulse.heard(now_ms);
+            return Ok(());
+        }
+        match self.pulse.check(now_ms) {
+            Beat::Fine => Ok(()),
+            Beat::Ask => {
+                rpc::encode_request(GREETING, &["PING"], &Meta::default(), &mut self.out);
+                Ok(())
+            }
+            Beat::Gone => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 
@@ -226,9 +382,14 @@ impl<'a> Connection<'a> {
     }
 }
 
-fn settle(ticket: oneshot::Sender<Fate>, unanswered: Unanswered, cause: Cause) {
-    // The caller may have gone.
-    let _ = ticket.send(match unanswered {
+fn is_farewell(words: &[Cow<'_, [u8]>]) -> bool {
+    words
+        .first()
+        .is_some_and(|name| **name == *rpc::CLOSING.as_bytes())
+}
+
+fn settle(ticket: Ticket, unanswered: Unanswered, cause: Cause) {
+    ticket.settle(match unanswered {
         Unanswered::NotSent => Fate::NotSent(cause),
         Unanswered::Lost => Fate::Lost(cause),
     });

@@ -18,9 +18,28 @@
 //! # What became of it
 //!
 //! The variant of an [`Error`] says whether the command took effect: [`Error::NotDone`] and
-//! [`Error::Reply`] mean that nothing has changed, [`Error::Unknown`] that nobody knows. The client
-//! itself sends a command again only when it was not executed for certain, or when it only reads; a
-//! write is executed once or reported as unknown.
+//! [`Error::Reply`] mean that nothing has changed, [`Error::Unknown`] that nobody knows.
+//!
+//! A write to keys of one slot is executed exactly once, whatever becomes of the node that it was
+//! sent to: it has a number in a session with its shard, under which the client sends it again,
+//! also to other nodes, until it is answered or the deadline has passed. A node that has died is
+//! passed by at once, one that is frozen after one and a half seconds of silence.
+//! [`Error::Unknown`] remains possible
+//!
+//! - at the deadline of a call whose command was sent,
+//! - for writes that are split over several slots, such as `MSET` and `DEL`, or are about the whole
+//!   keyspace: they have no session, and are not sent again once they may have been executed,
+//! - at a node that was started alone, and where a shard has no room for another session
+//!   ([`SESSIONS`](dht_proto::limits::SESSIONS)),
+//! - when a retry finds that the cluster has lost its data meanwhile, that the first answer was
+//!   longer than is kept
+//!   ([`SESSION_ANSWER_BYTES`](dht_proto::limits::SESSION_ANSWER_BYTES)), or, in a shard with too
+//!   many sessions, that this one had to make room
+//!   ([`SESSION_IDLE`](dht_proto::limits::SESSION_IDLE)).
+//!
+//! The answers of a session are kept for its last
+//! [`SESSION_WINDOW`](dht_proto::limits::SESSION_WINDOW) writes. A client with more of them in
+//! flight to one shard opens another session, so it never meets that limit.
 //!
 //! ```no_run
 //! # async fn example(client: dht_client::Client) -> dht_client::Result<()> {
@@ -60,10 +79,14 @@ mod client;
 mod command;
 mod connection;
 mod error;
+#[cfg(test)]
+mod exactly_once_tests;
 mod node;
 mod options;
 mod pipeline;
+mod pulse;
 mod routes;
+mod sessions;
 #[cfg(test)]
 mod testing;
 mod url;
@@ -77,5 +100,6 @@ pub use error::{Cause, Error, Result};
 pub use node::Node;
 pub use options::{Exists, ExpireIf, Expiry, ScanOptions, SetOptions};
 pub use pipeline::Pipeline;
+pub use routes::Routes;
 pub use url::{Credentials, PORT, Target};
 pub use value::FromReply;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_proto::{Reply, ReplyError, limits};
+use dht_proto::{Reply, ReplyError, limits, rpc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -12,7 +12,7 @@ use crate::command::{Args, Command};
 use crate::connection;
 use crate::error::{Cause, Result};
 use crate::url::Credentials;
-use crate::verdict::{Fate, Verdict, judge};
+use crate::verdict::{Fate, Repeat, Verdict, judge};
 
 /// Requests that may wait for the connection's task, besides those that the link holds.
 const QUEUE: usize = 1024;
@@ -32,10 +32,20 @@ pub struct Node {
 pub struct Request {
     /// Its words.
     pub argv: Vec<Bytes>,
+    /// Its place in a session.
+    pub place: Option<rpc::Place>,
     /// When to give up.
     pub deadline: Instant,
     /// Settled exactly once.
-    pub ticket: oneshot::Sender<Fate>,
+    pub ticket: Ticket,
+}
+
+/// Who waits for a command.
+pub struct Ticket {
+    /// Where to say what became of it.
+    pub fate: oneshot::Sender<Fate>,
+    /// The command works through the whole keyspace, and its connection says nothing meanwhile.
+    pub is_long: bool,
 }
 
 /// The outcome of a request, to be waited for.
@@ -94,8 +104,8 @@ impl Node {
     /// As [`call`](Self::call).
     pub async fn run(&self, command: Command) -> Result<Reply> {
         let deadline = Instant::now() + self.deadline;
-        let fate = self.send(command, deadline).await.fate().await;
-        match judge(fate, false) {
+        let fate = self.send(command, None, deadline).await.fate().await;
+        match judge(fate, Repeat::Never) {
             Verdict::Final(result) => result,
             Verdict::Again(error, _) => Err(error),
         }
@@ -103,10 +113,20 @@ impl Node {
 
     /// Hands a command to the connection, as soon as there is room for it. Commands handed over one
     /// after the other are sent in that order.
-    pub(crate) async fn send(&self, command: Command, deadline: Instant) -> Answer {
-        let (ticket, fate) = oneshot::channel();
+    pub(crate) async fn send(
+        &self,
+        command: Command,
+        place: Option<rpc::Place>,
+        deadline: Instant,
+    ) -> Answer {
+        let (sender, fate) = oneshot::channel();
+        let ticket = Ticket {
+            is_long: command.is_long(),
+            fate: sender,
+        };
         let request = Request {
             argv: command.words,
+            place,
             deadline,
             ticket,
         };
@@ -138,9 +158,16 @@ impl Request {
         self.argv.iter().map(|word| word.len() + WORD_BYTES).sum()
     }
 
+    /// Tells the caller.
+    pub fn settle(self, fate: Fate) {
+        self.ticket.settle(fate);
+    }
+}
+
+impl Ticket {
     /// Tells the caller, who may have gone.
     pub fn settle(self, fate: Fate) {
-        let _ = self.ticket.send(fate);
+        let _ = self.fate.send(fate);
     }
 }
 

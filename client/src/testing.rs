@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use dht_proto::frame::{self, PREFACE_BYTES};
-use dht_proto::rpc::{self, Message};
+use dht_proto::rpc::{self, Message, Place, Request};
 use dht_proto::{Reply, ReplyError, limits};
 use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,35 +18,94 @@ pub enum Act {
     Answer(Reply),
     /// Closes the connection.
     Hang,
+    /// Says that it ends, and closes the connection.
+    Leave,
     /// Nothing.
     Ignore,
+    /// Neither reads nor answers any more, on no connection, and closes none.
+    Freeze,
 }
 
 /// A node on a port of its own. It lives as long as the test's runtime.
 pub struct FakeNode {
     /// `host:port`.
     pub address: String,
-    seen: Arc<Mutex<Vec<String>>>,
+    log: Arc<Mutex<Log>>,
+}
+
+/// What has come.
+#[derive(Default)]
+struct Log {
+    seen: Vec<(String, Option<Place>)>,
+    has_sessions: bool,
+    frozen: bool,
 }
 
 impl FakeNode {
-    /// A node that does with each command, its words joined by blanks, what the function says.
+    /// A node that does with each command, its words joined by blanks, what the function says. It
+    /// opens no sessions, and tells nobody that it was asked for them.
     pub async fn start(act: impl Fn(&str) -> Act + Clone + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap().to_string();
-        let seen = Arc::new(Mutex::default());
-        let log = Arc::clone(&seen);
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, act.clone(), Arc::clone(&log)));
-            }
-        });
-        Self { address, seen }
+        Self::launch(act, false).await
     }
 
-    /// The commands that came, in their order.
+    /// One that may open sessions.
+    pub async fn with_sessions(act: impl Fn(&str) -> Act + Clone + Send + 'static) -> Self {
+        Self::launch(act, true).await
+    }
+
+    async fn launch(
+        act: impl Fn(&str) -> Act + Clone + Send + 'static,
+        has_sessions: bool,
+    ) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let log = Arc::new(Mutex::new(Log {
+            has_sessions,
+            ..Log::default()
+        }));
+        let shared = Arc::clone(&log);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, act.clone(), Arc::clone(&shared)));
+            }
+        });
+        Self { address, log }
+    }
+
+    /// The commands that came, in their order, but for greetings.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().clone()
+        let log = self.log.lock().unwrap();
+        log.seen
+            .iter()
+            .map(|(command, _)| command.clone())
+            .collect()
+    }
+
+    /// The places of those commands that had one.
+    pub fn places(&self) -> Vec<(String, Place)> {
+        let log = self.log.lock().unwrap();
+        let placed = log.seen.iter().cloned();
+        placed
+            .filter_map(|(command, place)| Some((command, place?)))
+            .collect()
+    }
+}
+
+impl Log {
+    /// Takes note of a request, or does what every node does.
+    fn take(&mut self, command: &str, request: &Request<'_>) -> Option<Act> {
+        if self.frozen {
+            return Some(Act::Freeze);
+        }
+        if request.id == 0 && command == "PING" {
+            return Some(Act::Answer(Reply::Status("PONG".into())));
+        }
+        if !self.has_sessions && command.starts_with("CLUSTER SESSION") {
+            return Some(refuse("ERR This node is alone"));
+        }
+        let place = request.meta.place().unwrap();
+        self.seen.push((command.to_owned(), place));
+        None
     }
 }
 
@@ -55,7 +114,7 @@ pub fn refuse(text: &str) -> Act {
     Act::Answer(Reply::Error(ReplyError::Received(text.to_owned())))
 }
 
-async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, log: Arc<Mutex<Log>>) {
     let mut preface = [0; PREFACE_BYTES];
     stream.read_exact(&mut preface).await.unwrap();
     assert_eq!(frame::read_preface(preface), Ok(frame::Role::Client));
@@ -70,12 +129,20 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, seen: Arc<Mutex
             .iter()
             .map(|word| String::from_utf8_lossy(word));
         let command = words.collect::<Vec<_>>().join(" ");
-        seen.lock().unwrap().push(command.clone());
+        let act = match log.lock().unwrap().take(&command, &request) {
+            Some(act) => act,
+            None => act(&command),
+        };
         let mut out = BytesMut::new();
-        match act(&command) {
+        match act {
             Act::Answer(reply) => rpc::encode_response(request.id, &reply, &mut out),
             Act::Hang => return,
+            Act::Leave => rpc::encode_notification(&[rpc::CLOSING], &mut out),
             Act::Ignore => {}
+            Act::Freeze => {
+                log.lock().unwrap().frozen = true;
+                return std::future::pending().await;
+            }
         }
         writer.write_all(&out).await.unwrap();
     }

@@ -146,7 +146,7 @@ impl<T: FromReply> FromReply for Option<T> {
 
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Nil => Ok(None),
+            Reply::Nil | Reply::NilArray => Ok(None),
             other => T::from_reply(other).map(Some),
         }
     }

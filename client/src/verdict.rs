@@ -43,21 +43,54 @@ pub enum Turn {
     Later,
 }
 
-/// Judges a try. `repeatable` says that the command may be executed twice.
+/// Whether a command may be sent again when its answer is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    /// No: it might be executed twice.
+    Never,
+    /// Yes, with the same place in its session.
+    InPlace,
+    /// Yes: to execute it twice does no harm.
+    Freely,
+}
+
+/// Judges a try.
 #[must_use]
-pub fn judge(fate: Fate, repeatable: bool) -> Verdict {
+pub fn judge(fate: Fate, repeat: Repeat) -> Verdict {
     match fate {
-        Fate::Answered(Reply::Error(error)) => judge_error(error, repeatable),
+        Fate::Answered(Reply::Error(error)) => judge_error(error, repeat),
         Fate::Answered(reply) => Verdict::Final(Ok(reply)),
         Fate::NotSent(Cause::Deadline) => Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
         Fate::NotSent(cause @ Cause::Busy) => Verdict::Again(Error::NotDone(cause), Turn::Later),
         Fate::NotSent(cause) => Verdict::Again(Error::NotDone(cause), Turn::Elsewhere),
-        Fate::Lost(cause) if repeatable => Verdict::Again(Error::Unknown(cause), Turn::Elsewhere),
-        Fate::Lost(cause) => Verdict::Final(Err(Error::Unknown(cause))),
+        Fate::Lost(cause) if repeat == Repeat::Never => Verdict::Final(Err(Error::Unknown(cause))),
+        Fate::Lost(cause) => Verdict::Again(Error::Unknown(cause), Turn::Elsewhere),
     }
 }
 
-fn judge_error(error: ReplyError, repeatable: bool) -> Verdict {
+impl Verdict {
+    /// The same for a write whose answer was lost in an earlier try: that it was not done this time
+    /// says nothing about that one.
+    #[must_use]
+    pub fn in_doubt(self) -> Self {
+        let doubtful = |error| match error {
+            Error::NotDone(cause) => Error::Unknown(cause),
+            Error::Reply(error) if is_about_login(&error) => Error::Unknown(Cause::Cluster(error)),
+            other => other,
+        };
+        match self {
+            Self::Final(result) => Self::Final(result.map_err(doubtful)),
+            Self::Again(error, turn) => Self::Again(doubtful(error), turn),
+        }
+    }
+}
+
+/// Whether it says that the node has not looked at the command, but at who has sent it.
+fn is_about_login(error: &ReplyError) -> bool {
+    matches!(error.prefix(), "NOAUTH" | "WRONGPASS")
+}
+
+fn judge_error(error: ReplyError, repeat: Repeat) -> Verdict {
     match error.prefix() {
         "MOVED" => match moved(&error) {
             Some(turn) => Verdict::Again(Error::NotDone(Cause::Cluster(error)), turn),
@@ -66,7 +99,7 @@ fn judge_error(error: ReplyError, repeatable: bool) -> Verdict {
         "CLUSTERDOWN" | "TRYAGAIN" => {
             Verdict::Again(Error::NotDone(Cause::Cluster(error)), Turn::Later)
         }
-        "UNKNOWN" if repeatable => {
+        "UNKNOWN" if repeat == Repeat::Freely => {
             Verdict::Again(Error::Unknown(Cause::Cluster(error)), Turn::Later)
         }
         "UNKNOWN" => Verdict::Final(Err(Error::Unknown(Cause::Cluster(error)))),
@@ -119,9 +152,10 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        let check = |fate: Fate, repeatable, expect: Verdict| {
-            let shown = format!("{fate:?}");
-            assert_eq!(judge(fate, repeatable), expect, "{shown}");
+        use Repeat::{Freely, InPlace, Never};
+        let check = |fate: Fate, repeat, expect: Verdict| {
+            let shown = format!("{fate:?} {repeat:?}");
+            assert_eq!(judge(fate, repeat), expect, "{shown}");
         };
         let broken = || Cause::Broken {
             address: "a:1".to_owned(),
@@ -132,41 +166,42 @@ mod tests {
 
         check(
             Fate::Answered(Reply::Nil),
-            false,
+            Never,
             Verdict::Final(Ok(Reply::Nil)),
         );
         check(
             error("ERR syntax error"),
-            true,
+            Freely,
             Verdict::Final(Err(Error::Reply(refused("ERR syntax error")))),
         );
         let again = Verdict::Again(Error::NotDone(broken()), Turn::Elsewhere);
-        check(Fate::NotSent(broken()), false, again);
+        check(Fate::NotSent(broken()), Never, again);
         check(
             Fate::Lost(broken()),
-            false,
+            Never,
             Verdict::Final(Err(Error::Unknown(broken()))),
         );
-        let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
-        check(Fate::Lost(broken()), true, again);
+        for repeat in [InPlace, Freely] {
+            let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
+            check(Fate::Lost(broken()), repeat, again);
+        }
         check(
             Fate::NotSent(Cause::Deadline),
-            true,
+            Freely,
             Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
         );
         for text in ["CLUSTERDOWN no", "TRYAGAIN in a moment"] {
             let again = Verdict::Again(Error::NotDone(cluster(text)), Turn::Later);
-            check(error(text), false, again);
+            check(error(text), Never, again);
         }
         let unknown = Error::Unknown(cluster("UNKNOWN lost"));
+        for repeat in [Never, InPlace] {
+            let last = Verdict::Final(Err(unknown.clone()));
+            check(error("UNKNOWN lost"), repeat, last);
+        }
         check(
             error("UNKNOWN lost"),
-            false,
-            Verdict::Final(Err(unknown.clone())),
-        );
-        check(
-            error("UNKNOWN lost"),
-            true,
+            Freely,
             Verdict::Again(unknown, Turn::Later),
         );
         let turn = Turn::Moved {
@@ -174,12 +209,30 @@ mod tests {
             to: "b:8400".to_owned(),
         };
         let moved = Error::NotDone(cluster("MOVED 77 b:8400"));
-        check(error("MOVED 77 b:8400"), false, Verdict::Again(moved, turn));
+        check(error("MOVED 77 b:8400"), Never, Verdict::Again(moved, turn));
         check(
             error("MOVED over there"),
-            false,
+            Never,
             Verdict::Final(Err(Error::Reply(refused("MOVED over there")))),
         );
+    }
+
+    #[test]
+    fn an_earlier_doubt_is_not_lifted_by_a_later_refusal() {
+        let down = || Cause::Cluster(refused("CLUSTERDOWN no"));
+        let again = |error| Verdict::Again(error, Turn::Later);
+        let doubted = again(Error::NotDone(down())).in_doubt();
+        assert_eq!(doubted, again(Error::Unknown(down())));
+        let late = Verdict::Final(Err(Error::NotDone(Cause::Deadline))).in_doubt();
+        assert_eq!(late, Verdict::Final(Err(Error::Unknown(Cause::Deadline))));
+        let login = refused("NOAUTH Authentication required.");
+        let stranger = Verdict::Final(Err(Error::Reply(login.clone()))).in_doubt();
+        let unknown = Error::Unknown(Cause::Cluster(login));
+        assert_eq!(stranger, Verdict::Final(Err(unknown)));
+        for answer in [Ok(Reply::Int(1)), Err(Error::Reply(refused("WRONGTYPE x")))] {
+            let known = Verdict::Final(answer.clone()).in_doubt();
+            assert_eq!(known, Verdict::Final(answer), "the first answer");
+        }
     }
 
     #[test]

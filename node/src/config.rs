@@ -52,8 +52,14 @@ pub struct Config {
     #[arg(long, env = "DHT_SHARDS", value_name = "N", default_value = "64", value_parser = shards)]
     pub shards: u32,
 
-    /// How many copies of each shard a new cluster keeps: 1, 3 or 5
-    #[arg(long, env = "DHT_REPLICAS", value_name = "N", default_value = "3", value_parser = replicas)]
+    /// How many copies of each shard a new cluster keeps: 1, 3 or 5.
+    #[arg(
+        long,
+        env = "DHT_REPLICAS",
+        value_name = "N",
+        default_value = "3",
+        value_parser = replicas
+    )]
     pub replicas: u32,
 
     /// What clients have to give to AUTH [default: nothing].

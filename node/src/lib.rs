@@ -116,7 +116,11 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Running> {
     let end = CancellationToken::new();
     let (replication, events) = Replication::new();
     let sink = replication.clone();
-    let hello = PeerHello { node: node.id };
+    let hello = PeerHello {
+        node: node.id,
+        client: node.settings.client.clone(),
+        alone: node.settings.standalone,
+    };
     let peers = Peers::new(
         config.cluster_secret(),
         hello,
@@ -177,7 +181,11 @@ impl Running {
         let (left, leaving) = tokio::sync::oneshot::channel();
         self.replication.send(Event::Leave(left));
         // Whoever is alone has nothing to hand over, and hangs up at once.
-        let _ = timeout(HAND_OVER, leaving).await;
+        match timeout(HAND_OVER, leaving).await {
+            Ok(Ok(())) => info!("leaderships handed over"),
+            Ok(Err(_)) => (),
+            Err(_) => warn!("not every leadership could be handed over"),
+        }
         self.shutdown.cancel();
         self.serving.close();
         if timeout(DRAIN, self.serving.wait()).await.is_err() {

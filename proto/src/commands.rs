@@ -48,9 +48,9 @@ macro_rules! for_each_command {
                 "PING" connection::ping LOCAL "[message]"
                     "1.0.0" "O(1)" "Answers PONG, or the given message."
                     "fast request_policy:all_shards response_policy:all_succeeded";
-                "QUIT" connection::quit HANDSHAKE "[ignored [ignored ...]]"
+                "QUIT" connection::quit ENDING "[ignored [ignored ...]]"
                     "1.0.0" "O(1)" "Closes the connection after all earlier replies.";
-                "RESET" connection::reset HANDSHAKE ""
+                "RESET" connection::reset ENDING ""
                     "6.2.0" "O(1)" "Puts the connection back into its first state.";
                 "SELECT" connection::select LOCAL "index"
                     "1.0.0" "O(1)" "Accepts database 0, the only one."
@@ -238,6 +238,26 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "Returns all values of a hash."
                     "nondeterministic_output_order";
             }
+            Transaction {
+                "DISCARD" transaction::discard TRANSACTION ""
+                    "2.0.0" "O(N) where N is the number of commands since MULTI."
+                    "Forgets the commands since MULTI and the watched keys."
+                    "allow_busy fast loading noscript stale";
+                "EXEC" transaction::exec TRANSACTION ""
+                    "1.2.0" "O(N) where N is the cost of the commands since MULTI."
+                    "Executes the commands since MULTI together, unless a watched key has changed."
+                    "loading noscript skip_slowlog stale";
+                "MULTI" transaction::multi TRANSACTION ""
+                    "1.2.0" "O(1)" "Begins a transaction: commands wait for EXEC."
+                    "allow_busy fast loading noscript stale";
+                "UNWATCH" transaction::unwatch LOCAL ""
+                    "2.2.0" "O(1)" "Forgets the watched keys."
+                    "allow_busy fast loading noscript stale";
+                "WATCH" transaction::watch TRANSACTION "key [key ...]"
+                    "2.2.0" "O(1) a key."
+                    "Watches keys: the next EXEC executes nothing if one has changed."
+                    "RO allow_busy fast loading noscript stale";
+            }
             Cluster {
                 "ASKING" cluster::asking LOCAL ""
                     "3.0.0" "O(1)" "Accepted for clients of Redis Cluster; changes nothing."
@@ -245,6 +265,10 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                 "CLUSTER COUNTKEYSINSLOT" cluster::countkeysinslot LOCAL "slot"
                     "3.0.0" "O(1)" "Returns how many keys of a slot this node holds."
                     "stale";
+                "CLUSTER EMPTY" cluster::empty META "shard [shard ...]"
+                    "7.0.0" "O(N) where N is the number of shards given."
+                    "Gives up what shards held that lost most of their replicas; they serve again."
+                    "admin stale";
                 "CLUSTER GETKEYSINSLOT" cluster::getkeysinslot LOCAL "slot count"
                     "3.0.0" "O(N) where N is the number of keys asked for."
                     "Returns keys of a slot that this node holds."
@@ -261,6 +285,10 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                 "CLUSTER NODES" cluster::nodes LOCAL ""
                     "3.0.0" "O(N) where N is the number of nodes."
                     "Describes the nodes and what they lead, a line each."
+                    "stale nondeterministic_output";
+                "CLUSTER SESSION" cluster::session SESSION "slot"
+                    "7.0.0" "O(1)"
+                    "Opens a session with a slot's shard; returns its id and the shard's slots."
                     "stale nondeterministic_output";
                 "CLUSTER SHARDS" cluster::shards LOCAL ""
                     "7.0.0" "O(N) where N is the number of nodes."

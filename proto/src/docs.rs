@@ -55,8 +55,13 @@ const fn place(kind: Kind) -> &'static str {
         Kind::WRITE_EACH => "Changes keys of any slots; atomic within each slot.",
         Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
+        Kind::META => "Is decided by the cluster's meta group.",
+        Kind::SESSION => "Runs where the slot's shard is led.",
         Kind::LOCAL => "Concerns the connection or its node only.",
-        Kind::HANDSHAKE => "Concerns the connection only; allowed before authentication.",
+        Kind::HANDSHAKE | Kind::ENDING => {
+            "Concerns the connection only; allowed before authentication."
+        }
+        Kind::TRANSACTION => "Concerns the connection and the shard of its keys, all of one slot.",
     }
 }
 
@@ -109,12 +114,22 @@ mod tests {
             ("FRAME_BYTES", FRAME_BYTES.to_string()),
             ("HANDSHAKE_BYTES", HANDSHAKE_BYTES.to_string()),
             ("NESTING", NESTING.to_string()),
+            ("TRANSACTION_BYTES", TRANSACTION_BYTES.to_string()),
+            ("TRANSACTION_WORDS", TRANSACTION_WORDS.to_string()),
+            ("WATCHERS", WATCHERS.to_string()),
+            ("WATCHED_BYTES", WATCHED_BYTES.to_string()),
+            ("WATCH", format!("{} s", WATCH.as_secs())),
             ("IN_FLIGHT", IN_FLIGHT.to_string()),
             ("OUTPUT_BYTES", OUTPUT_BYTES.to_string()),
             ("OUTPUT_SOFT_BYTES", OUTPUT_SOFT_BYTES.to_string()),
             ("CONNECTIONS", CONNECTIONS.to_string()),
             ("FIRST_REQUEST", format!("{} s", FIRST_REQUEST.as_secs())),
             ("DEADLINE", format!("{} s", DEADLINE.as_secs())),
+            ("SESSIONS", SESSIONS.to_string()),
+            ("SESSION_IDLE", format!("{} s", SESSION_IDLE.as_secs())),
+            ("SESSION_WINDOW", SESSION_WINDOW.to_string()),
+            ("SESSION_ANSWER_BYTES", SESSION_ANSWER_BYTES.to_string()),
+            ("SESSION_BYTES", SESSION_BYTES.to_string()),
             ("PEER_FRAME_BYTES", PEER_FRAME_BYTES.to_string()),
             ("PEER_OUTPUT_BYTES", PEER_OUTPUT_BYTES.to_string()),
             ("PEER_INPUT_BYTES", PEER_INPUT_BYTES.to_string()),

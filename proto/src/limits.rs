@@ -26,6 +26,16 @@ pub const QUERY_BYTES: usize = VALUE_BYTES + 1024 * 1024;
 pub const FRAME_BYTES: usize = QUERY_BYTES + 1024;
 /// Deepest nesting of a native reply.
 pub const NESTING: usize = 32;
+/// Commands between MULTI and EXEC, in bytes, with a few for each word.
+pub const TRANSACTION_BYTES: usize = QUERY_BYTES;
+/// Words of all commands between MULTI and EXEC.
+pub const TRANSACTION_WORDS: usize = ARGUMENTS;
+/// Connections that watch keys of one shard at a time.
+pub const WATCHERS: usize = 10_000;
+/// Watched keys of one shard, in bytes, with a few for each.
+pub const WATCHED_BYTES: usize = 8 * 1024 * 1024;
+/// How long a cluster remembers watched keys, by the time of their shard.
+pub const WATCH: Duration = Duration::from_secs(300);
 /// Most requests of one connection that may wait for an answer from another node.
 pub const IN_FLIGHT: usize = 10_000;
 /// Replies a connection may hold before it is closed, in bytes.
@@ -38,6 +48,17 @@ pub const CONNECTIONS: usize = 10_000;
 pub const FIRST_REQUEST: Duration = Duration::from_secs(5);
 /// Time for a forwarded command, or a client's call that names no deadline of its own.
 pub const DEADLINE: Duration = Duration::from_secs(5);
+/// Sessions of a shard at a time.
+pub const SESSIONS: usize = 10_000;
+/// A session that was not used for so long, by the time of its shard, may have to make room.
+pub const SESSION_IDLE: Duration = Duration::from_secs(60);
+/// Numbers of a session that are told apart, the latest ones; a retry of an older one is not
+/// executed.
+pub const SESSION_WINDOW: usize = 4096;
+/// Longest answer that is kept for a retry, in bytes.
+pub const SESSION_ANSWER_BYTES: usize = 4096;
+/// Answers that are kept for the retries of one session, in bytes; older ones are dropped first.
+pub const SESSION_BYTES: usize = 1024 * 1024;
 /// Longest frame of a handshake between nodes, in bytes; a topology of many shards fits.
 pub const HANDSHAKE_BYTES: usize = 1024 * 1024;
 

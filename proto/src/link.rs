@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use bytes::{Bytes, BytesMut};
 
 use crate::limits::IN_FLIGHT;
-use crate::rpc::{self, Meta};
+use crate::rpc::{self, Meta, Place};
 
 /// Requests of a link, each with a ticket by which its owner recognizes it.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub struct Link<T> {
 #[derive(Debug)]
 struct Queued<T> {
     argv: Vec<Bytes>,
+    place: Option<Place>,
     pending: Sent<T>,
 }
 
@@ -59,6 +60,12 @@ impl<T> Link<T> {
         self.queued.len() + self.sent.len()
     }
 
+    /// Whether an answer is waited for.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
     /// Whether nothing is queued or sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -71,11 +78,17 @@ impl<T> Link<T> {
         !self.queued.is_empty()
     }
 
-    /// Queues a command. It is given up at the deadline, in monotonic milliseconds.
+    /// Queues a command, with its place in a session if it has one. It is given up at the deadline,
+    /// in monotonic milliseconds.
     ///
     /// # Errors
     /// [`IN_FLIGHT`] requests are waiting already; the ticket comes back.
-    pub fn push(&mut self, argv: Vec<Bytes>, deadline_mono_ms: u64, ticket: T) -> Result<(), T> {
+    pub fn push(
+        &mut self,
+        (argv, place): (Vec<Bytes>, Option<Place>),
+        deadline_mono_ms: u64,
+        ticket: T,
+    ) -> Result<(), T> {
         if self.len() >= IN_FLIGHT {
             return Err(ticket);
         }
@@ -83,7 +96,11 @@ impl<T> Link<T> {
             ticket,
             deadline_mono_ms,
         };
-        self.queued.push_back(Queued { argv, pending });
+        self.queued.push_back(Queued {
+            argv,
+            place,
+            pending,
+        });
         Ok(())
     }
 
@@ -92,12 +109,19 @@ impl<T> Link<T> {
     /// with a moderate number.
     pub fn transmit(&mut self, now_mono_ms: u64, enough: usize, out: &mut BytesMut) {
         while out.len() < enough {
-            let Some(Queued { argv, pending }) = self.queued.pop_front() else {
+            let Some(Queued {
+                argv,
+                place,
+                pending,
+            }) = self.queued.pop_front()
+            else {
                 return;
             };
             let meta = Meta {
                 deadline_ms: Some(pending.deadline_mono_ms.saturating_sub(now_mono_ms)),
+                ..Meta::default()
             };
+            let meta = place.map_or(meta, |place| meta.with_place(place));
             rpc::encode_request(self.next_id, &argv, &meta, out);
             self.sent.insert(self.next_id, pending);
             self.next_id += 1;
@@ -149,7 +173,7 @@ mod tests {
         let mut link = Link::default();
         for (ticket, deadline) in deadlines.iter().enumerate() {
             let argv = vec![Bytes::from_static(b"ECHO"), Bytes::from(vec![b'x'; 100])];
-            link.push(argv, *deadline, ticket).unwrap();
+            link.push((argv, None), *deadline, ticket).unwrap();
         }
         link
     }
@@ -210,11 +234,11 @@ mod tests {
     #[test]
     fn the_number_of_requests_is_bounded() {
         let mut link = link(&vec![10; IN_FLIGHT]);
-        assert_eq!(link.push(Vec::new(), 10, 7), Err(7));
+        assert_eq!(link.push((Vec::new(), None), 10, 7), Err(7));
         transmit(&mut link, 0, usize::MAX);
-        assert_eq!(link.push(Vec::new(), 10, 7), Err(7));
+        assert_eq!(link.push((Vec::new(), None), 10, 7), Err(7));
         link.answered(1);
-        assert_eq!(link.push(Vec::new(), 10, 7), Ok(()));
+        assert_eq!(link.push((Vec::new(), None), 10, 7), Ok(()));
     }
 
     #[test]
@@ -222,7 +246,7 @@ mod tests {
         let mut link = link(&[10]);
         assert_eq!(transmit(&mut link, 0, 1), [(1, Some(10))]);
         link.disconnect();
-        link.push(Vec::new(), 10, 0).unwrap();
+        link.push((Vec::new(), None), 10, 0).unwrap();
         assert_eq!(transmit(&mut link, 0, 1), [(2, Some(10))]);
     }
 }

@@ -38,6 +38,10 @@ pub type Nonce = [u8; 32];
 pub struct PeerHello {
     /// Who it is.
     pub node: NodeId,
+    /// Where it is reached: `host:port`.
+    pub client: String,
+    /// It was started alone and takes part in no cluster.
+    pub alone: bool,
 }
 
 /// What to do after a frame. What is to be sent is whole frames, their lengths included.
@@ -278,6 +282,8 @@ mod tests {
     fn hello(name: u8) -> PeerHello {
         PeerHello {
             node: NodeId([name; 20]),
+            client: format!("client {name}"),
+            alone: name == 1,
         }
     }
 

@@ -18,6 +18,8 @@ pub enum Reply {
     Bulk(Bytes),
     /// The absent value: RESP2's null bulk string.
     Nil,
+    /// The absent list: RESP2's null array, elsewhere the same as [`Reply::Nil`].
+    NilArray,
     /// An ordered list.
     Array(Vec<Reply>),
     /// Pairs in order: a map in RESP3 and in native frames, a flat array in RESP2.
@@ -39,6 +41,17 @@ impl Reply {
     #[must_use]
     pub fn bulk(bytes: impl AsRef<[u8]>) -> Self {
         Self::Bulk(Bytes::copy_from_slice(bytes.as_ref()))
+    }
+
+    /// Whether it has so many parts that encoding them takes more than a moment.
+    #[must_use]
+    pub const fn is_long(&self) -> bool {
+        const PARTS: usize = 2048;
+        match self {
+            Self::Array(items) | Self::Set(items) => items.len() > PARTS,
+            Self::Map(pairs) => pairs.len() > PARTS,
+            _ => false,
+        }
     }
 
     /// A byte string, or nil.
@@ -136,6 +149,8 @@ pub enum ReplyError {
     },
     /// Keys of an atomic command lie in different slots: the two first that do.
     CrossSlot(Option<Box<CrossSlot>>),
+    /// EXEC executed nothing, since a command could not be queued.
+    ExecAbort,
     /// Not done: no node that can execute the command is reachable. Says why.
     ClusterDown(Cow<'static, str>),
     /// Not done: the cluster is changing; the same command may succeed in a moment. Says why.
@@ -168,6 +183,7 @@ impl ReplyError {
             Self::NoProto => "NOPROTO",
             Self::Moved { .. } => "MOVED",
             Self::CrossSlot(_) => "CROSSSLOT",
+            Self::ExecAbort => "EXECABORT",
             Self::ClusterDown(_) => "CLUSTERDOWN",
             Self::TryAgain(_) => "TRYAGAIN",
             Self::Unknown(_) => "UNKNOWN",
@@ -230,6 +246,7 @@ impl fmt::Display for ReplyError {
             Self::NoProto => f.write_str("unsupported protocol version"),
             Self::Moved { slot, to } => write!(f, "{slot} {to}"),
             Self::CrossSlot(keys) => write_cross_slot(f, keys.as_deref()),
+            Self::ExecAbort => f.write_str("Transaction discarded because of previous errors."),
             Self::ClusterDown(why) | Self::TryAgain(why) | Self::Unknown(why) => f.write_str(why),
             Self::Other(sentence) => f.write_str(sentence),
             Self::Received(_) => Ok(()),

@@ -23,6 +23,10 @@ const NOTIFICATION: u8 = 2;
 /// The MessagePack extension type of an error inside a reply; its data is the error's text.
 pub const ERROR_EXTENSION: i8 = 1;
 
+/// The notification with which a node ends a connection in order: all that it has executed is
+/// answered, and whatever else arrives will not be executed.
+pub const CLOSING: &str = "closing";
+
 /// A frame's content.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message<'a> {
@@ -60,6 +64,55 @@ pub struct Meta {
     /// Time that is left for an answer, in milliseconds from the moment of sending.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
+    /// The session in which the write has its place, as `CLUSTER SESSION` has answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<u64>,
+    /// The write's number in the session.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sequence: Option<u64>,
+    /// The number up to which the session's answers are needed no more; 0 when it is not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<u64>,
+}
+
+/// A write's place in a session with its shard: what makes a retry recognizable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The sender's session.
+    pub session: u64,
+    /// The write's number in the session, from 1 on; each is used once.
+    pub sequence: u64,
+    /// The sender will not ask again for the answers up to this number.
+    pub acknowledged: u64,
+}
+
+impl Meta {
+    /// The same with a place.
+    #[must_use]
+    pub const fn with_place(self, place: Place) -> Self {
+        Self {
+            session: Some(place.session),
+            sequence: Some(place.sequence),
+            acknowledged: Some(place.acknowledged),
+            ..self
+        }
+    }
+
+    /// The place that is given, if one is.
+    ///
+    /// # Errors
+    /// It is given in part.
+    pub fn place(&self) -> Result<Option<Place>, ReplyError> {
+        match (self.session, self.sequence) {
+            (Some(session), Some(sequence)) => Ok(Some(Place {
+                session,
+                sequence,
+                acknowledged: self.acknowledged.unwrap_or_default(),
+            })),
+            (None, None) => Ok(None),
+            _ => Err(ReplyError::err("a session and a sequence go together")),
+        }
+    }
 }
 
 /// Appends a request. A command that fits into [`crate::limits::QUERY_BYTES`] as RESP fits into a
@@ -155,7 +208,7 @@ fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
         Reply::Status(text) => encode::write_str(to, text)?,
         Reply::Int(value) => encode::write_sint(to, *value).map(drop)?,
         Reply::Bulk(bytes) => encode::write_bin(to, bytes)?,
-        Reply::Nil => encode::write_nil(to)?,
+        Reply::Nil | Reply::NilArray => encode::write_nil(to)?,
         Reply::Array(items) | Reply::Set(items) => {
             encode::write_array_len(to, length(items.len()))?;
             items.iter().try_for_each(|item| write_reply(item, to))?;
@@ -335,8 +388,20 @@ mod tests {
             &[b"two words"],
         ];
         for argv in commands {
-            for deadline_ms in [None, Some(0), Some(u64::MAX)] {
-                let (meta, mut out) = (Meta { deadline_ms }, BytesMut::new());
+            let place = Place {
+                session: u64::MAX,
+                sequence: 1,
+                acknowledged: 0,
+            };
+            let deadlines = [None, Some(0), Some(u64::MAX)].map(|deadline_ms| Meta {
+                deadline_ms,
+                ..Meta::default()
+            });
+            for meta in deadlines
+                .into_iter()
+                .chain([deadlines[1].with_place(place)])
+            {
+                let mut out = BytesMut::new();
                 encode_request(u64::MAX, argv, &meta, &mut out);
                 let expect = Request {
                     id: u64::MAX,
@@ -352,6 +417,27 @@ mod tests {
                 Ok(Message::Notification(words(argv)))
             );
         }
+    }
+
+    #[test]
+    fn a_place_is_given_whole_or_not_at_all() {
+        let place = Place {
+            session: 7,
+            sequence: 2,
+            acknowledged: 1,
+        };
+        let whole = Meta::default().with_place(place);
+        assert_eq!(whole.place(), Ok(Some(place)));
+        assert_eq!(Meta::default().place(), Ok(None));
+        let mut part = whole;
+        part.acknowledged = None;
+        let unsaid = Place {
+            acknowledged: 0,
+            ..place
+        };
+        assert_eq!(part.place(), Ok(Some(unsaid)));
+        part.sequence = None;
+        assert!(part.place().is_err());
     }
 
     #[test]

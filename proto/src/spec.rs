@@ -44,6 +44,8 @@ pub enum Family {
     String,
     /// Hashes.
     Hash,
+    /// Several commands as one.
+    Transaction,
     /// Redis Cluster's view.
     Cluster,
 }
@@ -66,10 +68,18 @@ pub enum Kind {
     WRITE_ALL,
     /// Reads at the place that the cursor in its first argument names.
     CURSOR,
+    /// Opens a session with the shard of the slot that its first argument names.
+    SESSION,
+    /// Has the meta group decide a change of the cluster.
+    META,
     /// Runs on the node that the client is connected to.
     LOCAL,
     /// Likewise, and also before the client has authenticated.
     HANDSHAKE,
+    /// Likewise, and never part of a transaction: it ends one.
+    ENDING,
+    /// Begins, ends or guards a transaction of the connection; watched keys are of one slot.
+    TRANSACTION,
 }
 
 impl Kind {
@@ -82,7 +92,7 @@ impl Kind {
     /// Whether it runs on the node that the client is connected to, whatever its arguments.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::LOCAL | Self::HANDSHAKE)
+        matches!(self, Self::LOCAL | Self::HANDSHAKE | Self::ENDING)
     }
 
     /// Whether it works through the whole keyspace at once, however long that takes.
@@ -94,7 +104,22 @@ impl Kind {
     /// Whether it may run before the client has authenticated.
     #[must_use]
     pub const fn before_auth(self) -> bool {
-        matches!(self, Self::HANDSHAKE)
+        matches!(self, Self::HANDSHAKE | Self::ENDING)
+    }
+
+    /// Whether it runs as soon as it is sent also between MULTI and EXEC.
+    #[must_use]
+    pub const fn is_immediate(self) -> bool {
+        matches!(self, Self::ENDING | Self::TRANSACTION)
+    }
+
+    /// Whether it is about the whole cluster or keyspace and not about keys that it names.
+    #[must_use]
+    pub const fn is_whole(self) -> bool {
+        matches!(
+            self,
+            Self::READ_ALL | Self::WRITE_ALL | Self::CURSOR | Self::META
+        )
     }
 }
 

@@ -1,4 +1,4 @@
-"""The two servers that the benchmarks compare: a standalone node, and a real redis-server."""
+"""The servers that the benchmarks compare: nodes and real redis-servers, alone and as clusters."""
 
 import contextlib
 import os
@@ -10,36 +10,54 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
-READY_S = 10
+READY_S = 30
 
 
 def prepare():
-    """Builds the node and finds redis-server, as scripts/lib.sh does."""
-    steps = "source scripts/lib.sh; need_cargo; need_redis; cargo build --release -q -p dht-node"
+    """Builds the programs as scripts/cluster does, and finds redis-server."""
+    steps = ("source scripts/lib.sh; need_cargo; need_redis; "
+             "cargo build --locked --release -q --bin dht-node --bin dht-cli")
     subprocess.run(["bash", "-c", steps], cwd=ROOT, check=True)
 
 
-class Server:
-    """A running server on a free port of loopback."""
+def binary(name):
+    return os.path.join(TARGET, "release", name)
 
-    def __init__(self, name, argv, folder):
+
+def free_ports(count):
+    """Ports of loopback on which nobody listens; held until all are found, so that they differ."""
+    with contextlib.ExitStack() as held:
+        found = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+        return [listener.getsockname()[1] for listener in found]
+
+
+def wait_for(what, is_so, server=None):
+    """Asks until it is so; gives up when time is up or the server has ended."""
+    until = time.monotonic() + READY_S
+    while time.monotonic() < until and (server is None or server.process.poll() is None):
+        if is_so():
+            return
+        time.sleep(0.01)
+    raise SystemExit(f"waited in vain for {what}")
+
+
+class Server:
+    """A running server on a port of loopback."""
+
+    def __init__(self, name, argv, folder, port):
         self.name = name
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        argv = [word.format(port=self.port) for word in argv]
+        self.port = port
         self.process = subprocess.Popen(argv, cwd=folder, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.DEVNULL)
-        self._await_ready()
+        started = f"{name} to start: {' '.join(argv)}"
+        wait_for(started, lambda: self.ask("PING") == "+PONG\r\n", self)
 
-    def _await_ready(self):
-        until = time.monotonic() + READY_S
-        while time.monotonic() < until and self.process.poll() is None:
-            with contextlib.suppress(OSError), self.connect() as stream:
-                stream.sendall(b"PING\r\n")
-                if stream.recv(64) == b"+PONG\r\n":
-                    return
-            time.sleep(0.01)
-        raise SystemExit(f"{self.name} did not start: {' '.join(self.process.args)}")
+    def ask(self, command):
+        """The first piece of the answer to an inline command; empty when there is none."""
+        with contextlib.suppress(OSError), self.connect() as stream:
+            stream.sendall(f"{command}\r\n".encode())
+            return stream.recv(65536).decode()
+        return ""
 
     def connect(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
@@ -59,18 +77,82 @@ class Server:
         self.process.wait()
 
 
+class Cluster:
+    """Servers that are one keyspace; any of them tells a client about the others."""
+
+    def __init__(self, name, servers):
+        self.name = name
+        self.servers = servers
+        self.port = servers[0].port
+
+    def cpu_s(self):
+        """CPU seconds of all processes so far."""
+        return sum(server.cpu_s() for server in self.servers)
+
+
+@contextlib.contextmanager
+def running():
+    """Gives a function that starts a server by name, command line and port; all end with it."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
+        def start(name, argv, port):
+            server = Server(name, argv, folder, port)
+            stack.callback(server.stop)
+            return server
+        yield start
+
+
+def start_node(start, name="dht"):
+    """A node without a cluster, in memory."""
+    [port] = free_ports(1)
+    return start(name, [binary("dht-node"), "--listen", f"127.0.0.1:{port}",
+                        "--cluster-listen", "127.0.0.1:0"], port)
+
+
+def start_nodes(start, count, name="dht"):
+    """A cluster of nodes, in memory; each key is on as many of them as replicate by default."""
+    ports = free_ports(2 * count)
+    pairs = list(zip(ports[::2], ports[1::2]))
+    join = ",".join(f"127.0.0.1:{port}" for port, _ in pairs)
+    servers = [start(name, [binary("dht-node"), "--listen", f"127.0.0.1:{port}",
+                            "--cluster-listen", f"127.0.0.1:{other}", "--join", join], port)
+               for port, other in pairs]
+    for server in servers:
+        wait_for(f"{name} to form", lambda: "cluster_state:ok" in server.ask("CLUSTER INFO"))
+    return Cluster(name, servers)
+
+
+REDIS = os.path.join(TARGET, "tools", "redis", "redis-server")
+
+
+def start_redis(start):
+    """A redis-server that does not write to disk."""
+    [port] = free_ports(1)
+    return start("redis", [REDIS, "--port", str(port), "--save", "", "--appendonly", "no"], port)
+
+
+def start_redis_cluster(start, leaders, name="redis"):
+    """A Redis Cluster of so many leaders with a replica each, none of which writes to disk."""
+    ports = free_ports(4 * leaders)
+    servers = [start(name, [REDIS, "--port", str(port), "--save", "", "--appendonly", "no",
+                            "--cluster-enabled", "yes", "--cluster-port", str(bus),
+                            "--cluster-config-file", f"nodes-{port}.conf",
+                            "--repl-diskless-sync-delay", "0"], port)
+               for port, bus in zip(ports[::2], ports[1::2])]
+    addresses = [f"127.0.0.1:{server.port}" for server in servers]
+    subprocess.run(["redis-cli", "--cluster", "create", *addresses, "--cluster-replicas", "1",
+                    "--cluster-yes"], check=True, stdout=subprocess.DEVNULL)
+
+    def is_whole(server):
+        replication = server.ask("INFO replication")
+        linked = "master_link_status:up" in replication or "connected_slaves:1" in replication
+        return linked and "cluster_state:ok" in server.ask("CLUSTER INFO")
+    for server in servers:
+        wait_for(f"{name} to form", lambda: is_whole(server))
+    return Cluster(name, servers)
+
+
 @contextlib.contextmanager
 def both():
-    """The node and Redis, neither of them writing to disk."""
-    node = os.path.join(TARGET, "release", "dht-node")
-    redis = os.path.join(TARGET, "tools", "redis", "redis-server")
-    argvs = {
-        "dht": [node, "--listen", "127.0.0.1:{port}", "--cluster-listen", "127.0.0.1:0"],
-        "redis": [redis, "--port", "{port}", "--save", "", "--appendonly", "no"],
-    }
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        servers = []
-        for name, argv in argvs.items():
-            servers.append(Server(name, argv, folder))
-            stack.callback(servers[-1].stop)
-        yield servers
+    """A node and Redis, neither of them writing to disk."""
+    with running() as start:
+        yield [start_node(start), start_redis(start)]

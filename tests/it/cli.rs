@@ -14,7 +14,7 @@ use dht_tests::wait;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Runs a program with this on its input.
-fn run(command: &mut Command, input: &str) -> Output {
+pub fn run(command: &mut Command, input: &str) -> Output {
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -37,7 +37,8 @@ fn cli(cluster: &Processes, node: usize, args: &str) -> Command {
     command
 }
 
-fn text(bytes: &[u8]) -> String {
+/// What a program wrote.
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

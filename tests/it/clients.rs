@@ -17,6 +17,14 @@ fn redis_py_finds_the_nodes_and_their_slots() {
 }
 
 #[test]
+fn redis_py_executes_transactions_through_every_node() {
+    let cluster = Processes::start(3);
+    let ports = (0..3).map(|node| cluster.client(node).port().to_string());
+    let ports: Vec<_> = ports.collect();
+    assert_eq!(python::run("python/transactions.py", &ports), "right\n");
+}
+
+#[test]
 fn redis_cli_follows_redirections() {
     let cluster = Processes::start(3);
     let port = cluster.redirect(0).port();

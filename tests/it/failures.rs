@@ -3,27 +3,35 @@
 use std::time::{Duration, Instant};
 
 use dht_proto::limits;
-use dht_tests::process::{Processes, ask};
+use dht_tests::process::{Processes, ask, free_addresses};
 use dht_tests::wait;
 
-/// Time for the others to notice that a node does not answer, or that it is back.
-const NOTICED: Duration = Duration::from_secs(4);
+/// Time for the others to notice that a node does not answer or is back, and that nobody takes its
+/// place.
+const NOTICED: Duration = Duration::from_secs(8);
+/// What needs no waiting is answered within this time.
+const AT_ONCE: Duration = Duration::from_millis(500);
 
 /// Keys of which each node leads some.
 const KEYS: usize = 30;
 
-fn set(cluster: &Processes, node: usize, key: usize) -> String {
+/// One copy of each shard: what a node leads is led by no other after it.
+const ONE_COPY: &[&str] = &["--replicas", "1"];
+
+fn answer(cluster: &Processes, node: usize, command: &str) -> String {
     let start = Instant::now();
-    let answer = ask(cluster.client(node), &format!("SET key:{key} v")).unwrap();
+    let answer = ask(cluster.client(node), command).unwrap();
     let took = start.elapsed();
-    assert!(
-        took < limits::DEADLINE + Duration::from_secs(1),
-        "{took:?}: {answer}"
-    );
+    let limit = limits::DEADLINE + Duration::from_secs(1);
+    assert!(took < limit, "{took:?}: {answer}");
     answer
 }
 
-/// The keys that a node leads, by what the others say of them.
+fn set(cluster: &Processes, node: usize, key: usize) -> String {
+    answer(cluster, node, &format!("SET key:{key} v"))
+}
+
+/// The keys that a node leads, by what it says itself.
 fn keys_of(cluster: &Processes, node: usize) -> Vec<usize> {
     let is_here = |key: &usize| {
         let asked = ask(cluster.redirect(node), &format!("EXISTS key:{key}")).unwrap();
@@ -32,55 +40,86 @@ fn keys_of(cluster: &Processes, node: usize) -> Vec<usize> {
     (0..KEYS).filter(is_here).collect()
 }
 
-#[test]
-fn what_a_dead_node_leads_is_not_done_and_the_rest_is() {
-    let mut cluster = Processes::start(3);
-    let lost = keys_of(&cluster, 2);
-    assert!(!lost.is_empty() && lost.len() < KEYS);
-    cluster.kill(2);
-    wait::until("the death to be noticed", NOTICED, || {
-        set(&cluster, 0, lost[0])
-            .starts_with("-CLUSTERDOWN")
-            .then_some(())
-    });
-    for key in 0..KEYS {
-        let answer = set(&cluster, key % 2, key);
-        let expect = if lost.contains(&key) {
-            "-CLUSTERDOWN "
-        } else {
-            "+OK\r\n"
-        };
-        assert!(answer.starts_with(expect), "key {key}: {answer}");
-    }
-    let count = ask(cluster.client(0), "DBSIZE").unwrap();
-    assert!(count.starts_with("-CLUSTERDOWN "), "{count}");
-
-    cluster.restart(2);
-    wait::until("the node to be found again", NOTICED, || {
-        let answers = (0..2).map(|node| set(&cluster, node, lost[0]));
-        answers
-            .into_iter()
-            .all(|answer| answer == "+OK\r\n")
-            .then_some(())
+/// Waits until a write is refused at once, because it is known that nobody could take it.
+fn until_refused_at_once(cluster: &Processes, node: usize, key: usize) {
+    wait::until("the loss to be noticed", NOTICED, || {
+        let start = Instant::now();
+        let answer = set(cluster, node, key);
+        (start.elapsed() < AT_ONCE && answer.starts_with("-CLUSTERDOWN ")).then_some(())
     });
 }
 
 #[test]
-fn a_write_that_a_frozen_node_was_sent_is_unknown_and_later_ones_are_not_done() {
-    let cluster = Processes::start(3);
-    let lost = keys_of(&cluster, 1);
-    cluster.pause(1);
-    let answer = set(&cluster, 0, lost[0]);
-    assert!(answer.starts_with("-UNKNOWN "), "{answer}");
-    wait::until("the silence to be noticed", NOTICED, || {
-        let start = Instant::now();
-        let answer = set(&cluster, 2, lost[0]);
-        let at_once = start.elapsed() < Duration::from_millis(500);
-        (at_once && answer.starts_with("-CLUSTERDOWN ")).then_some(())
+fn what_a_dead_node_leads_is_not_done_and_the_rest_is() {
+    let mut cluster = Processes::start_with(3, ONE_COPY);
+    let lost = keys_of(&cluster, 2);
+    assert!(!lost.is_empty() && lost.len() < KEYS);
+    // Sent writes too, so that it is the link that tells, not the want of a session.
+    (0..KEYS).for_each(|key| assert_eq!(set(&cluster, key % 2, key), "+OK\r\n"));
+    cluster.kill(2);
+    (0..2).for_each(|node| until_refused_at_once(&cluster, node, lost[0]));
+    let check = |cluster: &Processes| {
+        for key in 0..KEYS {
+            let (read, write) = (format!("GET key:{key}"), format!("SET key:{key} v"));
+            let (expect_read, expect_write) = if lost.contains(&key) {
+                ("-CLUSTERDOWN ", "-CLUSTERDOWN ")
+            } else {
+                ("$1\r\nv\r\n", "+OK\r\n")
+            };
+            let read = answer(cluster, key % 2, &read);
+            assert!(read.starts_with(expect_read), "key {key}: {read}");
+            let written = answer(cluster, key % 2, &write);
+            assert!(written.starts_with(expect_write), "key {key}: {written}");
+        }
+        let count = answer(cluster, 0, "DBSIZE");
+        assert!(count.starts_with("-CLUSTERDOWN "), "{count}");
+    };
+    check(&cluster);
+
+    // It comes back without what it held. Nobody makes that up, until it is given up by number.
+    cluster.launch_again(2);
+    let lost_shards = wait::until("the shards to be told", NOTICED, || {
+        let info = answer(&cluster, 0, "CLUSTER INFO");
+        let shards = info
+            .split("cluster_shards_unled:")
+            .nth(1)?
+            .trim()
+            .to_owned();
+        (!shards.is_empty()).then(|| shards.replace(',', " "))
     });
+    check(&cluster);
+    let empty = format!("CLUSTER EMPTY {lost_shards}");
+    wait::until("the shards to begin anew", NOTICED, || {
+        let answer = answer(&cluster, 0, &empty);
+        // Until the new node has its seat.
+        let is_early = answer.contains("has too few nodes that are up");
+        assert!(is_early || answer == "+OK\r\n", "{answer}");
+        (!is_early).then_some(())
+    });
+    for key in 0..KEYS {
+        wait::until("a key to be served", NOTICED, || {
+            (set(&cluster, key % 3, key) == "+OK\r\n").then_some(())
+        });
+    }
+    let again = answer(&cluster, 0, &empty);
+    assert!(
+        again.contains("has a leader and has lost nothing"),
+        "{again}"
+    );
+}
+
+#[test]
+fn a_write_that_a_frozen_node_was_sent_is_unknown_and_later_ones_are_not_done() {
+    let cluster = Processes::start_with(3, ONE_COPY);
+    let lost = keys_of(&cluster, 1);
+    assert_eq!(set(&cluster, 0, lost[0]), "+OK\r\n");
+    cluster.pause(1);
+    let sent = set(&cluster, 0, lost[0]);
+    assert!(sent.starts_with("-UNKNOWN "), "{sent}");
+    until_refused_at_once(&cluster, 2, lost[0]);
     // A read has not happened in any case.
-    let answer = ask(cluster.client(0), &format!("GET key:{}", lost[0])).unwrap();
-    assert!(answer.starts_with("-CLUSTERDOWN "), "{answer}");
+    let read = answer(&cluster, 0, &format!("GET key:{}", lost[0]));
+    assert!(read.starts_with("-CLUSTERDOWN "), "{read}");
 
     cluster.resume(1);
     wait::until("the node to be heard again", NOTICED, || {
@@ -89,15 +128,105 @@ fn a_write_that_a_frozen_node_was_sent_is_unknown_and_later_ones_are_not_done() 
 }
 
 #[test]
-fn nodes_of_different_lists_tell_and_do_not_serve() {
+fn what_a_dead_node_led_is_served_by_others() {
+    let mut cluster = Processes::start(3);
+    let led = keys_of(&cluster, 2);
+    assert!(!led.is_empty() && led.len() < KEYS);
+    (0..KEYS).for_each(|key| assert_eq!(set(&cluster, key % 2, key), "+OK\r\n"));
+    cluster.await_safe(0);
+    cluster.kill(2);
+    // Nobody is refused meanwhile: the node that was asked waits for the new leader.
+    led.iter()
+        .for_each(|key| assert_eq!(set(&cluster, key % 2, *key), "+OK\r\n"));
+    assert_eq!(answer(&cluster, 1, "DBSIZE"), format!(":{KEYS}\r\n"));
+
+    cluster.restart(2);
+    cluster.await_safe(2);
+    // With the new one any other may be lost.
+    cluster.kill(0);
+    for key in 0..KEYS {
+        let read = answer(&cluster, 2, &format!("GET key:{key}"));
+        assert_eq!(read, "$1\r\nv\r\n");
+    }
+}
+
+/// Whoever waits for what a node says of the cluster may restart all of them, however early it is
+/// asked.
+#[test]
+fn nodes_that_restart_one_by_one_when_all_is_safe_lose_nothing() {
+    let mut cluster = Processes::start(3);
+    (0..KEYS).for_each(|key| assert_eq!(set(&cluster, key % 2, key), "+OK\r\n"));
+    cluster.await_safe(0);
+    for node in 0..3 {
+        cluster.kill(node);
+        cluster.begin_again(node);
+        cluster.await_safe(node);
+    }
+    assert_eq!(answer(&cluster, 0, "DBSIZE"), format!(":{KEYS}\r\n"));
+}
+
+#[test]
+fn a_frozen_leader_is_replaced_and_its_clients_wait() {
+    let cluster = Processes::start(3);
+    let led = keys_of(&cluster, 1);
+    assert_eq!(set(&cluster, 0, led[0]), "+OK\r\n");
+    cluster.pause(1);
+    // It was sent to the frozen node first, and is done once, by whom it reaches.
+    assert_eq!(set(&cluster, 0, led[0]), "+OK\r\n");
+    let read = format!("GET key:{}", led[0]);
+    assert_eq!(answer(&cluster, 2, &read), "$1\r\nv\r\n");
+    cluster.resume(1);
+    wait::until("the node to follow", NOTICED, || {
+        (answer(&cluster, 1, &read) == "$1\r\nv\r\n").then_some(())
+    });
+}
+
+#[test]
+fn without_a_majority_nothing_is_done_and_nobody_waits_for_ever() {
+    let mut cluster = Processes::start(3);
+    assert_eq!(set(&cluster, 0, 0), "+OK\r\n");
+    cluster.kill(1);
+    cluster.kill(2);
+    for key in 0..3 {
+        let written = set(&cluster, 0, key);
+        let is_told = ["-CLUSTERDOWN ", "-UNKNOWN "].iter();
+        assert!(
+            is_told.clone().any(|kind| written.starts_with(kind)),
+            "{written}"
+        );
+    }
+    (0..3).for_each(|key| until_refused_at_once(&cluster, 0, key));
+    let read = answer(&cluster, 0, "GET key:0");
+    assert!(read.starts_with("-CLUSTERDOWN "), "{read}");
+}
+
+#[test]
+fn nodes_that_were_started_differently_tell_and_do_not_serve() {
+    let ports = free_addresses(4);
+    let join = format!("{},{}", ports[0], ports[2]);
+    let start =
+        |ports, shards| Processes::try_start_at(ports, &["--join", &join, "--shards", shards]);
+    let (one, other) = (start(&ports[..2], "64"), start(&ports[2..], "32"));
+    for (node, told) in [(&one, "32"), (&other, "64")] {
+        let reason = format!("it was started with --shards {told}");
+        wait::until("the reason", NOTICED, || {
+            let refused = answer(node, 0, "SET k v");
+            assert!(refused.starts_with("-CLUSTERDOWN "), "{refused}");
+            (refused.contains(&reason) && node.log(0).contains(&reason)).then_some(())
+        });
+    }
+}
+
+#[test]
+fn a_node_that_nobody_expects_does_not_serve() {
     let cluster = Processes::start(2);
     let join = format!("{},127.0.0.1:1", cluster.client(0));
     let stranger = Processes::try_start(&["--join", &join]);
-    let answer = ask(stranger.client(0), "SET k v").unwrap();
-    assert!(answer.starts_with("-CLUSTERDOWN "), "{answer}");
-    let told = |log: String| log.contains("it was started with --join").then_some(());
-    wait::until("the difference to be told", NOTICED, || {
-        told(stranger.log(0))
+    wait::until("the node to say what it waits for", NOTICED, || {
+        let refused = answer(&stranger, 0, "SET k v");
+        assert!(refused.starts_with("-CLUSTERDOWN "), "{refused}");
+        let waits = "there is a cluster, but none of the addresses in --join is this node";
+        (refused.contains(waits) && stranger.log(0).contains(waits)).then_some(())
     });
-    assert_eq!(ask(cluster.client(0), "SET k v").unwrap(), "+OK\r\n");
+    assert_eq!(set(&cluster, 0, 0), "+OK\r\n");
 }

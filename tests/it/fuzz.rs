@@ -3,11 +3,21 @@
 //! The inputs follow from a seed, which is printed; `SEED=… cargo nextest run fuzz` repeats a run.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
+use dht_node::core::formation::{Formation, FormationMessage, Terms};
+use dht_node::core::meta::ClusterId;
+use dht_node::core::node::{Node, Settings};
+use dht_node::core::replication::machine::Answer;
+use dht_node::core::replication::mail::{Answered, Chunk, Led, Mail, Number, Post, Received, Sent};
+use dht_node::core::replication::worker::{Outbox, Worker};
+use dht_node::core::replication::{raft, task};
+use dht_node::core::time::Now;
 use dht_proto::resp::{self, Decoded, ReplyReader, RequestReader, Version};
 use dht_proto::rpc::{self, Message, Meta};
 use dht_proto::spec::{self, CommandId};
+use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
 const INPUTS: u64 = 1_000_000;
@@ -277,7 +287,15 @@ fn native_frames() {
     };
     let mut messages = vec![
         Message::Request(request(Meta::default())),
-        Message::Request(request(Meta { deadline_ms })),
+        Message::Request(request(Meta {
+            deadline_ms,
+            ..Meta::default()
+        })),
+        Message::Request(request(Meta::default().with_place(rpc::Place {
+            session: 7,
+            sequence: 300,
+            acknowledged: 70_000,
+        }))),
         Message::Notification(argv.clone()),
     ];
     messages.extend(
@@ -294,6 +312,124 @@ fn native_frames() {
             assert_eq!(again.as_ref(), Ok(&frame), "{input:?}");
         }
     });
+}
+
+/// A mail of each kind, each in a frame with another behind it.
+fn mails() -> Vec<Vec<u8>> {
+    let task = task::command(&["HSET", "user:1", "name", "Alice"]);
+    let shard = 7;
+    let answered = |answer| Answered {
+        shard,
+        number: Number::Logged(3),
+        session: 9,
+        answer,
+    };
+    let idle = FormationMessage::Idle {
+        member: settings().member(NodeId([2; 20])),
+        terms: terms(),
+    };
+    let led = [(0, 1, true), (shard, 70_000, false)].map(|(group, term, whole)| Led {
+        group,
+        term,
+        whole,
+    });
+    let mails = [
+        Mail::Raft(1, raft::Message::default()),
+        Mail::Task(Sent {
+            shard,
+            number: Number::Read(300),
+            session: 9,
+            after: 2,
+            task: &task,
+        }),
+        Mail::Answer(answered(Answer::Done(Reply::Array(replies())))),
+        Mail::Answer(answered(Answer::Gap)),
+        Mail::Refused(shard),
+        Mail::Open(shard),
+        Mail::Opened(shard, 9),
+        Mail::Leads(3, led.to_vec()),
+        Mail::Formation(&FormationMessage::Ask { question: 4 }.encode()),
+        Mail::Formation(&idle.encode()),
+        Mail::State(b"\x95\x01\x02"),
+        Mail::Wish(b"\x92\x01\xc0"),
+        Mail::Chunk(Chunk {
+            shard,
+            to: 12,
+            copy: raft::Copy::default(),
+            attempt: 2,
+            number: 1,
+            last: true,
+            bytes: b"piece",
+        }),
+        Mail::Received(Received {
+            shard,
+            to: 12,
+            attempt: 2,
+            pieces: u64::MAX,
+        }),
+    ];
+    let frame = |mail| {
+        let mut post = Post::default();
+        post.send(NodeId([1; 20]), mail);
+        post.send(NodeId([1; 20]), &Mail::Refused(shard));
+        let frames = post.take();
+        frames
+            .iter()
+            .flat_map(|(_, frame)| frame.to_vec())
+            .collect()
+    };
+    mails.iter().map(frame).collect()
+}
+
+fn settings() -> Settings {
+    Settings {
+        password: None,
+        standalone: false,
+        max_clients: 1,
+        shards: 64,
+        aside: |work| work(),
+        client: "127.0.0.1:7400".to_owned(),
+        redirect: "127.0.0.1:8400".to_owned(),
+    }
+}
+
+fn terms() -> Terms {
+    let seats = ["127.0.0.1:7400", "127.0.0.1:7401"].map(str::to_owned);
+    Terms {
+        seats: seats.into(),
+        shards: 64,
+        copies: 3,
+    }
+}
+
+/// What comes over links whose other end has proved to be of the cluster.
+#[test]
+fn mails_between_nodes() {
+    let now = Now {
+        unix_us: 1,
+        mono_ms: 1,
+    };
+    let (me, peer) = (NodeId([1; 20]), NodeId([2; 20]));
+    let node = Arc::new(Node::new(me, settings(), now));
+    let formation = Formation::new(node.settings.member(me), terms(), ClusterId([3; 16]));
+    let mut worker: Worker<u64> = Worker::new(Arc::clone(&node), formation, 1, now);
+    worker.link(peer, "127.0.0.1:7401", true);
+    let mut out = Outbox::default();
+    fuzz(&mails(), |_, input, thorough| {
+        worker.receive(peer, input, now, &mut out);
+        if thorough {
+            worker.turn(now, &mut out);
+            out = Outbox::default();
+        }
+    });
+    // After all that a question is still answered.
+    let mut post = Post::default();
+    let question = FormationMessage::Ask { question: 4 }.encode();
+    post.send(me, &Mail::Formation(&question));
+    let frames: Vec<(NodeId, Bytes)> = post.take();
+    worker.receive(peer, &frames[0].1, now, &mut out);
+    worker.turn(now, &mut out);
+    assert!(out.frames.iter().any(|(to, _)| *to == peer));
 }
 
 #[test]

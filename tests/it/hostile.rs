@@ -348,3 +348,27 @@ fn a_command_on_all_keys_holds_up_nobody() {
         (pings > 10 && longest < start.elapsed() / 4).then_some(())
     });
 }
+
+/// Longer than a moment, and shorter than what takes long here.
+const LARGE_FIELDS: usize = 400_000;
+
+#[test]
+fn a_large_hash_read_at_once_holds_up_nobody() {
+    let node = Processes::alone(&["--threads", "1"]);
+    let mut filling = connect(node.client(0));
+    for chunk in 0..LARGE_FIELDS / 2000 {
+        let mut request = String::from("*4002\r\n$4\r\nHSET\r\n$3\r\nbig\r\n");
+        (0..2000).for_each(|field| {
+            request += &format!("$13\r\nf:{chunk:05}:{field:05}\r\n$1\r\nv\r\n");
+        });
+        filling.write_all(request.as_bytes()).unwrap();
+        filling.read_exact(&mut [0; 7]).unwrap();
+    }
+    wait::until("others to be answered meanwhile", PATIENCE, || {
+        let start = Instant::now();
+        let mut slow = connect(node.client(0));
+        slow.write_all(b"HGETALL big\r\n").unwrap();
+        let (pings, longest) = pings_until_answered(&node, &slow);
+        (pings > 10 && longest < start.elapsed() / 4).then_some(())
+    });
+}

@@ -7,6 +7,8 @@ mod article;
 #[cfg(test)]
 mod cli;
 #[cfg(test)]
+mod cli_bench;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod clients;
@@ -17,11 +19,21 @@ mod command_info;
 #[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod exactly_once;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
 mod failures;
+#[cfg(test)]
+mod followers;
 #[cfg(test)]
 mod fuzz;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod lease_model;
+#[cfg(test)]
+mod nemesis;
 #[cfg(test)]
 mod scripts;
 #[cfg(test)]
@@ -30,3 +42,5 @@ mod sim;
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod transactions;

@@ -91,7 +91,7 @@ impl Expect {
     #[must_use]
     pub fn accepts(&self, reply: &Reply, flat: bool) -> bool {
         match (self, reply) {
-            (Self::Nil, Reply::Nil) => true,
+            (Self::Nil, Reply::Nil | Reply::NilArray) => true,
             (Self::Status(expected), Reply::Ok) => expected == "OK",
             (Self::Status(expected), Reply::Status(status)) => expected == status,
             (Self::Error(expected), Reply::Error(error)) => *expected == error.to_string(),
@@ -270,7 +270,7 @@ impl fmt::Display for Shown<'_> {
             Reply::Error(error) => write!(f, "-{}", quote(error.to_string().as_bytes())),
             Reply::Int(int) => write!(f, "{int}"),
             Reply::Bulk(bytes) | Reply::Text(bytes) => f.write_str(&quote(bytes)),
-            Reply::Nil => f.write_str("nil"),
+            Reply::Nil | Reply::NilArray => f.write_str("nil"),
             Reply::Double(double) => write!(f, "{}", quote(double.to_string().as_bytes())),
             Reply::Bool(truth) => write!(f, "{}", i64::from(*truth)),
             Reply::Array(elements) => write!(f, "[{}]", joined(elements)),

@@ -1,6 +1,7 @@
 //! The harness of the integration tests: clusters to test against, and how to wait for them.
 #![expect(
     clippy::expect_used,
+    clippy::panic,
     reason = "a harness fails as a test does, by panicking"
 )]
 
@@ -9,6 +10,7 @@ pub mod cluster;
 pub mod door;
 pub mod expect;
 pub mod native_client;
+pub mod nemesis;
 pub mod process;
 pub mod python;
 pub mod quoting;

@@ -41,9 +41,17 @@ impl NativeClient {
     /// # Errors
     /// The connection breaks, or what comes is not the response.
     pub async fn call(&mut self, argv: &[impl AsRef<[u8]>]) -> io::Result<Reply> {
+        self.call_with(argv, &Meta::default()).await
+    }
+
+    /// Sends a command, with what is to be said about it, and gives its reply.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn call_with(&mut self, argv: &[impl AsRef<[u8]>], meta: &Meta) -> io::Result<Reply> {
         self.last_id += 1;
         let mut request = BytesMut::new();
-        encode_request(self.last_id, argv, &Meta::default(), &mut request);
+        encode_request(self.last_id, argv, meta, &mut request);
         self.stream.write_all(&request).await?;
         loop {
             if let Some(frame) = self.frames.decode(&mut self.input)? {

@@ -2,6 +2,7 @@
 //!
 //! Knows of a node only its command line and what it answers to `CLUSTER INFO`.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -25,12 +26,23 @@ pub struct Processes {
     nodes: Vec<Node>,
     /// What every node is started with, besides its ports.
     flags: Vec<String>,
+    password: Option<String>,
     folder: TempDir,
 }
 
+/// Where a node is started.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Where it serves any client.
+    pub client: SocketAddr,
+    /// Where it redirects cluster-aware clients.
+    pub redirect: SocketAddr,
+    /// The program that runs it elsewhere than here, with its arguments, if it is to.
+    pub within: Vec<String>,
+}
+
 struct Node {
-    client: SocketAddr,
-    redirect: SocketAddr,
+    place: Place,
     process: Option<Child>,
 }
 
@@ -41,10 +53,30 @@ impl Processes {
     /// When a node does not start, or the cluster does not form in time.
     #[must_use]
     pub fn start(nodes: usize) -> Self {
-        let ports = free_addresses(2 * nodes);
-        let clients = ports.iter().step_by(2).map(SocketAddr::to_string);
-        let join = clients.collect::<Vec<_>>().join(",");
-        Self::launch_all(&ports, &["--join", &join])
+        Self::start_with(nodes, &[])
+    }
+
+    /// The same, with further flags for each node.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn start_with(nodes: usize, flags: &[&str]) -> Self {
+        let places = local_places(nodes);
+        let join = joined(&places);
+        let flags = [&["--join", &join], flags].concat();
+        Self::launch_all(places, &flags, None)
+    }
+
+    /// A cluster at these places, whose clients and nodes have to know the password.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn start_at(places: Vec<Place>, password: &str) -> Self {
+        let join = joined(&places);
+        let flags = ["--join", &join, "--password", password];
+        Self::launch_all(places, &flags, Some(password))
     }
 
     /// A node that was started alone, with these flags.
@@ -53,31 +85,37 @@ impl Processes {
     /// When it does not start.
     #[must_use]
     pub fn alone(flags: &[&str]) -> Self {
-        Self::launch_all(&free_addresses(2), flags)
+        Self::launch_all(local_places(1), flags, None)
     }
 
     /// A node with these flags that may not come to serve.
     #[must_use]
     pub fn try_start(flags: &[&str]) -> Self {
-        let cluster = Self::launched(&free_addresses(2), flags);
+        Self::try_start_at(&free_addresses(2), flags)
+    }
+
+    /// The same at these addresses, the second for cluster-aware clients.
+    #[must_use]
+    pub fn try_start_at(ports: &[SocketAddr], flags: &[&str]) -> Self {
+        let cluster = Self::launched(places_at(ports), flags, None);
         wait::until("an answer", READY, || ask(cluster.client(0), "PING").ok());
         cluster
     }
 
-    fn launch_all(ports: &[SocketAddr], flags: &[&str]) -> Self {
-        let cluster = Self::launched(ports, flags);
+    fn launch_all(places: Vec<Place>, flags: &[&str], password: Option<&str>) -> Self {
+        let cluster = Self::launched(places, flags, password);
         (0..cluster.nodes.len()).for_each(|node| cluster.await_ready(node));
         cluster
     }
 
-    fn launched(ports: &[SocketAddr], flags: &[&str]) -> Self {
-        let pairs = ports.chunks(2).map(|pair| Node {
-            client: pair[0],
-            redirect: pair[1],
+    fn launched(places: Vec<Place>, flags: &[&str], password: Option<&str>) -> Self {
+        let nodes = places.into_iter().map(|place| Node {
+            place,
             process: None,
         });
         let mut cluster = Self {
-            nodes: pairs.collect(),
+            nodes: nodes.collect(),
+            password: password.map(str::to_owned),
             flags: flags.iter().copied().map(str::to_owned).collect(),
             folder: tempfile::tempdir().expect("a folder for logs"),
         };
@@ -103,13 +141,13 @@ impl Processes {
     /// Where a node serves any client.
     #[must_use]
     pub fn client(&self, node: usize) -> SocketAddr {
-        self.nodes[node].client
+        self.nodes[node].place.client
     }
 
     /// Where a node redirects cluster-aware clients.
     #[must_use]
     pub fn redirect(&self, node: usize) -> SocketAddr {
-        self.nodes[node].redirect
+        self.nodes[node].place.redirect
     }
 
     /// Ends a node at once, as SIGKILL does.
@@ -136,13 +174,68 @@ impl Processes {
         fs::read_to_string(self.log_path(node)).unwrap_or_default()
     }
 
+    /// Starts a node that was killed, and waits until it answers.
+    pub fn launch_again(&mut self, node: usize) {
+        self.launch(node);
+        wait::until("an answer", READY, || self.ask(node, "PING").ok());
+    }
+
     /// Starts a node that was killed, and waits until it serves.
     ///
     /// # Panics
     /// When it does not serve in time.
     pub fn restart(&mut self, node: usize) {
-        self.launch(node);
+        self.begin_again(node);
         self.await_ready(node);
+    }
+
+    /// Starts a node again and waits for nothing.
+    ///
+    /// # Panics
+    /// When there is no such program.
+    pub fn begin_again(&mut self, node: usize) {
+        self.launch(node);
+    }
+
+    /// Waits until a node says that any one node may be lost.
+    ///
+    /// # Panics
+    /// When it does not say so in time.
+    pub fn await_safe(&self, node: usize) {
+        wait::until(
+            &format!("node {node} to call the cluster safe"),
+            READY,
+            || {
+                let info = self.ask(node, "CLUSTER INFO").unwrap_or_default();
+                info.contains("cluster_safe:1").then_some(())
+            },
+        );
+    }
+
+    /// Sends one inline command to a node and gives the first piece of the answer.
+    ///
+    /// # Errors
+    /// Nobody listens, or there is no answer in time.
+    pub fn ask(&self, node: usize, command: &str) -> io::Result<String> {
+        ask_with(self.client(node), self.password.as_deref(), command)
+    }
+
+    /// The same on the port that redirects.
+    ///
+    /// # Errors
+    /// Nobody listens, or there is no answer in time.
+    pub fn ask_redirecting(&self, node: usize, command: &str) -> io::Result<String> {
+        ask_with(self.redirect(node), self.password.as_deref(), command)
+    }
+
+    /// The node that leads a key's shard, by its own word.
+    #[must_use]
+    pub fn leader_of(&self, key: &str) -> Option<usize> {
+        let exists = format!("EXISTS {key}");
+        (0..self.nodes.len()).find(|node| {
+            let answer = self.ask_redirecting(*node, &exists);
+            answer.is_ok_and(|answer| answer.starts_with(':'))
+        })
     }
 
     /// Freezes a node; it neither answers nor closes its connections.
@@ -165,14 +258,13 @@ impl Processes {
             .append(true)
             .open(self.log_path(node))
             .expect("a log");
-        let Node {
-            client,
-            redirect,
-            process,
-        } = &mut self.nodes[node];
-        let started = Command::new(program("dht-node"))
-            .args(["--listen", &client.to_string()])
-            .args(["--cluster-listen", &redirect.to_string()])
+        let Node { place, process } = &mut self.nodes[node];
+        let mut words: Vec<OsString> = place.within.iter().map(Into::into).collect();
+        words.push(program("dht-node").into());
+        let started = Command::new(&words[0])
+            .args(&words[1..])
+            .args(["--listen", &place.client.to_string()])
+            .args(["--cluster-listen", &place.redirect.to_string()])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -183,7 +275,7 @@ impl Processes {
 
     fn await_ready(&self, node: usize) {
         wait::until(&format!("node {node}"), READY, || {
-            let info = ask(self.client(node), "CLUSTER INFO").ok()?;
+            let info = self.ask(node, "CLUSTER INFO").ok()?;
             // One with a password says nothing, and has nothing to wait for when it is alone.
             let serves = info.contains("cluster_state:ok") || info.starts_with("-NOAUTH");
             serves.then_some(())
@@ -244,8 +336,16 @@ fn end(mut process: Child) {
 /// # Errors
 /// Nobody listens, or there is no answer in time.
 pub fn ask(node: SocketAddr, command: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect(node)?;
+    ask_with(node, None, command)
+}
+
+fn ask_with(node: SocketAddr, password: Option<&str>, command: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&node, ANSWER)?;
     stream.set_read_timeout(Some(ANSWER))?;
+    if let Some(password) = password {
+        stream.write_all(format!("AUTH {password}\r\n").as_bytes())?;
+        stream.read_exact(&mut [0; "+OK\r\n".len()])?;
+    }
     stream.write_all(format!("{command}\r\n").as_bytes())?;
     let mut answer = [0; 4096];
     let length = stream.read(&mut answer)?;
@@ -279,6 +379,24 @@ fn above_this_test(levels: usize) -> PathBuf {
         .nth(levels)
         .map(Path::to_owned)
         .unwrap_or_default()
+}
+
+fn local_places(count: usize) -> Vec<Place> {
+    places_at(&free_addresses(2 * count))
+}
+
+fn places_at(ports: &[SocketAddr]) -> Vec<Place> {
+    let places = ports.chunks(2).map(|pair| Place {
+        client: pair[0],
+        redirect: pair[1],
+        within: Vec::new(),
+    });
+    places.collect()
+}
+
+fn joined(places: &[Place]) -> String {
+    let clients = places.iter().map(|place| place.client.to_string());
+    clients.collect::<Vec<_>>().join(",")
 }
 
 /// Addresses on loopback on which nobody listens; held until all are found, so that they differ.

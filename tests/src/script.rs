@@ -249,7 +249,8 @@ impl Block {
     fn is_about_connections(&self) -> bool {
         self.steps.iter().any(|step| {
             let argv: Vec<&[u8]> = step.argv.iter().map(Vec::as_slice).collect();
-            spec::find(&argv).is_ok_and(|id| id.spec().family == Family::Connection)
+            let families = [Family::Connection, Family::Transaction];
+            spec::find(&argv).is_ok_and(|id| families.contains(&id.spec().family))
         })
     }
 }

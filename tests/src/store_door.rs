@@ -8,6 +8,7 @@ use dht_node::core::execute::{Command, Here, Outcome};
 use dht_node::core::node::{Node, Settings};
 use dht_node::core::router;
 use dht_node::core::time::Now;
+use dht_node::core::transaction::Transaction;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, spec};
 
@@ -56,6 +57,7 @@ impl StoreDoor {
                 door: Door::Forward,
                 authenticated: true,
                 closing: false,
+                transaction: Transaction::default(),
             },
         }
     }

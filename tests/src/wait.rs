@@ -36,6 +36,16 @@ pub async fn until_async<T>(what: &str, limit: Duration, mut ask: impl FnMut() -
     }
 }
 
+/// Lets a fault, or a load, go on for some time: how long it lasts is what is tried.
+pub fn go_on_for(duration: Duration) {
+    thread::sleep(duration);
+}
+
+/// The time that a client takes between two requests of a load.
+pub async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

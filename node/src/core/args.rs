@@ -137,10 +137,27 @@ pub fn parse_int(text: &[u8]) -> Option<i64> {
     }
 }
 
-/// A cursor as SCAN and HSCAN give it out: an unsigned decimal number.
+/// A cursor as SCAN and HSCAN give it out, an unsigned decimal number; and whatever else Redis
+/// takes for one, which reads it by `strtoul`: nothing is 0, a sign may stand before it, a zero
+/// byte ends it.
 #[must_use]
 pub fn parse_cursor(text: &[u8]) -> Option<u64> {
-    str::from_utf8(text).ok()?.parse().ok()
+    let text = text.split(|byte| *byte == 0).next().unwrap_or_default();
+    let (is_negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let number: u64 = str::from_utf8(digits).ok()?.parse().ok()?;
+    Some(if is_negative {
+        number.wrapping_neg()
+    } else {
+        number
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +192,35 @@ mod tests {
         ];
         for text in bad {
             assert_eq!(parse_int(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn cursors_are_what_strtoul_takes() {
+        for (text, value) in [
+            ("", 0),
+            ("0", 0),
+            ("017", 17),
+            ("+5", 5),
+            ("-0", 0),
+            ("-1", u64::MAX),
+            ("\0", 0),
+            ("7\0x", 7),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()), Some(value), "{text:?}");
+        }
+        for text in [
+            "x",
+            "1x",
+            " 1",
+            "1 ",
+            "-",
+            "+",
+            "--1",
+            "18446744073709551616",
+        ] {
+            assert_eq!(parse_cursor(text.as_bytes()), None, "{text:?}");
         }
     }
 

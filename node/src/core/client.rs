@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use dht_proto::spec::CommandId;
 
 use super::time::Now;
+use super::transaction::Transaction;
 
 /// The version of the protocol in which replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +53,8 @@ pub struct Client {
     pub authenticated: bool,
     /// Set by QUIT: nothing more is executed, and the connection closes after the replies so far.
     pub closing: bool,
+    /// What it watches, and what it has sent since MULTI.
+    pub transaction: Transaction,
 }
 
 impl Client {
@@ -91,7 +94,7 @@ impl Facts {
     }
 
     /// The line of `CLIENT LIST`, without its end. What has no meaning here is as in a Redis
-    /// without it.
+    /// without it. Memory is 0: buffers are lent to a connection only while it is busy.
     #[must_use]
     pub fn line(&self, now: Now) -> String {
         let Self {
@@ -109,8 +112,9 @@ impl Facts {
         let command = self.command();
         format!(
             "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N \
-             db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd={command} user=default \
-             redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
+             db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
+             rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user=default redir=-1 \
+             resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
         )
     }
 

@@ -7,14 +7,15 @@ use super::args::Args;
 use super::client::Client;
 use super::commands;
 use super::keyspace::{Read, Whole, Write};
-use super::lease::Word;
+use super::lease;
 use super::local::Local;
 use super::node::Node;
 use super::router;
-use super::store::{Key, Keys, SlotSet, Store};
+use super::store::{Key, Keys, SlotSet, Store, Watched};
 
 pub use super::store::Moment;
 use super::time::{Now, UnixMs};
+use super::transaction::{Next, Transaction};
 
 /// What a handler gives: the reply, or an error that has changed nothing.
 pub type Outcome = Result<Reply, ReplyError>;
@@ -30,6 +31,8 @@ pub enum Handler {
     Whole(fn(&Whole<'_>, &mut Args<'_>) -> Outcome),
     /// Uses the connection and the node.
     Local(fn(&mut Local<'_>, &mut Args<'_>) -> Outcome),
+    /// Changes the transaction of the connection.
+    Transaction(fn(&mut Transaction) -> Result<Next, ReplyError>),
 }
 
 macro_rules! handler {
@@ -54,11 +57,23 @@ macro_rules! handler {
     (CURSOR $path:path) => {
         Handler::Whole($path)
     };
+    (SESSION $path:path) => {
+        Handler::Local($path)
+    };
+    (META $path:path) => {
+        Handler::Local($path)
+    };
     (LOCAL $path:path) => {
         Handler::Local($path)
     };
     (HANDSHAKE $path:path) => {
         Handler::Local($path)
+    };
+    (ENDING $path:path) => {
+        Handler::Local($path)
+    };
+    (TRANSACTION $path:path) => {
+        Handler::Transaction($path)
     };
 }
 
@@ -85,7 +100,7 @@ pub struct Command<'a> {
     pub id: CommandId,
     /// The request, the name included.
     pub argv: &'a [&'a [u8]],
-    keys: Option<Keys<'a>>,
+    pub(super) keys: Option<Keys<'a>>,
 }
 
 impl<'a> Command<'a> {
@@ -106,17 +121,15 @@ impl<'a> Command<'a> {
 /// What the handler says, or that the command is none of this shard; nothing has changed then.
 pub fn on_slots(
     store: &Store,
+    watched: &Watched,
     slots: &SlotSet,
-    stamp: UnixMs,
-    seed: u64,
+    (stamp, seed): (UnixMs, u64),
     argv: &[&[u8]],
 ) -> Outcome {
     let id = spec::find(argv)?;
     let keys = router::keys(id, argv)?;
     if keys.iter().any(|key| !slots.contains(key.slot())) {
-        return Err(ReplyError::TryAgain(
-            "the key belongs to another shard".into(),
-        ));
+        return Err(not_of_this_shard());
     }
     let mut args = Args::new(argv, id.words());
     match (handler(id), &Keys::of(&keys)) {
@@ -124,13 +137,24 @@ pub fn on_slots(
             store.read(keys, Moment::sure(stamp), |slots| read(slots, &mut args))
         }
         (Handler::Write(write), Some(keys)) => {
-            store.write(keys, stamp, seed, |slots| write(slots, &mut args))
+            store.write_watched(keys, (stamp, seed), Some(watched), |slots| {
+                write(slots, &mut args)
+            })
         }
-        (Handler::Whole(whole), _) => whole(&store.whole(slots, stamp, false), &mut args),
-        (Handler::Local(_), _) | (_, None) => {
+        (Handler::Whole(whole), _) => {
+            let slots = store.whole(slots, stamp, false).telling(Some(watched));
+            whole(&slots, &mut args)
+        }
+        (Handler::Local(_) | Handler::Transaction(_), _) | (_, None) => {
             Err(ReplyError::TryAgain("the command is about no key".into()))
         }
     }
+}
+
+/// What is said of a key that has come to a shard that is not its own.
+#[must_use]
+pub fn not_of_this_shard() -> ReplyError {
+    ReplyError::TryAgain("the key belongs to another shard".into())
 }
 
 /// Reads for a command, outside of the log. Nothing when it has to go through the log: it found a
@@ -184,31 +208,43 @@ impl Here<'_> {
     /// # Errors
     /// What the handler says; nothing has changed then.
     pub fn run(&self, client: &mut Client, command: &Command<'_>) -> Outcome {
-        let store = &self.node.store;
+        let Node { store, watched, .. } = self.node;
         let mut args = Args::new(command.argv, command.id.words());
         match (handler(command.id), &command.keys) {
-            (Handler::Read(read), Some(keys)) => {
+            (Handler::Read(read), Some(keys)) => self.now_or_aside(|hurry| {
                 store.read(keys, Moment::sure(self.stamp), |slots| {
-                    read(slots, &mut args)
+                    slots.hurry(hurry);
+                    let outcome = read(slots, &mut Args::new(command.argv, command.id.words()));
+                    (!slots.has_put_off()).then_some(outcome)
+                })
+            }),
+            (Handler::Write(write), Some(keys)) => {
+                let occasion = (self.stamp, self.seed);
+                store.write_watched(keys, occasion, Some(watched), |slots| {
+                    write(slots, &mut args)
                 })
             }
-            (Handler::Write(write), Some(keys)) => {
-                store.write(keys, self.stamp, self.seed, |slots| write(slots, &mut args))
-            }
             (Handler::Whole(whole), _) => {
-                whole(&store.whole(&SlotSet::all(), self.stamp, true), &mut args)
+                let slots = SlotSet::all();
+                let slots = store.whole(&slots, self.stamp, true);
+                whole(&slots.telling(Some(watched)), &mut args)
             }
-            (Handler::Local(local), _) => local(
-                &mut Local {
-                    client,
-                    node: self.node,
-                    now: self.now,
-                },
-                &mut args,
-            ),
+            (Handler::Local(local), _) => local(&mut self.local(client), &mut args),
+            (Handler::Transaction(_), _) => {
+                unreachable!("the session sees to transactions")
+            }
             (Handler::Read(_) | Handler::Write(_), None) => {
                 unreachable!("the table gives every command on slots a key")
             }
+        }
+    }
+
+    /// What a command about the connection or the node may use.
+    pub const fn local<'c>(&'c self, client: &'c mut Client) -> Local<'c> {
+        Local {
+            client,
+            node: self.node,
+            now: self.now,
         }
     }
 
@@ -219,55 +255,54 @@ impl Here<'_> {
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
             return self.look_through(command, &slots, &[shard]);
         };
-        let words = |slot: &u16| self.node.word_of(*slot);
-        let shard_time = keys.slots().iter().map(words).map(Word::time).min();
-        let moment = Moment {
-            wall: self.now.unix_ms(),
-            shard: shard_time.unwrap_or_default(),
-        };
         let Handler::Read(read) = handler(command.id) else {
             return Look::NoLease;
         };
-        let mut args = Args::new(command.argv, command.id.words());
-        self.node.store.read(keys, moment, |slots| {
-            // Only now, with the slots locked, does a word say something about what is read.
-            if !keys
-                .slots()
-                .iter()
-                .map(words)
-                .all(|word| word.allows(self.now.mono_ms))
-            {
-                return Look::NoLease;
-            }
-            let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
-            if slots.is_early() {
-                Look::Early
-            } else {
-                Look::Seen(reply)
-            }
+        self.now_or_aside(|hurry| {
+            let words = keys.slots().iter().map(|slot| self.node.word_of(*slot));
+            let seen = self.node.store.read_leased(keys, words, self.now, |slots| {
+                slots.hurry(hurry);
+                let mut args = Args::new(command.argv, command.id.words());
+                let reply = read(slots, &mut args).unwrap_or_else(Reply::Error);
+                if slots.has_put_off() {
+                    None
+                } else if slots.is_early() {
+                    Some(Look::Early)
+                } else {
+                    Some(Look::Seen(reply))
+                }
+            });
+            seen.unwrap_or(Some(Look::NoLease))
         })
+    }
+
+    /// Reads in a hurry; what was put off then, as it takes long, is read aside, where it holds up
+    /// no other connection.
+    fn now_or_aside<T>(&self, read: impl Fn(bool) -> Option<T>) -> T {
+        let mut seen = read(true);
+        if seen.is_none() {
+            (self.node.settings.aside)(&mut || seen = read(false));
+        }
+        seen.unwrap_or_else(|| unreachable!("nothing is put off without hurry"))
     }
 
     /// Reads slot by slot what these shards have.
     #[must_use]
     pub fn look_through(&self, command: &Command<'_>, slots: &SlotSet, shards: &[u16]) -> Look {
-        let words = || {
-            shards
-                .iter()
-                .map(|shard| &self.node.words[usize::from(*shard)])
-        };
-        let leased = || words().all(|word| word.allows(self.now.mono_ms));
-        let (Handler::Whole(whole), true) = (handler(command.id), leased()) else {
+        let Handler::Whole(whole) = handler(command.id) else {
             return Look::NoLease;
         };
-        let stamp = words().map(Word::time).max().unwrap_or_default();
+        let words = shards
+            .iter()
+            .map(|shard| &self.node.words[usize::from(*shard)]);
         let hop = shards.len() > 1;
         let mut args = Args::new(command.argv, command.id.words());
-        let outcome = whole(&self.node.store.whole(slots, stamp, hop), &mut args);
-        // Every slot had its lock for itself: a lease that ended meanwhile makes the answer void.
-        if !leased() {
-            return Look::NoLease;
-        }
-        Look::Seen(outcome.unwrap_or_else(Reply::Error))
+        let outcome = lease::read_through(&words, self.now.mono_ms, |times| {
+            let slots = self.node.store.whole(slots, times.greatest, hop);
+            whole(&slots, &mut args)
+        });
+        outcome.map_or(Look::NoLease, |outcome| {
+            Look::Seen(outcome.unwrap_or_else(Reply::Error))
+        })
     }
 }

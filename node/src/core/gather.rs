@@ -25,6 +25,8 @@ pub struct Gather {
     done: usize,
     joined: Option<Reply>,
     error: Option<ReplyError>,
+    /// Of a transaction: the answers that belong among those of its shard, and their places.
+    placed: Option<Vec<(usize, Reply)>>,
 }
 
 impl Gather {
@@ -45,6 +47,17 @@ impl Gather {
             done: 0,
             joined: None,
             error: None,
+            placed: None,
+        }
+    }
+
+    /// A transaction that goes to one shard, except for commands that are answered already, at
+    /// these places among all.
+    #[must_use]
+    pub fn transaction(shard: u16, placed: Vec<(usize, Reply)>) -> Self {
+        Self {
+            placed: Some(placed),
+            ..Self::whole(shard, true)
         }
     }
 
@@ -77,7 +90,11 @@ impl Gather {
             )
             .into(),
             Some(error) => error.into(),
-            None => self.joined.unwrap_or(Reply::Nil),
+            None => match (self.joined.unwrap_or(Reply::Nil), self.placed) {
+                (Reply::Array(items), Some(placed)) => Reply::Array(interleave(items, placed)),
+                (Reply::Nil, Some(_)) => Reply::NilArray,
+                (reply, _) => reply,
+            },
         }
     }
 
@@ -111,6 +128,19 @@ impl Gather {
             (_, reply) => reply,
         });
     }
+}
+
+/// Puts answers among others, each at its place among all.
+#[must_use]
+pub fn interleave(items: Vec<Reply>, placed: Vec<(usize, Reply)>) -> Vec<Reply> {
+    let mut items = items.into_iter();
+    let mut all = Vec::with_capacity(items.len() + placed.len());
+    for (place, reply) in placed {
+        all.extend(items.by_ref().take(place - all.len()));
+        all.push(reply);
+    }
+    all.extend(items);
+    all
 }
 
 /// Puts the items of a part where its keys stand in the command.
@@ -187,6 +217,22 @@ mod tests {
         let unknown = Reply::Error(ReplyError::Unknown(why.into()));
         check(&[&[0], &[1]], true, vec![Reply::Ok, down.clone()], &unknown);
         check(&[&[0], &[1]], false, vec![array(&[1]), down.clone()], &down);
+    }
+
+    #[test]
+    fn answers_that_were_there_before_have_their_places() {
+        let check = |places: &[usize], reply: Reply, expect: &Reply| {
+            let placed = places.iter().map(|place| (*place, Reply::Ok)).collect();
+            let mut gather = Gather::transaction(3, placed);
+            assert!(gather.settle(0, reply));
+            assert_eq!(&gather.reply(), expect);
+        };
+        let (ok, one, two) = (|| Reply::Ok, || Reply::Int(1), || Reply::Int(2));
+        let all = Reply::Array(vec![ok(), one(), ok(), ok(), two(), ok()]);
+        check(&[0, 2, 3, 5], array(&[1, 2]), &all);
+        check(&[0, 1], array(&[]), &Reply::Array(vec![ok(), ok()]));
+        check(&[], array(&[1]), &array(&[1]));
+        check(&[0], Reply::Nil, &Reply::NilArray);
     }
 
     #[test]

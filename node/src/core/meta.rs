@@ -3,8 +3,8 @@
 //! same state. It knows nothing of Raft, links or data.
 //!
 //! A replica is known to its group by a peer id, which no other replica of any group has or will
-//! ever have: so a node that has lost its data cannot be taken for the one that had them. Peers
-//! `1..=first_peers` were there when the cluster was formed; all others have to be given the data.
+//! ever have: so a node that has lost its data cannot be taken for the one that had them. A group
+//! begins, empty, with peers that follow each other; all later ones have to be given the data.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -65,8 +65,8 @@ pub struct ClusterState {
     pub meta: Vec<Replica>,
     /// The replicas of each shard, first the one that is to lead if it can.
     pub shards: Vec<Vec<Replica>>,
-    /// The greatest peer id that was given when the cluster was formed.
-    pub first_peers: PeerId,
+    /// The first and the last of the peers with which each group has begun, by group.
+    pub founders: Vec<(PeerId, PeerId)>,
     /// The next peer id to be given.
     pub next_peer: PeerId,
 }
@@ -81,6 +81,12 @@ pub enum Change {
         /// The node that takes its seat; what it says of its own seat does not count.
         new: Member,
     },
+    /// Shards begin anew, without what they held: they have lost most of their replicas.
+    Empty {
+        /// Each shard, and the first of the peers with which it has begun: what has begun anew
+        /// since is left alone.
+        shards: Vec<(u16, PeerId)>,
+    },
 }
 
 /// Why a change was not made.
@@ -90,6 +96,8 @@ pub enum Refused {
     NoMember(NodeId),
     /// The new member is one already, in another seat: which.
     Seated(String),
+    /// There is no such shard.
+    NoShard(u16),
 }
 
 impl fmt::Display for Refused {
@@ -97,6 +105,7 @@ impl fmt::Display for Refused {
         match self {
             Self::NoMember(node) => write!(f, "{node} is no member"),
             Self::Seated(seat) => write!(f, "the new member is the one at {seat} already"),
+            Self::NoShard(shard) => write!(f, "there is no shard {shard}"),
         }
     }
 }
@@ -119,16 +128,18 @@ impl ClusterState {
                 node: members[member].id,
             }
         };
-        let meta = (0..members.len().min(meta_copies(copies)))
+        let meta: Vec<Replica> = (0..members.len().min(meta_copies(copies)))
             .map(&mut replica)
             .collect();
-        let shards = place(&seats, shards, copies, None)
+        let shards: Vec<Vec<Replica>> = place(&seats, shards, copies, None)
             .into_iter()
             .map(|placement| {
                 let held = placement.replicas.into_iter().map(usize::from);
                 held.map(&mut replica).collect()
             })
             .collect();
+        let groups = [&meta].into_iter().chain(&shards);
+        let founders = groups.map(|replicas| founders_of(replicas)).collect();
         Self {
             id,
             epoch: 1,
@@ -136,7 +147,7 @@ impl ClusterState {
             copies,
             meta,
             shards,
-            first_peers: next_peer - 1,
+            founders,
             next_peer,
         }
     }
@@ -148,7 +159,44 @@ impl ClusterState {
     pub fn apply(&mut self, change: &Change) -> Result<(), Refused> {
         match change {
             Change::Replace { old, new } => self.replace(*old, new),
+            Change::Empty { shards } => self.empty(shards),
         }
+    }
+
+    fn empty(&mut self, shards: &[(u16, PeerId)]) -> Result<(), Refused> {
+        if let Some((shard, _)) = (shards.iter()).find(|(shard, _)| self.founders_of(*shard) == 0) {
+            return Err(Refused::NoShard(*shard));
+        }
+        let before = self.next_peer;
+        for (shard, founder) in shards {
+            if self.founders_of(*shard) == *founder {
+                let replicas = &mut self.shards[usize::from(*shard)];
+                for replica in &mut *replicas {
+                    replica.peer = self.next_peer;
+                    self.next_peer += 1;
+                }
+                self.founders[usize::from(*shard) + 1] = founders_of(replicas);
+            }
+        }
+        self.epoch += u64::from(self.next_peer != before);
+        Ok(())
+    }
+
+    /// The first of the peers with which a shard has begun; 0 when there is no such shard.
+    #[must_use]
+    pub fn founders_of(&self, shard: u16) -> PeerId {
+        let founders = self.founders.get(usize::from(shard) + 1);
+        founders.map_or(0, |(first, _)| *first)
+    }
+
+    /// The voters of a group at its beginning, if this peer was one of them; else none: it has to
+    /// be given the data.
+    #[must_use]
+    pub fn first_voters(&self, group: GroupId, peer: PeerId) -> Vec<PeerId> {
+        let founders = self.founders.get(group as usize);
+        let all = founders.map(|(first, last)| *first..=*last);
+        let all = all.filter(|all| all.contains(&peer));
+        all.into_iter().flatten().collect()
     }
 
     fn replace(&mut self, old: NodeId, new: &Member) -> Result<(), Refused> {
@@ -265,6 +313,12 @@ impl ClusterState {
     }
 }
 
+/// The first and the last of replicas whose names follow each other.
+fn founders_of(replicas: &[Replica]) -> (PeerId, PeerId) {
+    let peer = |replica: Option<&Replica>| replica.map_or(0, |replica| replica.peer);
+    (peer(replicas.first()), peer(replicas.last()))
+}
+
 /// How many replicas the meta group has, were there members enough.
 const fn meta_copies(copies: usize) -> usize {
     if copies >= 5 { 5 } else { 3 }
@@ -329,7 +383,11 @@ mod tests {
             assert!(state.shards.iter().all(|shard| shard.len() == each));
             let total = u64::try_from(meta + 16 * each).unwrap();
             assert!(peers(&state).into_iter().eq(1..=total));
-            assert_eq!((state.first_peers, state.next_peer), (total, total + 1));
+            assert_eq!(state.next_peer, total + 1);
+            for (group, replicas) in state.groups() {
+                let peers: Vec<PeerId> = replicas.iter().map(|replica| replica.peer).collect();
+                assert_eq!(state.first_voters(group, peers[0]), peers);
+            }
         }
     }
 
@@ -361,14 +419,44 @@ mod tests {
         assert!(
             state
                 .hosted_by(node(9))
-                .all(|(_, peer)| peer > before.first_peers),
+                .all(|(group, peer)| state.first_voters(group, peer).is_empty()),
             "an old name was given again"
         );
         assert_eq!(groups(&state, 3), groups(&before, 3));
         let distinct: BTreeSet<PeerId> = peers(&state).into_iter().collect();
         assert_eq!(distinct.len(), peers(&before).len());
         assert_eq!(distinct.last(), Some(&(state.next_peer - 1)));
-        assert_eq!(state.first_peers, before.first_peers);
+        assert_eq!(state.founders, before.founders);
+    }
+
+    #[test]
+    fn a_shard_begins_anew_once_with_names_of_its_own() {
+        let before = formed(3, 16, 3);
+        let mut state = before.clone();
+        let empty = Change::Empty {
+            shards: vec![(2, before.founders_of(2)), (5, before.founders_of(5))],
+        };
+        state.apply(&empty).unwrap();
+        assert_eq!(state.epoch, 2);
+        for shard in 0..16u16 {
+            let group = GroupId::from(shard) + 1;
+            let (old, new) = (before.replicas(group), state.replicas(group));
+            let nodes = |replicas: &[Replica]| replicas.iter().map(|r| r.node).collect::<Vec<_>>();
+            assert_eq!(nodes(old), nodes(new));
+            let is_new = new.iter().all(|replica| replica.peer >= before.next_peer);
+            assert_eq!(is_new, [2, 5].contains(&shard), "{shard}");
+            let peers: Vec<PeerId> = new.iter().map(|replica| replica.peer).collect();
+            assert_eq!(state.first_voters(group, peers[1]), peers);
+        }
+        assert!(state.first_voters(3, before.shards[2][0].peer).is_empty());
+        let once = state.clone();
+        assert_eq!(state.apply(&empty), Ok(()));
+        assert_eq!(state, once, "made twice");
+        let nowhere = Change::Empty {
+            shards: vec![(2, state.founders_of(2)), (16, 1)],
+        };
+        assert_eq!(state.apply(&nowhere), Err(Refused::NoShard(16)));
+        assert_eq!(state, once);
     }
 
     #[test]

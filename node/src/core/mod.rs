@@ -5,6 +5,7 @@
 
 mod ahead;
 pub mod args;
+pub mod atomic;
 pub mod client;
 pub mod commands;
 pub mod execute;
@@ -28,4 +29,5 @@ pub mod router;
 pub mod session;
 pub mod store;
 pub mod time;
+pub mod transaction;
 pub mod wire;

@@ -1,8 +1,9 @@
 //! What all connections of one node share.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -11,7 +12,7 @@ use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::lease::Word;
-use super::store::Store;
+use super::store::{Store, Watched};
 use super::time::{Now, UnixMs};
 
 /// A node: its data, its view of the cluster, its counters.
@@ -24,6 +25,8 @@ pub struct Node {
     pub started: Now,
     /// The data.
     pub store: Store,
+    /// Who watches keys of a node that is alone; those of a cluster are in its shards.
+    pub watched: Watched,
     /// The cluster as it is known here; without members while it forms.
     pub view: ArcSwap<View>,
     /// One a shard: whether its reads may be answered here, and its time.
@@ -32,6 +35,9 @@ pub struct Node {
     pub stats: Stats,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
+    /// Groups, the meta group among them, of which it is not known that every replica which there
+    /// is to be has a vote and is heard from. With 0, any one node may be lost.
+    pub short: AtomicUsize,
     /// The latest stamp given, in milliseconds since the Unix epoch.
     clock: AtomicU64,
 }
@@ -56,13 +62,15 @@ impl Node {
         let shards = settings.shards.max(1) as usize;
         Self {
             id,
-            settings,
             started,
             words: (0..shards).map(|_| Word::default()).collect(),
             store: Store::new(),
+            watched: Watched::default(),
             view: ArcSwap::from_pointee(View::new(id, topology)),
             stats: Stats::default(),
             clients: DashMap::new(),
+            short: AtomicUsize::new(usize::from(!settings.standalone)),
+            settings,
             clock: AtomicU64::new(0),
         }
     }
@@ -71,6 +79,12 @@ impl Node {
     #[must_use]
     pub fn slots_of(&self, shard: u16) -> RangeInclusive<u16> {
         slot::slots_of(usize::from(shard), self.words.len())
+    }
+
+    /// What stands for the meta group where shards are numbered: one more than the last.
+    #[must_use]
+    pub fn meta_shard(&self) -> u16 {
+        self.words.len() as u16
     }
 
     /// The word of the shard that a slot belongs to.
@@ -85,37 +99,15 @@ impl Node {
         self.clock.fetch_max(wall, Relaxed).max(wall)
     }
 
-    /// Puts a topology, or the reason why there is none, in force. A member stays marked as down
-    /// unless it is a new one.
+    /// Puts a topology in force, or the reason why there is none: as if every member could be
+    /// reached and every shard had a leader.
     pub fn publish(&self, topology: Result<Topology, String>) {
-        let mut next = View::new(self.id, topology);
-        let before = self.view.load();
-        if let (Ok(old), Ok(new)) = (&before.topology, &next.topology) {
-            for (member, down) in new.members.iter().zip(&mut next.down) {
-                let index = old.index_of(member.id).map(usize::from);
-                *down = index.is_some_and(|index| before.down[index]);
-            }
-        }
-        self.view.store(Arc::new(next));
+        self.show(View::new(self.id, topology));
     }
 
-    /// Marks a member as unreachable, or as reachable again. The caller serializes this with
-    /// [`Node::publish`].
-    pub fn set_down(&self, member: NodeId, down: bool) {
-        let before = self.view.load();
-        let index = before
-            .topology
-            .as_ref()
-            .ok()
-            .and_then(|topology| topology.index_of(member));
-        if let Some(index) = index
-            .map(usize::from)
-            .filter(|&index| before.down[index] != down)
-        {
-            let mut next = View::clone(&before);
-            next.down[index] = down;
-            self.view.store(Arc::new(next));
-        }
+    /// Puts a view of the cluster in force.
+    pub fn show(&self, view: View) {
+        self.view.store(Arc::new(view));
     }
 }
 
@@ -128,25 +120,21 @@ pub struct View {
     pub me: u16,
     /// Members that cannot be reached at present, by index.
     pub down: Vec<bool>,
+    /// Shards without a leader that is known and can be reached.
+    pub unled: BTreeSet<u16>,
 }
 
 impl View {
-    /// Whether a member, by index, cannot be reached at present.
+    /// What this node is in a topology, in which nothing is wrong as far as is known.
     #[must_use]
-    pub fn is_down(&self, member: u16) -> bool {
-        self.down
-            .get(usize::from(member))
-            .copied()
-            .unwrap_or_default()
-    }
-
-    fn new(me: NodeId, topology: Result<Topology, String>) -> Self {
+    pub fn new(me: NodeId, topology: Result<Topology, String>) -> Self {
         let formed = topology.as_ref().ok();
         Self {
             me: formed
                 .and_then(|topology| topology.index_of(me))
                 .unwrap_or_default(),
             down: vec![false; formed.map_or(0, |topology| topology.members.len())],
+            unled: BTreeSet::new(),
             topology,
         }
     }
@@ -222,6 +210,10 @@ pub struct Stats {
     pub commands: AtomicU64,
     /// Commands forwarded to other nodes.
     pub forwarded: AtomicU64,
+    /// Frames that other nodes have sent.
+    pub frames_received: AtomicU64,
+    /// Frames for other nodes.
+    pub frames_sent: AtomicU64,
     /// Bytes read from clients.
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.
@@ -274,24 +266,12 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::commands::testing::{cluster, node};
+    use crate::core::commands::testing::node;
 
     const START: Now = Now {
         unix_us: 0,
         mono_ms: 0,
     };
-
-    #[test]
-    fn a_member_stays_down_through_new_topologies_until_it_is_replaced() {
-        let node = cluster();
-        let mut topology = node.view.load().topology.clone().unwrap();
-        node.set_down(topology.members[1].id, true);
-        node.set_down(topology.members[2].id, true);
-        node.set_down(NodeId([99; 20]), true);
-        topology.members[2].id = NodeId([7; 20]);
-        node.publish(Ok(topology));
-        assert_eq!(node.view.load().down, [false, true, false]);
-    }
 
     #[test]
     fn only_the_whole_password_opens() {

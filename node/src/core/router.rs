@@ -7,6 +7,7 @@ use dht_proto::topology::Topology;
 use dht_proto::{ReplyError, limits};
 use smallvec::SmallVec;
 
+use super::args::parse_cursor;
 use super::client::Door;
 use super::gather::Part;
 use super::store::{Cursor, Key};
@@ -25,6 +26,8 @@ pub enum Route {
     Spread(Vec<Part>),
     /// On this node, by the shards that it leads.
     Led,
+    /// By the meta group.
+    Meta,
 }
 
 /// The keys of a command.
@@ -72,35 +75,57 @@ impl Router<'_> {
             return Ok(Route::Here);
         }
         match id.spec().kind {
-            Kind::READ | Kind::WRITE => self.one_slot(keys),
+            Kind::READ | Kind::WRITE | Kind::TRANSACTION => self.one_slot(keys),
             Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => {
                 self.one_slot(keys)
             }
             Kind::READ_EACH | Kind::WRITE_EACH => Ok(self.each(keys)),
-            Kind::READ_ALL | Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
+            Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
             Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
-            Kind::LOCAL | Kind::HANDSHAKE => Ok(Route::Here),
+            Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
+            Kind::META => Ok(Route::Meta),
+            Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
         }
     }
 
-    fn one_slot(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
+    /// The place of a command that has to wait for EXEC.
+    ///
+    /// # Errors
+    /// Those of [`Self::route`], and that it cannot be part of a transaction.
+    pub fn route_queued(&self, id: CommandId, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
+        if self.standalone {
+            return Ok(Route::Here);
+        }
+        if id.spec().kind.is_whole() {
+            let name = id.spec().full_name();
+            let why = format!("'{name}' works on all shards; a transaction is of one slot");
+            return Err(ReplyError::Other(why.into()));
+        }
+        self.one_slot(keys)
+    }
+
+    /// The only slot of these keys.
+    ///
+    /// # Errors
+    /// `-CROSSSLOT`, or `-MOVED` from the redirecting port.
+    pub fn one_slot(&self, keys: &[Key<'_>]) -> Result<Route, ReplyError> {
         let Some((first, rest)) = keys.split_first() else {
             return Ok(Route::Here);
         };
         if let Some(other) = rest.iter().find(|key| key.slot() != first.slot()) {
-            let shown = |key: &Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
-            let keys = CrossSlot {
-                first: shown(first),
-                second: shown(other),
-            };
-            return Err(ReplyError::CrossSlot(Some(Box::new(keys))));
+            return Err(crossed(*first, *other));
         }
-        let shard = self.shard(first.slot());
+        self.slot(first.slot())
+    }
+
+    /// The shard of a slot, unless the client has to go to its leader.
+    fn slot(&self, slot: u16) -> Result<Route, ReplyError> {
+        let shard = self.shard(slot);
         let leader = self.topology.shards[usize::from(shard)].leader;
         if self.door == Door::Redirect && leader != self.me {
             return Err(ReplyError::Moved {
-                slot: first.slot(),
+                slot,
                 to: self.topology.members[usize::from(leader)].redirect.clone(),
             });
         }
@@ -133,9 +158,17 @@ impl Router<'_> {
         spread(parts.collect())
     }
 
+    fn session(&self, slot: &[u8]) -> Result<Route, ReplyError> {
+        let number = str::from_utf8(slot).ok().and_then(|text| text.parse().ok());
+        match number.filter(|slot| *slot < SLOTS) {
+            Some(slot) => self.slot(slot),
+            // The handler refuses what is no slot.
+            None => Ok(Route::Here),
+        }
+    }
+
     fn cursor(&self, cursor: &[u8]) -> Route {
-        let text = str::from_utf8(cursor).ok();
-        match text.and_then(|text| text.parse().ok()) {
+        match parse_cursor(cursor) {
             Some(place) => {
                 let slot = Cursor::from_number(place).slot.min(SLOTS - 1);
                 Route::Shard(self.shard(slot))
@@ -148,6 +181,17 @@ impl Router<'_> {
     fn shard(&self, slot: u16) -> u16 {
         self.topology.shard_of(slot) as u16
     }
+}
+
+/// Two keys that were expected in one slot.
+#[must_use]
+pub fn crossed(first: Key<'_>, second: Key<'_>) -> ReplyError {
+    let shown = |key: Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
+    let keys = CrossSlot {
+        first: shown(first),
+        second: shown(second),
+    };
+    ReplyError::CrossSlot(Some(Box::new(keys)))
 }
 
 /// A part alone is the whole; no part is nothing to do for anybody else.

@@ -7,6 +7,7 @@ use dht_proto::{Reply, ReplyError, frame, limits, rpc};
 use tokio_util::codec::LengthDelimitedCodec;
 
 use super::client::Protocol;
+use super::replication::task::Place;
 
 /// Time for other nodes to answer a request that names none, in milliseconds.
 pub const DEADLINE_MS: u64 = limits::DEADLINE.as_millis() as u64;
@@ -52,6 +53,8 @@ pub enum Origin {
         id: u64,
         /// Time for an answer, in milliseconds from its arrival.
         deadline_ms: u64,
+        /// Its place in a session of the client, which makes a retry recognizable.
+        place: Option<Place>,
     },
     /// Not at all: a notification.
     Silent,
@@ -91,6 +94,15 @@ impl Origin {
         }
     }
 
+    /// Its place in a session of the client.
+    #[must_use]
+    pub const fn place(self) -> Option<Place> {
+        match self {
+            Self::Native { place, .. } => place,
+            Self::Resp(_) | Self::Silent => None,
+        }
+    }
+
     /// Writes the answer.
     pub fn encode(self, reply: &Reply, output: &mut BytesMut) {
         match self {
@@ -99,6 +111,11 @@ impl Origin {
             Self::Silent => (),
         }
     }
+}
+
+/// Tells a native client that what is not answered was not executed and will not be.
+pub fn encode_farewell(output: &mut BytesMut) {
+    rpc::encode_notification(&[rpc::CLOSING], output);
 }
 
 /// Tells a native client what was wrong with bytes that are no request: the notification `error`.

@@ -2,9 +2,18 @@
 //! used for.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::core::time::Now;
+
+/// Goes on while the machine is suspended: a lease must not outlast that.
+#[cfg(target_os = "linux")]
+const MONOTONIC: ClockId = ClockId::Boottime;
+/// Where the ordinary monotonic clock does so, or there is no other.
+#[cfg(not(target_os = "linux"))]
+const MONOTONIC: ClockId = ClockId::Monotonic;
 
 /// A monotonic clock, and a wall clock that never goes back.
 ///
@@ -13,7 +22,8 @@ use crate::core::time::Now;
 /// was until the process restarts.
 #[derive(Debug)]
 pub struct Clock {
-    start: Instant,
+    /// By the system's monotonic clock.
+    start: Duration,
     /// Microseconds from the Unix epoch to `start`.
     offset_us: AtomicU64,
 }
@@ -22,9 +32,8 @@ impl Clock {
     /// Starts at the system's time.
     #[must_use]
     pub fn new() -> Self {
-        let start = Instant::now();
         Self {
-            start,
+            start: monotonic(),
             offset_us: AtomicU64::new(system_unix_us()),
         }
     }
@@ -48,7 +57,8 @@ impl Clock {
     }
 
     fn passed_us(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+        let passed = monotonic().saturating_sub(self.start);
+        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
     }
 }
 
@@ -56,6 +66,11 @@ impl Default for Clock {
     fn default() -> Self {
         Self::new()
     }
+}
+
+fn monotonic() -> Duration {
+    // Since the machine started: never negative.
+    Duration::try_from(clock_gettime(MONOTONIC)).unwrap_or_default()
 }
 
 fn system_unix_us() -> u64 {
@@ -69,6 +84,17 @@ fn system_unix_us() -> u64 {
 mod tests {
     use super::*;
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn counts_the_time_in_which_the_machine_is_suspended() {
+        let read = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();
+        let before = read();
+        let clock = Clock::new();
+        // On a machine that has not slept, any clock would pass; on one that has, only this.
+        assert!((before..=read()).contains(&clock.start));
+        assert_eq!(MONOTONIC, ClockId::Boottime);
+    }
+
     #[test]
     fn follows_the_system_forward_and_never_back() {
         let clock = Clock::new();
@@ -76,7 +102,13 @@ mod tests {
         clock.offset_us.fetch_sub(hour_us, Relaxed);
         let late = clock.now();
         assert_eq!(clock.adjust(), 0);
-        assert!(clock.now().unix_us >= late.unix_us + hour_us, "caught up");
+        // The system's two clocks are not read at the same moment.
+        let slack_us = 10_000;
+        let now = clock.now();
+        assert!(
+            now.unix_us + slack_us >= late.unix_us + hour_us,
+            "caught up"
+        );
 
         clock.offset_us.fetch_add(hour_us, Relaxed);
         let early = clock.now();

@@ -102,10 +102,19 @@ impl Connection {
             () = shutdown.cancelled() => {
                 self.intake = Intake::Over;
                 self.serve().await;
+                self.take_leave().await;
             }
         }
         if self.intake == Intake::Closing {
             linger(&mut self.stream).await;
+        }
+    }
+
+    /// Tells a client that knows such words that the rest of its requests was not executed.
+    async fn take_leave(&mut self) {
+        if self.intake == Intake::Over && self.session.say_farewell(&mut self.output) {
+            self.serve().await;
+            self.intake = Intake::Closing;
         }
     }
 
@@ -309,8 +318,16 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        let id = self.session.client.facts.id;
+        let mut effects = Effects::default();
+        let now = self.shell.clock.now();
+        self.session.end(&self.shell.node, now, &mut effects);
+        if !effects.asked.is_empty() {
+            self.shell
+                .replication
+                .send(Replicated::Ask(id, effects.asked));
+        }
         if self.answers.is_some() {
-            let id = self.session.client.facts.id;
             self.shell.replication.send(Replicated::Disconnect(id));
         }
     }

@@ -67,7 +67,7 @@ async fn expire(node: &Node, clock: &Clock, mut cursor: Cursor) -> Cursor {
         let stamp = clock.now().unix_ms();
         let due = node.store.due(&slots, cursor, stamp, STEP_KEYS);
         cursor = due.next;
-        let expired = node.store.expire(&due.keys, stamp);
+        let expired = node.store.expire(&due.keys, stamp, Some(&node.watched));
         if expired * 10 <= due.looked_at {
             break;
         }

@@ -21,6 +21,7 @@ use super::{Shell, random};
 use crate::core::client::{Client, Door, Facts, Labels, Protocol};
 use crate::core::node::Node;
 use crate::core::session::Session;
+use crate::core::transaction::Transaction;
 
 /// After which silence the system asks whether the other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(300);
@@ -102,10 +103,6 @@ async fn serve(
         Opening::Native(Role::Client) => {
             serve_client(shell, stream, addr, (door, Protocol::Native), deadline).await
         }
-        Opening::Native(Role::Peer) if shell.node.settings.standalone => {
-            warn!(%addr, "a node wanted to join, but this one was started alone; start it with --join");
-            Ok(())
-        }
         Opening::Native(Role::Peer) => shell.peers.accept(stream, addr, deadline).await,
         Opening::Nothing => Ok(()),
     }
@@ -172,6 +169,7 @@ pub fn session(
         door,
         authenticated: shell.node.settings.password.is_none(),
         closing: false,
+        transaction: Transaction::default(),
     };
     let seed = u64::from_ne_bytes(random()?);
     Ok(Session::new(client, seed))

@@ -31,6 +31,9 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 /// The longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
+/// What to do about a node that takes part in no cluster.
+const ALONE: &str = "start it with the same --join as the others";
+
 /// What happens between this node and another.
 #[derive(Debug)]
 pub enum PeerEvent {
@@ -142,16 +145,27 @@ impl Peers {
         let Shared { secret, hello, .. } = &*self.0;
         let mut acceptor = Acceptor::new(secret.as_bytes(), random()?, hello.clone());
         let handshake = shake_hands(&mut stream, |frame| acceptor.on_frame(frame));
-        let from = timeout_at(deadline, handshake).await??.node;
+        let PeerHello {
+            node: from, client, ..
+        } = timeout_at(deadline, handshake).await??;
+        if hello.alone {
+            warn!(%addr, "a node wanted to join, but this one was started alone: {ALONE}");
+            return Ok(());
+        }
         link::tune(&stream)?;
         debug!(%addr, node = %from, "a node has connected");
         let shared = Arc::clone(&self.0);
         self.0.runtime.spawn(async move {
             let sink = |frame| (shared.sink)(PeerEvent::Frame { from, frame });
             let frames = link::receive(stream, sink);
-            if let Some(error) = shared.end.run_until_cancelled(frames).await {
+            let serve = async {
+                let error = tokio::select! {
+                    error = frames => error,
+                    never = dial_back(&shared, from, &client) => never,
+                };
                 debug!(%addr, node = %from, %error, "a node has disconnected");
-            }
+            };
+            shared.end.run_until_cancelled(serve).await;
         });
         Ok(())
     }
@@ -167,6 +181,7 @@ async fn keep_linked(shared: Arc<Shared>, seat: String) {
                 let peer = hello.node;
                 return (shared.sink)(PeerEvent::Up { peer, seat });
             }
+            Ok(Ok((_, hello))) if hello.alone => format!("it was started alone: {ALONE}"),
             Ok(Ok((stream, hello))) => {
                 let error = stay_linked(&shared, &seat, hello.node, stream).await;
                 warn!(seat, node = %hello.node, %error, "link down");
@@ -182,6 +197,26 @@ async fn keep_linked(shared: Arc<Shared>, seat: String) {
         last_failure = failure;
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Has a node that has dialled this one reached, too, where none of the addresses that are dialled
+/// leads to it: it waits for answers.
+async fn dial_back(shared: &Shared, node: NodeId, address: &str) -> ! {
+    loop {
+        sleep(jittered(LONGEST_PAUSE)).await;
+        if shared.links.contains_key(&node) {
+            continue;
+        }
+        match timeout(DIAL, dial(shared, address)).await {
+            Ok(Ok((stream, hello))) if hello.node == node => {
+                let error = stay_linked(shared, address, node, stream).await;
+                debug!(address, %node, %error, "link back down");
+            }
+            Ok(Ok(_)) => debug!(address, %node, "no link back: another node is there"),
+            Ok(Err(error)) => debug!(address, %node, %error, "no link back"),
+            Err(_) => debug!(address, %node, "no link back in time"),
+        }
     }
 }
 

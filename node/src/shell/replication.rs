@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 use std::{io, thread};
 
@@ -80,6 +80,7 @@ pub fn start(
         node,
         worker,
         is_ready: false,
+        missing: String::new(),
         clock,
         peers,
         connections: BTreeMap::new(),
@@ -97,6 +98,8 @@ struct Thread {
     worker: Worker<Waiting>,
     /// It was said that the node serves clients.
     is_ready: bool,
+    /// What was last said to be missing for that.
+    missing: String,
     clock: Arc<Clock>,
     peers: Peers,
     connections: BTreeMap<u64, UnboundedSender<Settled>>,
@@ -120,10 +123,7 @@ impl Thread {
                     Some(event) => self.handle(event),
                     None => break,
                 }
-                next = match events.try_recv() {
-                    Ok(event) => Some(event),
-                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-                };
+                next = events.try_recv().ok();
             }
             more = self.turn();
         }
@@ -151,14 +151,8 @@ impl Thread {
     fn hear(&mut self, event: PeerEvent) {
         let now = self.clock.now();
         match event {
-            PeerEvent::Up { peer, seat } => {
-                self.worker.link(peer, &seat, true);
-                self.node.set_down(peer, false);
-            }
-            PeerEvent::Down { peer, seat } => {
-                self.worker.link(peer, &seat, false);
-                self.node.set_down(peer, true);
-            }
+            PeerEvent::Up { peer, seat } => self.worker.link(peer, &seat, true),
+            PeerEvent::Down { peer, seat } => self.worker.link(peer, &seat, false),
             PeerEvent::Frame { from, frame } => {
                 self.worker.receive(from, &frame, now, &mut self.out);
             }
@@ -176,17 +170,28 @@ impl Thread {
             // Whoever waited for it may have lost patience.
             let _ = left.send(());
         }
-        if !self.is_ready {
-            self.announce();
-        }
+        self.announce();
         more
     }
 
+    /// Logs once that the node serves, and until then what it waits for.
     fn announce(&mut self) {
-        if let Ok(topology) = &self.node.view.load().topology {
-            let (nodes, epoch) = (topology.members.len(), topology.epoch);
-            info!(nodes, epoch, "Ready to accept connections");
-            self.is_ready = true;
+        if self.is_ready {
+            return;
+        }
+        let view = self.node.view.load();
+        match &view.topology {
+            Ok(topology) if view.unled.is_empty() => {
+                let (nodes, epoch) = (topology.members.len(), topology.epoch);
+                info!(nodes, epoch, "Ready to accept connections");
+                self.is_ready = true;
+            }
+            Ok(_) => (),
+            Err(why) if *why != self.missing => {
+                info!(why, "no cluster yet");
+                self.missing.clone_from(why);
+            }
+            Err(_) => (),
         }
     }
 

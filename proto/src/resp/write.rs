@@ -20,7 +20,8 @@ pub fn encode(reply: &Reply, version: Version, out: &mut BytesMut) {
         (Reply::Int(value), _) => header(b':', *value, out),
         (Reply::Bulk(bytes), _) | (Reply::Text(bytes), Version::V2) => bulk(bytes, out),
         (Reply::Nil, Version::V2) => out.put_slice(b"$-1\r\n"),
-        (Reply::Nil, Version::V3) => out.put_slice(b"_\r\n"),
+        (Reply::NilArray, Version::V2) => out.put_slice(b"*-1\r\n"),
+        (Reply::Nil | Reply::NilArray, Version::V3) => out.put_slice(b"_\r\n"),
         (Reply::Array(items), _) | (Reply::Set(items), Version::V2) => {
             aggregate(b'*', items, version, out);
         }
@@ -69,12 +70,12 @@ fn bulk(bytes: &[u8], out: &mut BytesMut) {
     out.put_slice(b"\r\n");
 }
 
-/// A line of text; what would end the line early becomes a blank.
+/// A line of text; what would end the line early becomes a blank, or nothing at its end.
 fn line(sign: u8, text: &str, out: &mut BytesMut) {
     out.reserve(text.len() + 3);
     out.put_u8(sign);
     let start = out.len();
-    out.put_slice(text.as_bytes());
+    out.put_slice(text.trim_end_matches(['\r', '\n']).as_bytes());
     for byte in &mut out[start..] {
         if matches!(byte, b'\r' | b'\n') {
             *byte = b' ';
@@ -148,6 +149,7 @@ mod tests {
         same(&Reply::bulk("a\r\nb"), "$4\r\na\r\nb\r\n");
         same(&Reply::bulk(""), "$0\r\n\r\n");
         check(&Reply::Nil, "$-1\r\n", "_\r\n");
+        check(&Reply::NilArray, "*-1\r\n", "_\r\n");
         same(
             &Reply::Array(vec![Reply::Int(1), Reply::bulk("x")]),
             "*2\r\n:1\r\n$1\r\nx\r\n",
@@ -165,6 +167,8 @@ mod tests {
         same(&Reply::Error(ReplyError::Syntax), "-ERR syntax error\r\n");
         let error = ReplyError::Other("two\r\nlines".into());
         same(&Reply::Error(error), "-ERR two  lines\r\n");
+        let error = ReplyError::Other("option \r\n".into());
+        same(&Reply::Error(error), "-ERR option \r\n");
     }
 
     #[test]

@@ -8,6 +8,8 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|frames: Vec<Vec<u8>>| {
     let hello = PeerHello {
         node: NodeId([7; 20]),
+        client: String::new(),
+        alone: false,
     };
     let mut dialer = Dialer::new(b"secret", [1; 32], hello.clone());
     let mut acceptor = Acceptor::new(b"secret", [2; 32], hello);

@@ -180,8 +180,8 @@ fn due_keys_are_found_and_removed_in_bounded_steps() {
     for _ in 0..1000 {
         let due = store.due(&all, cursor, 1500, 20);
         assert!(due.looked_at < 60, "{}", due.looked_at);
-        removed += store.expire(&due.keys, 1500);
-        assert_eq!(store.expire(&due.keys, 1500), 0);
+        removed += store.expire(&due.keys, 1500, None);
+        assert_eq!(store.expire(&due.keys, 1500, None), 0);
         cursor = due.next;
     }
     assert_eq!(removed, 500);

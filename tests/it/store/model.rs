@@ -195,7 +195,7 @@ pub(super) fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
         Op::Wait(ms) => model.now += ms,
         Op::Sweep => {
             let due = store.due(&SlotSet::all(), Cursor::at_slot(0), now, 100);
-            store.expire(&due.keys, now);
+            store.expire(&due.keys, now, None);
             model
                 .keys
                 .retain(|_, (_, expiry)| expiry.is_none_or(|at| now <= at));
@@ -264,7 +264,7 @@ proptest! {
         model.keys.retain(|_, (_, expiry)| expiry.is_none_or(|at| now <= at));
         prop_assert_eq!(contents(&store, now), model.keys.clone());
         let due = store.due(&all, Cursor::at_slot(0), now, usize::MAX);
-        store.expire(&due.keys, now);
+        store.expire(&due.keys, now, None);
         let volatile = model.keys.values().filter(|(_, expiry)| expiry.is_some()).count();
         prop_assert_eq!(store.volatile(&all), volatile);
         prop_assert_eq!(store.whole(&all, now, true).len(), model.keys.len());

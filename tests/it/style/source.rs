@@ -32,9 +32,12 @@ impl Source {
     }
 
     /// The code without `#[cfg(test)]` items; nothing of a file that is all test: those of the
-    /// package of tests, and modules named `testing`.
+    /// package of tests, and modules named `testing` or `…_tests`.
     pub fn product(&self) -> String {
-        if self.path.starts_with("tests/") || self.path.ends_with("/testing.rs") {
+        let is_test = ["/testing.rs", "_tests.rs"]
+            .iter()
+            .any(|end| self.path.ends_with(end));
+        if self.path.starts_with("tests/") || is_test {
             return String::new();
         }
         let mut code = self.code.clone();

@@ -49,6 +49,7 @@ impl<W> Line<W> {
         if self.protocol == Protocol::Native {
             let meta = Meta {
                 deadline_ms: Some(deadline_ms),
+                ..rpc::Meta::default()
             };
             rpc::encode_request(self.last_id, argv, &meta, out);
         } else {

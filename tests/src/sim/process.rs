@@ -126,6 +126,7 @@ impl Process {
             door: Door::Forward,
             authenticated: true,
             closing: false,
+            transaction: dht_node::core::transaction::Transaction::default(),
         };
         let connection = Connection {
             session: Session::new(client, seed),

@@ -47,7 +47,7 @@ impl<E> Queue<E> {
     }
 
     /// What happens next: when, its number, and the event.
-    pub fn next(&mut self) -> Option<(u64, u64, E)> {
+    pub fn pop(&mut self) -> Option<(u64, u64, E)> {
         let planned = self.heap.pop()?;
         Some((planned.at_us, planned.order, planned.event))
     }
@@ -97,7 +97,7 @@ mod tests {
             queue.add(at_us, event);
         }
         let mut order = String::new();
-        while let Some((at_us, number, event)) = queue.next() {
+        while let Some((at_us, number, event)) = queue.pop() {
             // The first that comes has to wait.
             if event == 'a' && at_us == 3 {
                 queue.put_off(5, number, event);

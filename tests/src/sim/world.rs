@@ -158,7 +158,7 @@ impl World {
 
     /// Lets the next thing happen; says whether there was one before this time.
     pub fn step(&mut self, until_us: u64) -> bool {
-        let Some((at_us, order, event)) = self.queue.next() else {
+        let Some((at_us, order, event)) = self.queue.pop() else {
             return false;
         };
         self.now_us = at_us;
@@ -287,12 +287,10 @@ impl World {
             }
             if let Some(peer) = linked {
                 process.worker.link(peer, &address(seat), false);
-                process.node.set_down(peer, true);
                 process.links.remove(&seat);
             }
             if let Some(peer) = found {
                 process.worker.link(peer, &address(seat), true);
-                process.node.set_down(peer, false);
                 process.links.insert(seat, peer);
             }
         }

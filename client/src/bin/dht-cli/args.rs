@@ -3,22 +3,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use clap::Parser;
+use clap::{Args, Parser};
 use dht_client::{Credentials, Target};
 
+use crate::bench;
 use crate::print::Form;
 
-/// Talks to a node of a dht cluster: runs one command, or reads commands from a prompt.
-#[derive(Parser, Debug)]
-#[command(
-    name = "dht-cli",
-    version,
-    disable_help_flag = true,
-    disable_version_flag = true,
-    override_usage = "dht-cli [OPTIONS] [COMMAND [ARGUMENT ...]]",
-    after_help = AFTER_HELP
-)]
-struct Options {
+/// Where to connect.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Place {
     /// Host of the node
     #[arg(short = 'h', value_name = "HOST")]
     host: Option<String>,
@@ -34,6 +27,21 @@ struct Options {
     /// dht://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]: the first node that answers is used
     #[arg(short = 'u', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
+}
+
+/// Talks to a node of a dht cluster: runs one command, or reads commands from a prompt.
+#[derive(Parser, Debug)]
+#[command(
+    name = "dht-cli",
+    version,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    override_usage = "dht-cli [OPTIONS] [COMMAND [ARGUMENT ...]]",
+    after_help = AFTER_HELP
+)]
+struct Options {
+    #[command(flatten)]
+    place: Place,
     /// Print only the data, as is the habit when the output is no terminal
     #[arg(long, conflicts_with_all = ["no_raw", "json"])]
     raw: bool,
@@ -59,6 +67,7 @@ Without a command it reads commands from a prompt, or from its input.
   dht-cli hset user:1 name Alice age 25
   dht-cli cluster status                a table of all nodes
   dht-cli help hset | help @hash        what a command does
+  dht-cli bench --help                  puts load on a server and measures it
 
 Environment: DHT_URL is the address, 127.0.0.1:7400 by default; DHT_PASSWORD or REDISCLI_AUTH is
 the password.
@@ -73,6 +82,8 @@ pub struct Settings {
     pub form: Form,
     /// The command; empty for a prompt.
     pub words: Vec<Vec<u8>>,
+    /// The load to put on the server, instead of a command.
+    pub bench: Option<bench::Options>,
 }
 
 /// Reads the command line. `env` looks up the environment; `terminal` says whether output goes to
@@ -82,7 +93,18 @@ pub fn parse(
     env: impl Fn(&str) -> Option<String>,
     terminal: bool,
 ) -> Result<Settings, clap::Error> {
-    let options = Options::try_parse_from(args)?;
+    let mut options = Options::try_parse_from(args)?;
+    let mut bench = None;
+    if options
+        .words
+        .first()
+        .is_some_and(|word| word.eq_ignore_ascii_case("bench"))
+    {
+        let load = bench::Options::try_parse_from(options.words.drain(..))?;
+        options.place = load.place.or(&options.place);
+        options.json |= load.json;
+        bench = Some(load);
+    }
     let form = match &options {
         Options { json: true, .. } => Form::Json,
         Options { raw: true, .. } => Form::Raw,
@@ -90,40 +112,53 @@ pub fn parse(
         _ if terminal => Form::Human,
         _ => Form::Raw,
     };
-    let target = target(&options, env).map_err(|why| {
+    let target = target(&options.place, env).map_err(|why| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n"))
     })?;
+    let words = options.words.into_iter().map(OsStringExt::into_vec);
     Ok(Settings {
         target,
         form,
-        words: options
-            .words
-            .into_iter()
-            .map(OsStringExt::into_vec)
-            .collect(),
+        words: words.collect(),
+        bench,
     })
+}
+
+impl Place {
+    /// What is said here, and elsewhere where nothing is.
+    fn or(&self, other: &Self) -> Self {
+        let address_given = self.host.is_some() || self.port.is_some() || self.url.is_some();
+        let address = if address_given { self } else { other };
+        Self {
+            host: address.host.clone(),
+            port: address.port,
+            url: address.url.clone(),
+            password: self.password.clone().or_else(|| other.password.clone()),
+            user: self.user.clone().or_else(|| other.user.clone()),
+        }
+    }
 }
 
 /// What the options say goes before what the URL says, and that before the environment.
 fn target(
-    options: &Options,
+    place: &Place,
     env: impl Fn(&str) -> Option<String>,
 ) -> Result<Target, dht_client::Error> {
     let env = |name: &str| env(name).filter(|value| !value.is_empty());
-    let text = if options.host.is_some() || options.port.is_some() {
-        let host = options.host.as_deref().unwrap_or("127.0.0.1");
-        let port = options.port.unwrap_or(dht_client::PORT);
+    let text = if place.host.is_some() || place.port.is_some() {
+        let host = place.host.as_deref().unwrap_or("127.0.0.1");
+        let port = place.port.unwrap_or(dht_client::PORT);
         if host.contains(':') {
             format!("[{host}]:{port}")
         } else {
             format!("{host}:{port}")
         }
     } else {
-        let url = options.url.clone().or_else(|| env("DHT_URL"));
+        let url = place.url.clone().or_else(|| env("DHT_URL"));
         url.unwrap_or_else(|| "127.0.0.1".to_owned())
     };
     let mut target: Target = text.parse()?;
-    if let Some(password) = options.password.clone() {
+    if let Some(password) = place.password.clone() {
         target.credentials = Some(Credentials {
             user: None,
             password,
@@ -135,7 +170,7 @@ fn target(
             password,
         });
     }
-    if let (Some(user), Some(credentials)) = (&options.user, &mut target.credentials) {
+    if let (Some(user), Some(credentials)) = (&place.user, &mut target.credentials) {
         credentials.user = Some(user.clone());
     }
     Ok(target)
@@ -205,6 +240,41 @@ mod tests {
             &["set", "k", "-h", "--json"],
         );
         check("--no-raw", Form::Human, &[]);
+    }
+
+    #[test]
+    fn a_load_has_options_of_its_own() {
+        let check = |line: &str, seed: &str, password: Option<&str>, form: Form| {
+            let settings = read(line, &[]).unwrap();
+            assert_eq!(settings.target.seeds, [seed], "{line}");
+            let found = settings.target.credentials.map(|it| it.password);
+            assert_eq!(
+                (found.as_deref(), settings.form),
+                (password, form),
+                "{line}"
+            );
+            assert_eq!(
+                (settings.words.len(), settings.bench.is_some()),
+                (0, true),
+                "{line}"
+            );
+        };
+        check("bench", "127.0.0.1:7400", None, Form::Human);
+        check(
+            "-p 1 -a x BENCH -c 3 get k",
+            "127.0.0.1:1",
+            Some("x"),
+            Form::Human,
+        );
+        check(
+            "-u a:1 -a x bench -p 2 -a y --json",
+            "127.0.0.1:2",
+            Some("y"),
+            Form::Json,
+        );
+        check("--json -h a bench", "a:7400", None, Form::Json);
+        assert_eq!(read("bench -P 0", &[]).unwrap_err().exit_code(), 2);
+        assert_eq!(read("bench --help", &[]).unwrap_err().exit_code(), 0);
     }
 
     #[test]

@@ -9,7 +9,8 @@ use dht_proto::commands::TABLE;
 pub const GENERAL: &str = "\
 Type any command, such as: hset user:1 name Alice age 25
       help <command>   what a command does, such as: help hset
-      help @<group>    the commands of a group: @connection @server @generic @string @hash @cluster
+      help @<group>    the commands of a group: @connection @server @generic @string @hash
+                      @transaction @cluster
       cluster status   a table of all nodes
       connect <host> <port>
       clear, quit, exit

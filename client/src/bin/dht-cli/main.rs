@@ -1,6 +1,7 @@
 //! `dht-cli`: runs a command of the table on a node, or reads commands from a prompt.
 
 mod args;
+mod bench;
 mod help;
 mod print;
 mod repl;
@@ -11,20 +12,23 @@ mod typing;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::process::ExitCode;
 
-use dht_client::{Command, Error};
+use dht_client::{Command, Error, Target};
 use dht_proto::Reply;
 use dht_proto::resp::split_words;
 use tokio::runtime::{Builder, Runtime};
 
 use crate::args::Settings;
+use crate::bench::Failure;
 use crate::print::{Form, shown};
 use crate::session::Session;
 
-/// What the process says when it ends; wrong usage is said by the reader of the command line.
+/// What the process says when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Done = 0,
     ErrorReply = 1,
+    /// Most of it is said by the reader of the command line.
+    WrongUsage = 2,
     NoAnswer = 3,
 }
 
@@ -51,7 +55,11 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         target,
         form,
         words,
+        bench,
     } = settings;
+    if let Some(load) = bench {
+        return measure(&load, &target, form);
+    }
     // The worker keeps watching the connection while the prompt waits for a line.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
@@ -65,6 +73,36 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         return repl::run(&runtime, session, form);
     }
     every_line(&runtime, &mut session, form)
+}
+
+/// Puts load on a server and says what was measured, also of a load that ended early.
+fn measure(load: &bench::Options, target: &Target, form: Form) -> io::Result<Outcome> {
+    let report = match bench::run(load, target) {
+        Ok(report) => report,
+        Err(Failure::System(error)) => return Err(error),
+        Err(Failure::Usage(why)) => {
+            eprintln!("{why}");
+            return Ok(Outcome::WrongUsage);
+        }
+        Err(Failure::Server(error)) => {
+            let (outcome, text) = told(&error, form);
+            io::stderr().write_all(&text)?;
+            return Ok(outcome);
+        }
+    };
+    let text = match form {
+        Form::Json => report.json(),
+        Form::Human | Form::Raw => report.text(),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    if let Some(error) = &report.tally.failure {
+        eprintln!("{error}");
+        return Ok(Outcome::NoAnswer);
+    }
+    Ok(match report.tally.errors.is_empty() {
+        true => Outcome::Done,
+        false => Outcome::ErrorReply,
+    })
 }
 
 /// Executes what comes on the input, a command a line; the worst outcome counts.
@@ -81,7 +119,7 @@ fn every_line(runtime: &Runtime, session: &mut Session, form: Form) -> io::Resul
         };
         match outcome {
             Outcome::NoAnswer => return Ok(outcome),
-            Outcome::ErrorReply => worst = outcome,
+            Outcome::ErrorReply | Outcome::WrongUsage => worst = outcome,
             Outcome::Done => {}
         }
     }

@@ -50,7 +50,7 @@ fn human(reply: &Reply, indent: &str, out: &mut String) {
         Reply::Bool(yes) => writeln!(out, "(integer) {}", i32::from(*yes)),
         Reply::Bulk(bytes) => writeln!(out, "{}", quoted(bytes)),
         Reply::Double(number) => writeln!(out, "\"{number}\""),
-        Reply::Nil => writeln!(out, "(nil)"),
+        Reply::Nil | Reply::NilArray => writeln!(out, "(nil)"),
         Reply::Error(error) => writeln!(out, "(error) {error}"),
         Reply::Array(items) | Reply::Set(items) => {
             human_list(items.iter(), indent, out);
@@ -118,7 +118,7 @@ fn raw(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Int(n) => out.extend(n.to_string().as_bytes()),
         Reply::Bool(yes) => out.push(b'0' + u8::from(*yes)),
         Reply::Double(number) => out.extend(number.to_string().as_bytes()),
-        Reply::Nil => {}
+        Reply::Nil | Reply::NilArray => {}
         Reply::Error(error) => out.extend(error.to_string().as_bytes()),
         Reply::Array(items) | Reply::Set(items) => raw_list(items.iter(), out),
         Reply::Map(pairs) => raw_list(pairs.iter().flat_map(|(key, value)| [key, value]), out),
@@ -148,7 +148,7 @@ impl Serialize for Json<'_> {
             // JSON has no infinities; their text stands for them.
             Reply::Double(number) if number.is_finite() => to.serialize_f64(*number),
             Reply::Double(number) => to.collect_str(number),
-            Reply::Nil => to.serialize_unit(),
+            Reply::Nil | Reply::NilArray => to.serialize_unit(),
             Reply::Error(error) => to.collect_map([("error", error.to_string())]),
             Reply::Array(items) | Reply::Set(items) => to.collect_seq(items.iter().map(Json)),
             Reply::Map(pairs) => to.collect_map(

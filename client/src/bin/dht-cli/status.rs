@@ -89,6 +89,8 @@ async fn ask_for_keys(client: &Client, rows: &mut [Row]) {
     for (row, question) in rows.iter_mut().zip(questions) {
         match question.await {
             Ok(Ok(Reply::Int(keys))) => row.keys = Some(keys),
+            // It is there, and does not know at present whether it still leads its slots.
+            Ok(Err(error)) if error.reply().is_some() => row.state = "unsure",
             _ if row.state == "up" => row.state = "silent",
             _ => {}
         }
@@ -151,11 +153,11 @@ fn table(rows: &[Row]) -> String {
 }
 
 fn summary(rows: &[Row]) -> String {
-    let up = rows.iter().filter(|row| row.state == "up");
-    let (count, served) = (
-        up.clone().count(),
-        up.clone().map(|row| row.slots).sum::<u32>(),
-    );
+    let up = rows
+        .iter()
+        .filter(|row| ["up", "unsure"].contains(&row.state));
+    let sure = rows.iter().filter(|row| row.state == "up");
+    let (count, served) = (up.count(), sure.map(|row| row.slots).sum::<u32>());
     let keys: i64 = rows.iter().filter_map(|row| row.keys).sum();
     let verdict = if served == u32::from(SLOTS) {
         "ok"
@@ -206,5 +208,13 @@ NODE      ADDRESS         STATE  SLOTS LED      KEYS  EPOCH
 degraded: 1 of 2 nodes up, 8193 of 16384 slots served, keys: 42
 "
         );
+    }
+
+    #[test]
+    fn a_node_that_is_not_sure_to_lead_is_up_and_serves_nothing() {
+        let mut rows = rows();
+        rows[1].state = "unsure";
+        let expect = "degraded: 2 of 2 nodes up, 8193 of 16384 slots served, keys: 0";
+        assert_eq!(summary(&rows), expect);
     }
 }

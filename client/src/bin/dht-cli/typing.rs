@@ -223,7 +223,7 @@ mod tests {
         check("HSETN", 0, &["HSETNX"]);
         check("cli", 0, &["client"]);
         check("client se", 7, &["setinfo", "setname"]);
-        check("cluster s", 8, &["shards", "slots", "status"]);
+        check("cluster s", 8, &["session", "shards", "slots", "status"]);
         check("set k v ex", 8, &["ex", "exat"]);
         check("set k v EX 5 N", 13, &["NX"]);
         check("set k v ex 5 ex", 13, &["exat"]);

@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dht_proto::slot::{SLOTS, key_slot};
 use dht_proto::topology::{Member, Topology};
@@ -25,6 +26,13 @@ pub fn countkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::count(ctx.node.store.keys_in_slot(slot)))
 }
 
+/// CLUSTER EMPTY, where there is no meta group that could decide it.
+pub fn empty(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Err(ReplyError::err(
+        "This node is alone and has lost no replicas",
+    ))
+}
+
 /// CLUSTER GETKEYSINSLOT.
 pub fn getkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let (slot, count) = (slot(args.int()?), usize::try_from(args.int()?).ok());
@@ -43,14 +51,18 @@ fn slot(number: i64) -> Option<u16> {
 pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let view = ctx.view();
     let topology = ctx.topology(&view);
-    let (mut assigned, mut reachable, mut masters) = (0, 0, 0);
-    for (member, ranges) in led(&topology) {
-        let slots: usize = ranges.iter().map(ExactSizeIterator::len).sum();
-        assigned += slots;
-        masters += usize::from(slots > 0);
-        reachable += if is_down(&view, member) { 0 } else { slots };
+    let (mut assigned, mut masters) = (0, 0);
+    for (_, ranges) in led(&topology) {
+        assigned += ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
+        masters += usize::from(!ranges.is_empty());
     }
-    let facts: [(&str, usize); 8] = [
+    let slots_of = |shard: &u16| ctx.node.slots_of(*shard).len();
+    let unled: usize = view.unled.iter().map(slots_of).sum();
+    let reachable = assigned - unled.min(assigned);
+    let stats = &ctx.node.stats;
+    let frames = |count: &AtomicU64| usize::try_from(count.load(Relaxed)).unwrap_or(usize::MAX);
+    let short = ctx.node.short.load(Relaxed);
+    let facts: [(&str, usize); 12] = [
         ("slots_assigned", assigned),
         ("slots_ok", reachable),
         ("slots_pfail", 0),
@@ -65,6 +77,11 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             "my_epoch",
             usize::try_from(topology.epoch).unwrap_or(usize::MAX),
         ),
+        // Whether any one node may be lost, and how many groups say no.
+        ("safe", usize::from(short == 0)),
+        ("groups_short", short),
+        ("stats_messages_sent", frames(&stats.frames_sent)),
+        ("stats_messages_received", frames(&stats.frames_received)),
     ];
     let state = if reachable == usize::from(SLOTS) {
         "ok"
@@ -76,6 +93,9 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
         // Writing to a String cannot fail.
         let _ = write!(text, "cluster_{name}:{value}\r\n");
     }
+    // What CLUSTER EMPTY may be given.
+    let unled: Vec<String> = view.unled.iter().map(u16::to_string).collect();
+    let _ = write!(text, "cluster_shards_unled:{}\r\n", unled.join(","));
     Ok(Reply::Text(text.into()))
 }
 
@@ -120,6 +140,12 @@ pub fn nodes(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
         text.push('\n');
     }
     Ok(Reply::Text(text.into()))
+}
+
+/// CLUSTER SESSION, where it does not go to a shard.
+pub fn session(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    Err(ReplyError::err("This node is alone and keeps no sessions"))
 }
 
 /// CLUSTER SHARDS. A Redis shard is a master with all its slots, so there is one a node.
@@ -276,7 +302,10 @@ mod tests {
                 "CLUSTER INFO",
                 "cluster_state:ok\r\ncluster_slots_assigned:16384\r\ncluster_slots_ok:16384\r\n\
                  cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\n\
-                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n",
+                 cluster_size:1\r\ncluster_current_epoch:1\r\ncluster_my_epoch:1\r\n\
+                 cluster_safe:1\r\ncluster_groups_short:0\r\n\
+                 cluster_stats_messages_sent:0\r\ncluster_stats_messages_received:0\r\n\
+                 cluster_shards_unled:\r\n",
             ),
         ]);
     }
@@ -297,8 +326,10 @@ mod tests {
              [8192, 12287, [\"::1\", 8403, \"03\", {}]], \
              [12288, 16383, [\"127.0.0.1\", 8401, \"01\", {}]]]"
         );
-        let down = desk.node.view.load().topology.as_ref().unwrap().members[2].id;
-        desk.node.set_down(down, true);
+        let mut view = View::clone(&desk.node.view.load());
+        view.down[2] = true;
+        view.unled = [2].into();
+        desk.node.show(view);
         assert_eq!(
             short_ids(desk.run("CLUSTER NODES")),
             "01 127.0.0.1:8401@7401 myself,master - 0 0 1 connected 0-4095 12288-16383\n\
@@ -312,6 +343,7 @@ mod tests {
             "slots_fail:4096",
             "size:3",
             "known_nodes:3",
+            "shards_unled:2",
         ] {
             assert!(
                 info.contains(&format!("cluster_{fact}\r\n")),

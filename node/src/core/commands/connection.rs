@@ -23,16 +23,22 @@ pub fn auth(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
                  Are you sure your configuration is correct?",
             ));
         }
-        return log_in(ctx, USER, first).map(|()| Reply::Ok);
+        return log_in(ctx, USER, first);
     }
     let password = args.word()?;
     args.finish()?;
-    log_in(ctx, first, password).map(|()| Reply::Ok)
+    log_in(ctx, first, password)
 }
 
-fn log_in(ctx: &mut Local<'_>, user: &[u8], password: &[u8]) -> Result<(), ReplyError> {
+fn log_in(ctx: &mut Local<'_>, user: &[u8], password: &[u8]) -> Outcome {
+    opens(ctx, user, password)?;
+    ctx.client.authenticated = true;
+    Ok(Reply::Ok)
+}
+
+/// Whether a user and a password let a client in; otherwise the error.
+fn opens(ctx: &Local<'_>, user: &[u8], password: &[u8]) -> Result<(), ReplyError> {
     if user == USER && ctx.node.settings.opens(password) {
-        ctx.client.authenticated = true;
         Ok(())
     } else {
         Err(ReplyError::WrongPass)
@@ -173,11 +179,12 @@ pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
         Ok(version) => Some(resp_version(version)?),
         Err(_) => None,
     };
-    let mut login = None;
+    let mut opened = false;
     let mut name = None;
     while args.left() > 0 {
         if args.left() > 2 && args.option("AUTH") {
-            login = Some((args.word()?, args.word()?));
+            opens(ctx, args.word()?, args.word()?)?;
+            opened = true;
         } else if args.left() > 1 && args.option("SETNAME") {
             name = Some(client_name(args.word()?)?);
         } else {
@@ -187,12 +194,10 @@ pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
             ));
         }
     }
-    if let Some((user, password)) = login {
-        log_in(ctx, user, password)?;
-    }
-    if !ctx.client.authenticated {
+    if !ctx.client.authenticated && !opened {
         return Err(ReplyError::NoAuthHello);
     }
+    ctx.client.authenticated = true;
     if let Some(name) = name {
         ctx.client.facts.label(|labels| labels.name = name);
     }
@@ -246,6 +251,7 @@ pub fn reset(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     ctx.client.speak(Protocol::Resp2);
     ctx.client.authenticated = ctx.node.settings.password.is_none();
     ctx.client.facts.label(|labels| labels.name.clear());
+    ctx.client.transaction.end();
     Ok(Reply::Status(Cow::Borrowed("RESET")))
 }
 
@@ -313,7 +319,8 @@ mod tests {
     #[test]
     fn client_list_has_a_line_a_connection() {
         const ME: &str = "id=5 addr=127.0.0.1:50000 laddr=127.0.0.1:7401 fd=-1 name=me age=3 \
-             idle=1 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 events=r cmd=auth user=default \
+             idle=1 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 \
+             multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=auth user=default \
              redir=-1 resp=2 lib-name= lib-ver=\n";
         check(&[
             ("CLIENT SETNAME me", "OK"),
@@ -363,6 +370,14 @@ mod tests {
                 "HELLO 2 AUTH other x",
                 "-WRONGPASS invalid username-password pair or user is disabled.",
             ),
+            (
+                "HELLO 2 AUTH other x FOO",
+                "-WRONGPASS invalid username-password pair or user is disabled.",
+            ),
+            (
+                "HELLO 2 AUTH default x FOO",
+                "-ERR Syntax error in HELLO option 'FOO'",
+            ),
             ("HELLO", &greeting(3)),
             ("HELLO 2 AUTH default x SETNAME me", &greeting(2)),
             ("CLIENT GETNAME", "\"me\""),
@@ -383,6 +398,11 @@ mod tests {
             ("HELLO 3", NO_HELLO, false),
             ("HELLO 9", "-NOPROTO unsupported protocol version", false),
             ("HELLO 3 AUTH default no", WRONG, false),
+            (
+                "HELLO 3 AUTH default sesame FOO",
+                "-ERR Syntax error in HELLO option 'FOO'",
+                false,
+            ),
             ("AUTH no", WRONG, false),
             ("AUTH other sesame", WRONG, false),
             ("AUTH a b c", "-ERR syntax error", false),

@@ -179,8 +179,8 @@ const fn flags(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => &["readonly"],
         Kind::WRITE | Kind::WRITE_EACH | Kind::WRITE_ALL => &["write"],
-        Kind::LOCAL => &[],
-        Kind::HANDSHAKE => &[
+        Kind::SESSION | Kind::META | Kind::LOCAL | Kind::TRANSACTION => &[],
+        Kind::HANDSHAKE | Kind::ENDING => &[
             "noscript",
             "loading",
             "stale",
@@ -196,7 +196,12 @@ fn categories(kind: Kind, family: Family) -> Vec<&'static str> {
         Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => vec!["@read"],
         Kind::WRITE | Kind::WRITE_EACH => vec!["@write"],
         Kind::WRITE_ALL => vec!["@write", "@dangerous"],
-        Kind::LOCAL | Kind::HANDSHAKE => Vec::new(),
+        Kind::SESSION
+        | Kind::META
+        | Kind::LOCAL
+        | Kind::HANDSHAKE
+        | Kind::ENDING
+        | Kind::TRANSACTION => Vec::new(),
     };
     categories.extend(match (family, kind) {
         (Family::Connection, _) => Some("@connection"),
@@ -205,6 +210,7 @@ fn categories(kind: Kind, family: Family) -> Vec<&'static str> {
         (Family::Generic, _) | (Family::Server, Kind::READ_ALL | Kind::WRITE_ALL) => {
             Some("@keyspace")
         }
+        (Family::Transaction, _) => Some("@transaction"),
         (Family::Server | Family::Cluster, _) => None,
     });
     categories
@@ -229,7 +235,14 @@ const fn tips(kind: Kind) -> &'static [&'static str] {
         Kind::READ_ALL => &["request_policy:all_shards"],
         Kind::WRITE_ALL => &["request_policy:all_shards", "response_policy:all_succeeded"],
         Kind::CURSOR => &["nondeterministic_output", "request_policy:special"],
-        Kind::READ | Kind::WRITE | Kind::LOCAL | Kind::HANDSHAKE => &[],
+        Kind::READ
+        | Kind::WRITE
+        | Kind::SESSION
+        | Kind::META
+        | Kind::LOCAL
+        | Kind::HANDSHAKE
+        | Kind::ENDING
+        | Kind::TRANSACTION => &[],
     }
 }
 

@@ -62,6 +62,7 @@ const fn group(family: Family) -> &'static str {
         Family::Generic => "generic",
         Family::String => "string",
         Family::Hash => "hash",
+        Family::Transaction => "transactions",
         Family::Cluster => "cluster",
     }
 }

@@ -162,6 +162,9 @@ fn each_field<T>(
     let Some(hash) = ctx.hash(args.word()?)? else {
         return Ok(Vec::new());
     };
+    if ctx.puts_off(hash.len()) {
+        return Ok(Vec::new());
+    }
     Ok(hash
         .iter()
         .map(|(field, value)| take(field, value))

@@ -15,6 +15,7 @@ pub mod server;
 pub mod string;
 #[cfg(test)]
 pub mod testing;
+pub mod transaction;
 
 use dht_proto::{Reply, ReplyError};
 

@@ -13,6 +13,7 @@ use crate::core::execute::{Handler, Outcome, handler};
 use crate::core::local::Local;
 use crate::core::node::{Node, Settings};
 use crate::core::time::Now;
+use crate::core::transaction::Transaction;
 
 /// A connection to a node, three seconds after its start.
 pub struct Desk {
@@ -98,6 +99,7 @@ impl Desk {
                 door: Door::Forward,
                 authenticated: true,
                 closing: false,
+                transaction: Transaction::default(),
             },
             now: Now {
                 unix_us: 1_700_000_003_000_250,
@@ -162,7 +164,7 @@ fn show_reply(reply: &Reply) -> String {
         Reply::Status(word) => word.clone().into_owned(),
         Reply::Int(n) => n.to_string(),
         Reply::Bulk(bytes) => format!("\"{}\"", String::from_utf8_lossy(bytes)),
-        Reply::Nil => "nil".to_owned(),
+        Reply::Nil | Reply::NilArray => "nil".to_owned(),
         Reply::Array(items) => format!("[{}]", list(items)),
         Reply::Set(items) => format!("~[{}]", list(items)),
         Reply::Map(pairs) => {

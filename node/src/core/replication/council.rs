@@ -25,13 +25,19 @@ pub struct Council {
 }
 
 impl Council {
-    /// A member that starts from this state; without voters, one that waits to be told.
+    /// A member, made at this monotonic time, that starts from this state; without voters, one that
+    /// waits to be told.
     #[must_use]
-    pub fn new(me: PeerId, voters: &[PeerId], state: ClusterState, seed: u64) -> Self {
+    pub fn new(
+        (me, voters): (PeerId, &[PeerId]),
+        state: ClusterState,
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut council = Self {
             group: Group::new(me, voters, seed),
             state,
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
             ticks: 0,
         };
         council.keep_copy();
@@ -71,6 +77,15 @@ impl Council {
     #[must_use]
     pub fn leader(&self) -> Option<NodeId> {
         self.state.node_of(META, self.group.leader()?)
+    }
+
+    /// Whether this member leads, and every member that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        let target: Vec<PeerId> = self.state.meta.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
     }
 
     /// Does all that can be done now.
@@ -203,7 +218,8 @@ mod tests {
         let founding = ClusterState::form(ClusterId([1; 16]), [1, 2, 3].map(member).into(), 2, 3);
         let voters: Vec<PeerId> = founding.meta.iter().map(|seat| seat.peer).collect();
         let start = |seat: usize| {
-            let council = Council::new(voters[seat], &voters, founding.clone(), seat as u64);
+            let me = (voters[seat], &voters[..]);
+            let council = Council::new(me, founding.clone(), 0, seat as u64);
             (founding.meta[seat].node, council)
         };
         let mut councils = vec![start(0), start(1)];
@@ -215,7 +231,7 @@ mod tests {
         councils[0].1.propose(&change);
         (0..20).for_each(|_| pass(&mut councils, |_| false));
         let state = councils[0].1.state.clone();
-        let newcomer = Council::new(state.meta[2].peer, &[], state.clone(), 9);
+        let newcomer = Council::new((state.meta[2].peer, &[]), state.clone(), 0, 9);
         councils.push((member(9).id, newcomer));
         let mut lost = 0;
         for _ in 0..100 {

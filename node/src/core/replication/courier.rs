@@ -8,18 +8,18 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use dht_proto::limits::SESSION_WINDOW;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
 use super::machine::{Answer, session_unknown};
 use super::mail::{Answered, Mail, Number, Post, Sent};
-use super::replica::{Mode, Pending, in_flight, not_done, nothing};
-use super::sessions::WINDOW;
+use super::replica::{Mode, Pending, not_done, nothing};
 
 /// Tasks of this node that may wait for one shard; further ones are refused as not done.
 pub const WAITING: usize = 100_000;
 /// Tasks of a lane that may be unanswered: no more than the leader keeps answers for.
-const UNANSWERED: usize = WINDOW;
+const UNANSWERED: usize = SESSION_WINDOW;
 /// After so long without an answer, in milliseconds, everything unanswered is sent again.
 const RESEND_MS: u64 = 250;
 /// The same when the other node has said that it does not lead.
@@ -77,7 +77,7 @@ pub struct Round<'a, T> {
     pub now_mono_ms: u64,
     /// This node.
     pub me: NodeId,
-    /// The shard's leader, if it is known.
+    /// The shard's leader, if it is known and can be reached.
     pub leader: Option<NodeId>,
     /// Mails to other nodes.
     pub post: &'a mut Post,
@@ -159,7 +159,8 @@ impl<T> Courier<T> {
         let since = *self.leaderless_ms.get_or_insert(round.now_mono_ms);
         if round.now_mono_ms >= since + LEADERLESS_MS {
             for pending in self.queue.drain(..) {
-                refuse(pending, not_done(), round.settled);
+                let error = pending.unsent();
+                refuse(pending, error, round.settled);
             }
         }
     }
@@ -265,6 +266,13 @@ impl<T> Courier<T> {
         }
     }
 
+    /// The shard begins anew and knows no session. What was sent in one will be told so.
+    pub fn begin_anew(&mut self) {
+        if self.lane.is_empty() {
+            self.session = Session::None;
+        }
+    }
+
     /// The node to which the lane was sent does not lead: sent again in a moment, if nothing
     /// better is known by then.
     pub fn refused(&mut self, by: NodeId, now_mono_ms: u64) {
@@ -297,7 +305,9 @@ impl<T> Courier<T> {
             Answer::Done(reply) => reply,
             // Sent again, in order, when nothing comes any more.
             Answer::Gap => return,
-            Answer::Unknown => return self.lose_session(settled),
+            // One that is answered already was sent twice, and is forgotten where it was executed.
+            Answer::Unknown if self.waits_for(number) => return self.lose_session(settled),
+            Answer::Unknown => return,
         };
         let open = self
             .lane
@@ -313,6 +323,11 @@ impl<T> Courier<T> {
         self.forget_answered();
     }
 
+    fn waits_for(&self, number: Number) -> bool {
+        let mut lane = self.lane.iter();
+        lane.any(|in_lane| in_lane.number == number && !in_lane.answered)
+    }
+
     fn forget_answered(&mut self) {
         while let Some(done) = self.lane.pop_front_if(|first| first.answered) {
             if let Number::Logged(sequence) = done.number {
@@ -322,44 +337,49 @@ impl<T> Courier<T> {
     }
 
     /// The shard knows the session no more: what became of the writes in it cannot be found out.
+    /// All else is sent again, but for reads behind which something is answered: they would read
+    /// what comes after that.
     fn lose_session(&mut self, settled: &mut Vec<(T, Reply)>) {
-        for in_lane in self.lane.drain(..) {
-            let error = match in_lane.number {
-                Number::Logged(_) => session_unknown(),
-                Number::Read(_) => not_done(),
-            };
-            refuse(in_lane.pending, error, settled);
+        let mut is_late = false;
+        for in_lane in self.lane.drain(..).rev() {
+            is_late |= in_lane.answered;
+            match in_lane.pending.mode {
+                Mode::Write => refuse(in_lane.pending, session_unknown(), settled),
+                _ if in_lane.pending.ticket.is_none() => (),
+                Mode::Read | Mode::OrderedRead if is_late => {
+                    refuse(in_lane.pending, not_done(), settled);
+                }
+                Mode::Repeatable | Mode::Repeated | Mode::Read | Mode::OrderedRead => {
+                    self.queue.push_front(in_lane.pending.sent_once());
+                }
+            }
         }
         self.session = Session::None;
         self.sent_to = None;
     }
 
-    /// Answers those whose deadline has passed: not done if never sent, else unknown. A write that
-    /// was sent keeps its place as a task that does nothing, so that it is never done later.
+    /// Answers those whose deadline has passed: not done if never sent or only a read, else
+    /// unknown. What was sent to the log keeps its place as a task that does nothing, so that it is
+    /// never done later.
     pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
         let late = |pending: &Pending<T>| pending.deadline_mono_ms <= now_mono_ms;
         if self.queue.iter().any(late) {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.queue.drain(..).partition(late);
             self.queue = kept;
             for pending in gone {
-                refuse(pending, not_done(), settled);
+                let error = pending.unsent();
+                refuse(pending, error, settled);
             }
         }
         for in_lane in &mut self.lane {
             if late(&in_lane.pending)
                 && let Some(ticket) = in_lane.pending.ticket.take()
             {
-                let error = match in_lane.number {
-                    Number::Logged(_) => {
-                        in_lane.pending.task = nothing();
-                        in_flight()
-                    }
-                    Number::Read(_) => {
-                        in_lane.answered = true;
-                        not_done()
-                    }
-                };
-                settled.push((ticket, error.into()));
+                match in_lane.number {
+                    Number::Logged(_) => in_lane.pending.task = nothing(),
+                    Number::Read(_) => in_lane.answered = true,
+                }
+                settled.push((ticket, in_lane.pending.unanswered().into()));
             }
         }
         self.forget_answered();
@@ -372,15 +392,85 @@ fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Reply
 
 #[cfg(test)]
 mod tests {
+    use super::super::{mail, task};
     use super::*;
     use crate::core::pack::Reader;
-    use crate::core::replication::{mail, task};
 
     const ME: NodeId = NodeId([1; 20]);
     const LEADER: NodeId = NodeId([2; 20]);
+    const SESSION: u64 = 7;
+
+    /// A courier whose lane holds these tasks, numbered from 1 on as tickets and in the session.
+    fn sent(tasks: &[(&str, Mode)]) -> Courier<u64> {
+        let mut courier = Courier::new(0);
+        for ((line, mode), ticket) in tasks.iter().zip(1..) {
+            let words: Vec<&str> = line.split(' ').collect();
+            let pushed = courier.push(Pending {
+                task: task::command(&words),
+                mode: *mode,
+                deadline_mono_ms: 9000,
+                ticket: Some(ticket),
+            });
+            assert!(pushed.is_ok());
+        }
+        let (mut post, mut settled) = (Post::default(), Vec::new());
+        for _ in 0..2 {
+            courier.send(&mut Round {
+                now_mono_ms: 0,
+                me: ME,
+                leader: Some(LEADER),
+                post: &mut post,
+                settled: &mut settled,
+            });
+            courier.opened(SESSION);
+        }
+        assert_eq!(courier.lane.len(), tasks.len());
+        courier
+    }
+
+    fn answer(courier: &mut Courier<u64>, sequence: u64, answer: Answer) -> Vec<(u64, Reply)> {
+        let mut settled = Vec::new();
+        let answered = Answered {
+            shard: 0,
+            number: Number::Logged(sequence),
+            session: SESSION,
+            answer,
+        };
+        courier.answered(answered, 0, &mut settled);
+        settled
+    }
+
+    #[test]
+    fn an_answer_that_comes_twice_and_says_nothing_loses_nothing() {
+        let mut courier = sent(&[("INCR a", Mode::Write), ("INCR b", Mode::Write)]);
+        let one = || Answer::Done(Reply::Int(1));
+        assert_eq!(answer(&mut courier, 1, one()), [(1, Reply::Int(1))]);
+        // It was sent twice; where it was executed its answer was acknowledged meanwhile.
+        assert_eq!(answer(&mut courier, 1, Answer::Unknown), []);
+        assert_eq!(answer(&mut courier, 2, one()), [(2, Reply::Int(1))]);
+    }
+
+    #[test]
+    fn a_lost_session_puts_no_read_behind_what_came_after_it() {
+        let reads = [
+            ("GET a", Mode::OrderedRead),
+            ("GET b", Mode::OrderedRead),
+            ("GET c", Mode::OrderedRead),
+            ("INCR d", Mode::Write),
+        ];
+        let mut courier = sent(&reads);
+        answer(&mut courier, 2, Answer::Done(Reply::Nil));
+        let settled = answer(&mut courier, 3, Answer::Unknown);
+        assert_eq!(
+            settled,
+            [(4, session_unknown().into()), (1, not_done().into())]
+        );
+        let again: Vec<Option<u64>> = courier.queue.iter().map(|next| next.ticket).collect();
+        assert_eq!(again, [Some(3)]);
+    }
 
     /// Has a courier send what it can; gives the tasks that left.
-    fn sent(courier: &mut Courier<u64>) -> Vec<(Number, u64)> {
+    fn posted(courier: &mut Courier<u64>) -> Vec<(Number, u64)> {
         let (mut post, mut settled) = (Post::default(), Vec::new());
         courier.send(&mut Round {
             now_mono_ms: 100,
@@ -414,11 +504,11 @@ mod tests {
     fn nothing_overtakes_a_read_that_has_no_session() {
         let mut courier = Courier::new(0);
         courier.push(get(Mode::Read, 1)).unwrap();
-        assert_eq!(sent(&mut courier), [(Number::Read(1), 0)]);
+        assert_eq!(posted(&mut courier), [(Number::Read(1), 0)]);
         courier.push(get(Mode::OrderedRead, 2)).unwrap();
-        assert_eq!(sent(&mut courier), [], "a session is asked for");
-        courier.opened(7);
-        assert_eq!(sent(&mut courier), [], "the read may be answered later");
+        assert_eq!(posted(&mut courier), [], "a session is asked for");
+        courier.opened(SESSION);
+        assert_eq!(posted(&mut courier), [], "the read may be answered later");
         let answered = Answered {
             shard: 0,
             number: Number::Read(1),
@@ -428,6 +518,6 @@ mod tests {
         let mut settled = Vec::new();
         courier.answered(answered, 100, &mut settled);
         assert_eq!(settled, [(1, Reply::Nil)]);
-        assert_eq!(sent(&mut courier), [(Number::Logged(1), 7)]);
+        assert_eq!(posted(&mut courier), [(Number::Logged(1), SESSION)]);
     }
 }

@@ -5,18 +5,16 @@ use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
 
-use super::sessions::{Admission, Sessions};
-use super::task::{Entry, Place, Task};
+use super::sessions::{Admission, Order, Sessions};
+use super::task::{Entry, Place, Task, Words};
+use crate::core::atomic::{self, Batch};
 use crate::core::execute;
 use crate::core::lease::Word;
 use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
-use crate::core::store::{SlotSet, Store};
+use crate::core::store::{Key, SlotSet, Store, Watched, Watcher};
 use crate::core::time::UnixMs;
-
-/// Tasks of an entry that get ids of their own.
-const TASKS_BITS: u32 = 17;
 
 /// A shard's replicated state, besides the data in the store.
 #[derive(Clone, Debug)]
@@ -27,6 +25,8 @@ pub struct Machine {
     pub time: UnixMs,
     /// What makes retries harmless.
     pub sessions: Sessions,
+    /// What transactions to come depend on.
+    pub watched: Watched,
 }
 
 /// What became of a task.
@@ -48,6 +48,7 @@ impl Machine {
             slots,
             time: 0,
             sessions: Sessions::default(),
+            watched: Watched::default(),
         }
     }
 
@@ -55,6 +56,7 @@ impl Machine {
     pub fn encode(&self, out: &mut BytesMut) {
         pack::uint(out, self.time);
         self.sessions.encode(out);
+        self.watched.encode(out);
     }
 
     /// Reads what [`Self::encode`] has written.
@@ -67,10 +69,11 @@ impl Machine {
             slots,
             time: from.uint()?,
             sessions: Sessions::decode(&mut from)?,
+            watched: Watched::decode(&mut from)?,
         })
     }
 
-    /// Applies the entry at an index; gives an answer a task, in order.
+    /// Applies an entry; gives an answer a task, in order.
     ///
     /// # Errors
     /// The entry is malformed: what stood before the fault is applied, on every replica alike.
@@ -78,7 +81,6 @@ impl Machine {
         &mut self,
         store: &Store,
         word: &Word,
-        index: u64,
         data: &[u8],
     ) -> Result<Vec<Answer>, Malformed> {
         let mut entry = Entry::read(data)?;
@@ -87,20 +89,24 @@ impl Machine {
         let mut seeds = Random::new(entry.seed);
         let mut answers = Vec::new();
         while let Some((place, task)) = entry.next_task()? {
-            let id = index << TASKS_BITS | answers.len() as u64;
-            let answer = self.admit(place, |machine| {
-                machine.execute(store, id, seeds.next(), &task)
+            let seed = seeds.next();
+            answers.push(match place {
+                Some(place) => self.admit(place, Order::Strict, |machine| {
+                    machine.execute(store, seed, &task)
+                }),
+                None => Answer::Done(self.execute(store, seed, &task)),
             });
-            answers.push(answer);
         }
         Ok(answers)
     }
 
-    fn admit(&mut self, place: Option<Place>, execute: impl FnOnce(&mut Self) -> Reply) -> Answer {
-        let Some(place) = place else {
-            return Answer::Done(execute(self));
-        };
-        match self.sessions.admit(place, self.time) {
+    fn admit(
+        &mut self,
+        place: Place,
+        order: Order,
+        execute: impl FnOnce(&mut Self) -> Reply,
+    ) -> Answer {
+        match self.sessions.admit(place, order, self.time) {
             Admission::Execute => {
                 let reply = execute(self);
                 self.sessions.keep(place, &reply);
@@ -115,17 +121,75 @@ impl Machine {
         }
     }
 
-    fn execute(&mut self, store: &Store, id: u64, seed: u64, task: &Task<'_>) -> Reply {
+    fn execute(&mut self, store: &Store, seed: u64, task: &Task<'_>) -> Reply {
         match task {
             Task::Nothing => Reply::Nil,
-            Task::Command(words) => execute::on_slots(store, &self.slots, self.time, seed, words)
-                .unwrap_or_else(Reply::Error),
-            Task::Open => match self.sessions.open(id, self.time) {
-                Ok(()) => Reply::Int(i64::try_from(id).unwrap_or(i64::MAX)),
-                Err(error) => error.into(),
-            },
-            Task::Expire(keys) => Reply::count(store.expire(keys, self.time)),
+            Task::Command(words) => {
+                execute::on_slots(store, &self.watched, &self.slots, (self.time, seed), words)
+                    .unwrap_or_else(Reply::Error)
+            }
+            Task::Open => self.open(seed).unwrap_or_else(Reply::Error),
+            Task::Expire(keys) => Reply::count(store.expire(keys, self.time, Some(&self.watched))),
+            Task::Watch(watcher, keys) => self.watch(store, *watcher, keys),
+            Task::Forget(token) => {
+                self.watched.forget(*token);
+                Reply::Ok
+            }
+            Task::Exec(watcher, commands) => self.exec(store, seed, *watcher, commands),
+            Task::Placed(place, task) => {
+                let execute = |machine: &mut Self| machine.execute(store, seed, task);
+                match self.admit(*place, Order::Loose, execute) {
+                    Answer::Done(reply) => reply,
+                    Answer::Gap | Answer::Unknown => session_unknown().into(),
+                }
+            }
         }
+    }
+
+    fn watch(&self, store: &Store, watcher: Watcher, keys: &Words<'_>) -> Reply {
+        let hashed: Vec<Key<'_>> = keys.iter().copied().map(Key::new).collect();
+        if hashed.iter().any(|key| !self.slots.contains(key.slot())) {
+            return execute::not_of_this_shard().into();
+        }
+        let moment = (self.time, self.time);
+        atomic::watch((store, &self.watched), watcher, &hashed, moment).unwrap_or_else(Reply::Error)
+    }
+
+    fn exec(
+        &self,
+        store: &Store,
+        seed: u64,
+        watcher: Option<Watcher>,
+        commands: &[Words<'_>],
+    ) -> Reply {
+        let batch = Batch::new(commands);
+        if !batch.is_of(&self.slots) {
+            return execute::not_of_this_shard().into();
+        }
+        let at = atomic::Occasion {
+            stamp: self.time,
+            seed,
+            watch_time: self.time,
+        };
+        batch.execute((store, &self.watched), watcher, at)
+    }
+
+    /// Opens a session. Its id is random, so that one of a cluster that is gone is not taken for
+    /// one of the cluster that has come in its place.
+    fn open(&mut self, seed: u64) -> Result<Reply, ReplyError> {
+        let mut ids = Random::new(seed);
+        let id = loop {
+            // Replies have signed numbers; 0 stands for no session.
+            let id = ids.next() >> 1;
+            if id != 0 && !self.sessions.has(id) {
+                break id;
+            }
+        };
+        self.sessions.open(id, self.time)?;
+        let slot = |slot: Option<u16>| i64::from(slot.unwrap_or_default());
+        let (first, last) = (self.slots.iter().min(), self.slots.iter().max());
+        let parts = [id as i64, slot(first), slot(last)];
+        Ok(Reply::Array(parts.map(Reply::Int).to_vec()))
     }
 }
 
@@ -138,14 +202,14 @@ pub fn session_unknown() -> ReplyError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::core::replication::task::{EntryWriter, command};
+    use crate::core::replication::task::{self, EntryWriter, command};
     use dht_proto::slot::key_slot;
 
     struct Shard {
         machine: Machine,
         store: Store,
         word: Word,
-        index: u64,
+        entries: u64,
     }
 
     impl Shard {
@@ -154,7 +218,7 @@ mod tests {
                 machine: Machine::new(SlotSet::all()),
                 store: Store::new(),
                 word: Word::default(),
-                index: 1,
+                entries: 0,
             }
         }
 
@@ -168,10 +232,38 @@ mod tests {
                 };
                 entry.push(*place, &task);
             }
-            self.index += 1;
-            self.machine
-                .apply(&self.store, &self.word, self.index, &entry.finish(stamp, 1))
-                .unwrap()
+            self.apply_entry(stamp, entry)
+        }
+
+        /// WATCH, EXEC or whatever else.
+        fn task(&mut self, stamp: UnixMs, task: &Task<'_>) -> Answer {
+            self.tasks(stamp, &[(None, task)]).remove(0)
+        }
+
+        fn tasks(&mut self, stamp: UnixMs, tasks: &[(Option<Place>, &Task<'_>)]) -> Vec<Answer> {
+            let mut entry = EntryWriter::new();
+            for (place, task) in tasks {
+                entry.push(*place, &task.to_bytes());
+            }
+            self.apply_entry(stamp, entry)
+        }
+
+        fn apply_entry(&mut self, stamp: UnixMs, entry: EntryWriter) -> Vec<Answer> {
+            self.entries += 1;
+            let entry = entry.finish(stamp, self.entries);
+            self.machine.apply(&self.store, &self.word, &entry).unwrap()
+        }
+
+        /// Opens a session and gives its id.
+        fn open(&mut self) -> u64 {
+            let [Answer::Done(Reply::Array(parts))] = &self.apply(1, &[(None, "open")])[..] else {
+                panic!("no session");
+            };
+            let &[Reply::Int(id), Reply::Int(first), Reply::Int(last)] = &parts[..] else {
+                panic!("{parts:?}");
+            };
+            assert_eq!((first, last), (0, 16383));
+            id as u64
         }
     }
 
@@ -191,12 +283,10 @@ mod tests {
     #[test]
     fn a_retry_changes_nothing() {
         let mut shard = Shard::new();
-        let [Answer::Done(Reply::Int(id))] = shard.apply(1, &[(None, "open")])[..] else {
-            panic!("no session");
-        };
+        let session = shard.open();
         let place = |sequence| {
             Some(Place {
-                session: id as u64,
+                session,
                 sequence,
                 acknowledged: 0,
             })
@@ -214,6 +304,211 @@ mod tests {
         });
         assert_eq!(shard.apply(1, &[(elsewhere, "INCR n")]), [Answer::Unknown]);
         assert_eq!(shard.apply(1, &[(None, "GET n")]), [done(Reply::bulk("1"))]);
+    }
+
+    fn words(line: &str) -> Words<'_> {
+        line.split(' ').map(str::as_bytes).collect()
+    }
+
+    const fn watcher(rounds: u64) -> Watcher {
+        Watcher { token: 9, rounds }
+    }
+
+    fn exec<'a>(watcher: Option<Watcher>, lines: &[&'a str]) -> Task<'a> {
+        Task::Exec(watcher, lines.iter().copied().map(words).collect())
+    }
+
+    fn array(replies: impl IntoIterator<Item = Reply>) -> Answer {
+        done(Reply::Array(replies.into_iter().collect()))
+    }
+
+    #[test]
+    fn a_transaction_is_one_task_and_its_errors_are_elements() {
+        let mut shard = Shard::new();
+        let task = exec(None, &["SET a x", "INCR a", "GET a", "MGET a b", "NONE"]);
+        let Answer::Done(Reply::Array(replies)) = shard.task(1, &task) else {
+            panic!("no list");
+        };
+        assert_eq!(replies[..2], [Reply::Ok, ReplyError::NotInteger.into()]);
+        assert_eq!(replies[2], Reply::bulk("x"));
+        let both = vec![Reply::bulk("x"), Reply::Nil];
+        assert_eq!(replies[3], Reply::Array(both));
+        assert!(matches!(replies[4], Reply::Error(_)));
+        assert_eq!(shard.task(1, &exec(None, &[])), array([]));
+    }
+
+    #[test]
+    fn a_transaction_with_a_key_of_another_shard_does_nothing() {
+        let mut shard = Shard::new();
+        shard.machine.slots = SlotSet::new(vec![0..=key_slot(b"a") - 1]);
+        for line in ["SET a 1", "DBSIZE"] {
+            let answer = shard.task(1, &exec(None, &["SET b 1", line]));
+            assert_eq!(answer, done(execute::not_of_this_shard().into()), "{line}");
+        }
+        let watch = Task::Watch(watcher(1), words("b a"));
+        let refused = done(execute::not_of_this_shard().into());
+        assert_eq!(shard.task(1, &watch), refused);
+        assert_eq!(shard.apply(1, &[(None, "GET b")]), [done(Reply::Nil)]);
+    }
+
+    /// Watches `a` and `b`, applies something, and says whether EXEC was executed.
+    fn holds(between: impl FnOnce(&mut Shard)) -> bool {
+        let mut shard = Shard::new();
+        shard.apply(1000, &[(None, "SET a 1 PX 1000")]);
+        shard.task(1000, &Task::Watch(watcher(1), words("a b")));
+        between(&mut shard);
+        let answer = shard.task(shard.machine.time, &exec(Some(watcher(1)), &["SET done 1"]));
+        let executed = answer == array([Reply::Ok]);
+        assert!(executed || answer == done(Reply::NilArray), "{answer:?}");
+        let there = [done(Reply::flag(executed))];
+        assert_eq!(shard.apply(0, &[(None, "EXISTS done")]), there);
+        assert!(shard.machine.watched.is_empty());
+        executed
+    }
+
+    #[test]
+    fn exec_does_nothing_after_a_change() {
+        let command = |line: &'static str| holds(|shard| _ = shard.apply(1000, &[(None, line)]));
+        for line in [
+            "GET a",
+            "SET c 2",
+            "DEL b",
+            "HDEL b f",
+            "INCR c",
+            "PERSIST b",
+        ] {
+            assert!(command(line), "{line}");
+        }
+        for line in [
+            "SET a 1",
+            "DEL a",
+            "APPEND b x",
+            "PERSIST a",
+            "MSET c 1 b 2",
+            "FLUSHALL",
+        ] {
+            assert!(!command(line), "{line}");
+        }
+        assert!(!holds(
+            |shard| _ = shard.task(1000, &exec(None, &["GET a", "INCR b"]))
+        ));
+        assert!(!holds(|shard| _ = shard.task(1000, &Task::Forget(9))));
+        assert!(!holds(|shard| {
+            shard.task(1000, &Task::Watch(watcher(3), words("d")));
+        }));
+    }
+
+    #[test]
+    fn exec_does_nothing_after_a_watched_key_has_expired() {
+        assert!(holds(|shard| _ = shard.apply(2000, &[])));
+        // Found due by EXEC itself, by a reader, by the sweep, and by a writer.
+        assert!(!holds(|shard| _ = shard.apply(2001, &[])));
+        assert!(!holds(|shard| _ = shard.apply(2001, &[(None, "GET a")])));
+        let sweep = Task::Expire(words("a b"));
+        assert!(!holds(|shard| _ = shard.task(2001, &sweep)));
+        assert!(!holds(|shard| _ = shard.apply(2001, &[(None, "DEL a")])));
+    }
+
+    #[test]
+    fn a_key_that_was_due_when_it_was_watched_may_go() {
+        let mut shard = Shard::new();
+        shard.apply(1000, &[(None, "SET a 1 PX 10")]);
+        shard.task(2000, &Task::Watch(watcher(1), words("a")));
+        shard.task(2000, &Task::Expire(words("a")));
+        let answer = shard.task(2000, &exec(Some(watcher(1)), &["SET a 2"]));
+        assert_eq!(answer, array([Reply::Ok]));
+    }
+
+    #[test]
+    fn a_watch_is_used_once_and_not_for_ever() {
+        let mut shard = Shard::new();
+        let ping = exec(Some(watcher(1)), &[]);
+        assert_eq!(shard.task(1, &ping), done(Reply::NilArray), "unknown");
+        let watch = Task::Watch(watcher(1), words("a"));
+        shard.task(1, &watch);
+        assert_eq!(shard.task(1, &ping), array([]));
+        assert_eq!(shard.task(1, &ping), done(Reply::NilArray), "consumed");
+        shard.task(1, &watch);
+        let late = 1 + dht_proto::limits::WATCH.as_millis() as u64;
+        assert_eq!(shard.task(late, &ping), done(Reply::NilArray), "expired");
+    }
+
+    #[test]
+    fn a_retried_exec_gets_its_first_answer() {
+        let mut shard = Shard::new();
+        let place = Some(Place {
+            session: shard.open(),
+            sequence: 1,
+            acknowledged: 0,
+        });
+        shard.task(1, &Task::Watch(watcher(1), words("n")));
+        let task = exec(Some(watcher(1)), &["INCR n"]);
+        for _ in 0..2 {
+            let answers = shard.tasks(1, &[(place, &task)]);
+            assert_eq!(answers, [array([Reply::Int(1)])]);
+        }
+    }
+
+    #[test]
+    fn a_copy_goes_on_with_the_same_watches() {
+        let mut shard = Shard::new();
+        shard.task(5, &Task::Watch(watcher(1), words("a")));
+        let mut bytes = BytesMut::new();
+        shard.machine.encode(&mut bytes);
+        let copy = || Shard {
+            machine: Machine::decode(&bytes, SlotSet::all()).unwrap(),
+            ..Shard::new()
+        };
+        let task = exec(Some(watcher(1)), &["SET a 1"]);
+        assert_eq!(copy().task(5, &task), array([Reply::Ok]));
+        let mut other = copy();
+        other.apply(5, &[(None, "SET a 2")]);
+        assert_eq!(other.task(5, &task), done(Reply::NilArray));
+    }
+
+    #[test]
+    fn a_clients_write_is_executed_once_whichever_nodes_bring_it() {
+        let mut shard = Shard::new();
+        let (client, lane, other) = (shard.open(), shard.open(), shard.open());
+        let place = |session, sequence| Place {
+            session,
+            sequence,
+            acknowledged: 0,
+        };
+        let mut incr = |by: Option<Place>, place| {
+            let mut entry = EntryWriter::new();
+            entry.push(by, &task::placed(place, &command(&["INCR", "n"])));
+            let entry = entry.finish(1, 7);
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry)
+                .unwrap()
+        };
+        let one = [done(Reply::Int(1))];
+        assert_eq!(incr(Some(place(lane, 1)), place(client, 1)), one);
+        assert_eq!(incr(Some(place(other, 1)), place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 1)), one);
+        assert_eq!(incr(None, place(client, 3)), [done(Reply::Int(2))]);
+        assert_eq!(incr(None, place(client, 2)), [done(Reply::Int(3))]);
+        let unknown = [done(session_unknown().into())];
+        assert_eq!(incr(Some(place(lane, 2)), place(77, 1)), unknown);
+        assert_eq!(incr(Some(place(lane, 4)), place(client, 4)), [Answer::Gap]);
+        let value = shard.apply(1, &[(None, "GET n")]);
+        assert_eq!(value, [done(Reply::bulk("3"))]);
+    }
+
+    #[test]
+    fn the_id_of_a_session_says_nothing_of_its_place_in_the_log() {
+        let id = |seed| {
+            let mut entry = EntryWriter::new();
+            entry.push(None, &Task::Open.to_bytes());
+            let mut shard = Shard::new();
+            shard
+                .machine
+                .apply(&shard.store, &shard.word, &entry.finish(1, seed))
+                .unwrap()
+        };
+        assert_ne!(id(1), id(2));
     }
 
     #[test]

@@ -29,9 +29,8 @@ pub enum Mail<'a> {
     Open(u16),
     /// The session.
     Opened(u16, u64),
-    /// The epoch of the state that the sender knows, and the shards that it leads, each with its
-    /// term.
-    Leads(u64, Vec<(u16, u64)>),
+    /// The epoch of the state that the sender knows, and the groups that it leads.
+    Leads(u64, Vec<Led>),
     /// How the cluster forms; for [`crate::core::formation`].
     Formation(&'a [u8]),
     /// The members and replicas as the sender knows them.
@@ -42,6 +41,17 @@ pub enum Mail<'a> {
     Chunk(Chunk<'a>),
     /// What has arrived of a full copy.
     Received(Received),
+}
+
+/// A group that the sender leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Led {
+    /// Which group: the meta group is 0, a shard's group its number plus one.
+    pub group: u16,
+    /// The term in which it leads.
+    pub term: u64,
+    /// Every replica that there is to be is one, has a vote, and is heard from.
+    pub whole: bool,
 }
 
 /// A task on its way, from a node to the leader of the shard.
@@ -158,11 +168,11 @@ impl Post {
             Mail::Refused(shard) => numbers(out, &[3, u64::from(*shard)]),
             Mail::Open(shard) => numbers(out, &[4, u64::from(*shard)]),
             Mail::Opened(shard, session) => numbers(out, &[5, u64::from(*shard), *session]),
-            Mail::Leads(epoch, shards) => {
+            Mail::Leads(epoch, groups) => {
                 numbers(out, &[6, *epoch]);
-                pack::array(out, shards.len());
-                for (shard, term) in shards {
-                    numbers(out, &[u64::from(*shard), *term]);
+                pack::array(out, groups.len());
+                for Led { group, term, whole } in groups {
+                    numbers(out, &[u64::from(*group), *term, u64::from(*whole)]);
                 }
             }
             Mail::Formation(bytes) => blob(out, 7, bytes),
@@ -253,10 +263,16 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
         5 => Mail::Opened(short(from)?, from.uint()?),
         6 => {
             let epoch = from.uint()?;
-            let count = from.array(SHARDS)?;
-            let lead = |_| Ok((short(from)?, from.uint()?));
-            let leads = (0..count).map(lead).collect::<Result<_, Malformed>>()?;
-            Mail::Leads(epoch, leads)
+            let count = from.array(SHARDS + 1)?;
+            let led = |_| {
+                Ok(Led {
+                    group: short(from)?,
+                    term: from.uint()?,
+                    whole: from.uint()? != 0,
+                })
+            };
+            let groups = (0..count).map(led).collect::<Result<_, Malformed>>()?;
+            Mail::Leads(epoch, groups)
         }
         7 => Mail::Formation(from.bin()?),
         8 => Mail::State(from.bin()?),

@@ -74,6 +74,22 @@ pub fn next_step(
     })
 }
 
+/// Whether the members are those that should be, all of them voters that are heard from.
+#[must_use]
+pub fn is_whole(
+    me: PeerId,
+    conf: &ConfState,
+    target: &[PeerId],
+    progress: impl Fn(PeerId) -> Option<Progress>,
+) -> bool {
+    let is_heard = |peer: &PeerId| *peer == me || progress(*peer).is_some_and(|at| at.active);
+    let has_vote = |peer: &PeerId| conf.voters.contains(peer);
+    conf.voters.len() == target.len()
+        && conf.voters_outgoing.is_empty()
+        && conf.learners.is_empty()
+        && target.iter().all(|peer| has_vote(peer) && is_heard(peer))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +134,24 @@ mod tests {
             change(&[], &[], &[])
         );
         assert_eq!(next(1, &conf(&[1, 2, 4], &[], &[]), &target), Step::Nothing);
+    }
+
+    #[test]
+    fn a_group_is_whole_when_all_have_a_vote_and_are_heard() {
+        let check = |conf: &ConfState, target: &[u64], expect| {
+            let progress = |peer| {
+                Some(Progress {
+                    matched: 0,
+                    active: peer < 20 && peer != 1,
+                })
+            };
+            assert_eq!(is_whole(1, conf, target, progress), expect, "{conf:?}");
+        };
+        check(&conf(&[1, 2, 3], &[], &[]), &[3, 2, 1], true);
+        check(&conf(&[1, 2, 23], &[], &[]), &[1, 2, 23], false);
+        check(&conf(&[1, 2, 3], &[], &[]), &[1, 2, 4], false);
+        check(&conf(&[1, 2], &[4], &[]), &[1, 2, 4], false);
+        check(&conf(&[1, 2, 4], &[], &[1, 2, 3]), &[1, 2, 4], false);
     }
 
     #[test]

@@ -13,3 +13,6 @@ pub mod replica;
 pub mod sessions;
 pub mod task;
 pub mod worker;
+
+#[cfg(test)]
+mod exactly_once_tests;

@@ -50,11 +50,46 @@ pub struct Pending<T> {
     pub ticket: Option<T>,
 }
 
+impl<T> Pending<T> {
+    /// The same, when it may have been executed.
+    #[must_use]
+    pub fn sent_once(mut self) -> Self {
+        if self.mode == Mode::Repeatable {
+            self.mode = Mode::Repeated;
+        }
+        self
+    }
+
+    /// What its client is told when this try has not been sent, and there will be no other.
+    #[must_use]
+    pub fn unsent(&self) -> ReplyError {
+        match self.mode {
+            Mode::Repeated => in_flight(),
+            Mode::Write | Mode::Repeatable | Mode::Read | Mode::OrderedRead => not_done(),
+        }
+    }
+
+    /// What its client is told when it was sent, and no answer has come in time. A read changes
+    /// nothing, also where it went through the log.
+    #[must_use]
+    pub fn unanswered(&self) -> ReplyError {
+        match self.mode {
+            Mode::Write | Mode::Repeatable | Mode::Repeated => in_flight(),
+            Mode::Read | Mode::OrderedRead => not_done(),
+        }
+    }
+}
+
 /// How a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// It changes data: it goes through the log.
     Write,
+    /// Likewise, and it may go there again: its place in a session of its client, or what it does,
+    /// makes that harmless.
+    Repeatable,
+    /// Likewise, and it may have been executed before.
+    Repeated,
     /// It reads, at any time from now on.
     Read,
     /// It reads, behind a task of the same connection that is not yet answered: it goes through
@@ -116,7 +151,7 @@ pub struct Turn<'a, T> {
     pub post: &'a mut Post,
     /// Answers to clients of this node.
     pub settled: &'a mut Vec<(T, Reply)>,
-    /// Tasks of this node that were surely not executed, in their order.
+    /// Tasks of this node that are to be tried again, in their order.
     pub returned: &'a mut Vec<Pending<T>>,
     /// How many tasks of this node were answered, or need no answer any more.
     pub resolved: &'a mut usize,
@@ -155,15 +190,21 @@ pub struct Replica<T> {
 }
 
 impl<T> Replica<T> {
-    /// A replica without data; without voters, one that waits for a full copy.
+    /// A replica without data, made at this monotonic time; without voters, one that waits for a
+    /// full copy.
     #[must_use]
-    pub fn new((shard, slots): (u16, SlotSet), me: PeerId, voters: &[PeerId], seed: u64) -> Self {
+    pub fn new(
+        (shard, slots): (u16, SlotSet),
+        (me, voters): (PeerId, &[PeerId]),
+        now_mono_ms: u64,
+        seed: u64,
+    ) -> Self {
         let mut random = Random::new(seed);
         Self {
             shard,
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
-            lease: Lease::default(),
+            lease: Lease::of_member(voters, now_mono_ms),
             random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
@@ -344,8 +385,8 @@ impl<T> Replica<T> {
             self.apply(committed, turn);
         }
         self.group.applied_all();
-        for (round, index) in ready.confirmed {
-            self.lease.confirmed(&self.group, round, index, turn.word);
+        for confirmed in ready.confirmed {
+            self.lease.confirmed(&self.group, confirmed, turn.word);
         }
         for message in ready.messages {
             self.lease.sends(&self.group, &message, turn.word);
@@ -355,12 +396,11 @@ impl<T> Replica<T> {
 
     /// Puts the received copy in the place of everything.
     fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         let received = self.incoming.take().and_then(Incoming::finish);
         let Some((machine, staging)) = received else {
             unreachable!("the engine is told to install only what has arrived");
         };
-        if turn.store.install(staging).is_err() {
+        if turn.word.end(|| turn.store.install(staging)).is_err() {
             unreachable!("all pieces have arrived");
         }
         self.machine = machine;
@@ -370,9 +410,7 @@ impl<T> Replica<T> {
             .proposed
             .pop_front_if(|first| first.at.index <= copy.index)
         {
-            for waiter in covered.waiters {
-                self.answer(waiter, Answer::Done(in_flight().into()), turn);
-            }
+            self.leave_open(covered.waiters, turn);
         }
     }
 
@@ -442,6 +480,15 @@ impl<T> Replica<T> {
         }
     }
 
+    /// Whether this member leads, and every replica that there is to be has a vote and is heard.
+    #[must_use]
+    pub fn is_whole(&self, seats: &[Seat]) -> bool {
+        let target: Vec<PeerId> = seats.iter().map(|seat| seat.peer).collect();
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let progress = |peer| self.group.progress(peer);
+        self.group.is_current() && membership::is_whole(me, conf, &target, progress)
+    }
+
     /// Hands leadership to a member that has everything, if this one leads and that one can.
     pub fn hand_over(&mut self, to: PeerId) {
         let last_index = self.group.last_index();
@@ -466,19 +513,16 @@ impl<T> Replica<T> {
 
     /// This replica is dropped: who waits for it is answered, and its data is removed.
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
-        turn.word.clear();
         self.give_back(turn);
         for proposed in std::mem::take(&mut self.proposed) {
-            for waiter in proposed.waiters {
-                self.answer(waiter, Answer::Done(in_flight().into()), turn);
-            }
+            self.leave_open(proposed.waiters, turn);
         }
         if let Some(incoming) = self.incoming.take() {
             incoming.discard(turn.store);
         }
         let slots = &self.machine.slots;
         if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
-            turn.store.clear(first..=last);
+            turn.word.end(|| turn.store.clear(first..=last));
         }
     }
 
@@ -595,7 +639,7 @@ impl<T> Replica<T> {
             // What cannot be read does nothing, on every replica alike.
             Content::Data(data) => self
                 .machine
-                .apply(turn.store, turn.word, at.index, &data)
+                .apply(turn.store, turn.word, &data)
                 .unwrap_or_default(),
             Content::Members(change) => {
                 self.group.apply_change(&change);
@@ -681,9 +725,25 @@ impl<T> Replica<T> {
             }
             Waiter::Nobody => (),
             Waiter::Opening(node) => {
-                if let Answer::Done(Reply::Int(id)) = answer {
-                    turn.post.send(node, &Mail::Opened(self.shard, id as u64));
+                if let Answer::Done(Reply::Array(parts)) = answer
+                    && let Some(Reply::Int(id)) = parts.first()
+                {
+                    turn.post.send(node, &Mail::Opened(self.shard, *id as u64));
                 }
+            }
+        }
+    }
+
+    /// It will not be known here whether the tasks were executed. Those that can be are tried
+    /// again, by another node on its own.
+    fn leave_open(&self, waiters: Vec<Waiter<T>>, turn: &mut Turn<'_, T>) {
+        for waiter in waiters {
+            match waiter {
+                Waiter::Here(Pending {
+                    mode: Mode::Write, ..
+                }) => self.answer(waiter, Answer::Done(in_flight().into()), turn),
+                Waiter::Here(pending) => Waiter::Here(pending.sent_once()).give_back(turn),
+                waiter => waiter.give_back(turn),
             }
         }
     }
@@ -704,7 +764,8 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Answers those whose deadline has passed: not done if not proposed, else unknown.
+    /// Answers those whose deadline has passed: not done if not proposed, else unknown, unless they
+    /// only read.
     pub fn expire(&mut self, turn: &mut Turn<'_, T>) {
         let now = turn.now.mono_ms;
         let late = |inbound: &Inbound<T>| match &inbound.waiter {
@@ -715,8 +776,10 @@ impl<T> Replica<T> {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.inbox.drain(..).partition(late);
             self.inbox = kept;
             for inbound in gone {
-                let reply = not_done().into();
-                self.answer(inbound.waiter, Answer::Done(reply), turn);
+                if let Waiter::Here(pending) = &inbound.waiter {
+                    let reply = pending.unsent().into();
+                    self.answer(inbound.waiter, Answer::Done(reply), turn);
+                }
             }
         }
         for waiter in self.proposed.iter_mut().flat_map(|p| &mut p.waiters) {
@@ -724,7 +787,7 @@ impl<T> Replica<T> {
                 && pending.deadline_mono_ms <= now
                 && let Some(ticket) = pending.ticket.take()
             {
-                turn.settled.push((ticket, in_flight().into()));
+                turn.settled.push((ticket, pending.unanswered().into()));
             }
         }
     }
@@ -783,7 +846,8 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// Surely not executed. Another node asks again on its own.
+    /// To be tried again, by another node on its own: it was surely not executed, or there is no
+    /// harm in it.
     fn give_back(self, turn: &mut Turn<'_, T>) {
         if let Self::Here(pending) = self {
             *turn.resolved += 1;
@@ -817,7 +881,7 @@ mod tests {
 
     #[test]
     fn a_leader_is_told_again_that_its_copy_is_installed() {
-        let mut replica = Replica::<u64>::new((0, SlotSet::all()), 2, &[1, 2], 1);
+        let mut replica = Replica::<u64>::new((0, SlotSet::all()), (2, &[1, 2]), 0, 1);
         let said = |replica: &mut Replica<u64>| {
             let ready = replica.group.ready().messages.into_iter();
             let answers = ready.filter(raft::accepts_entries);

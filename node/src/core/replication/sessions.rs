@@ -1,27 +1,23 @@
 //! What makes a retry harmless: the answers that senders have not yet acknowledged.
 //!
-//! A part of a shard's replicated state. A session's tasks are numbered without gaps; each is
-//! executed once, in order, and a repeated one gets the first answer again. (After: Ongaro,
-//! *Consensus: Bridging Theory and Practice*, 2014, section 6.3.)
+//! A part of a shard's replicated state. A session's tasks are numbered; each number is executed
+//! once at most, and a repeated one gets the first answer again. (After: Ongaro, *Consensus:
+//! Bridging Theory and Practice*, 2014, section 6.3.)
 
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::BytesMut;
 use dht_proto::frame::Malformed;
+use dht_proto::limits::{
+    SESSION_ANSWER_BYTES, SESSION_BYTES, SESSION_IDLE, SESSION_WINDOW, SESSIONS,
+};
 use dht_proto::{Reply, ReplyError, rpc};
 
 use super::task::Place;
 use crate::core::pack::{self, Reader};
 use crate::core::time::UnixMs;
 
-/// Sessions of a shard at a time.
-pub const SESSIONS: usize = 10_000;
-/// A session that was silent for so long, in milliseconds of shard time, may have to make room.
-pub const IDLE_MS: u64 = 60_000;
-/// Answers kept for a session; its sender waits for no more than these.
-pub const WINDOW: usize = 4096;
-/// An answer of more bytes than this is kept as done, without what was answered.
-pub const KEPT_BYTES: usize = 4096;
+const IDLE_MS: u64 = SESSION_IDLE.as_millis() as u64;
 
 /// The sessions of a shard.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -30,29 +26,51 @@ pub struct Sessions(BTreeMap<u64, Session>);
 /// One sender's tasks.
 #[derive(Clone, Debug, PartialEq)]
 struct Session {
-    /// The last executed number.
-    last: u64,
-    /// The answers to the numbers up to `last`, the oldest ones left out.
-    answers: VecDeque<Reply>,
+    /// Lower numbers are not executed any more; nothing is known of them.
+    floor: u64,
+    /// What became of the numbers from `floor` on.
+    outcomes: VecDeque<Outcome>,
+    /// Bytes of the answers in `outcomes`.
+    bytes: usize,
     /// When it was last used.
     used: UnixMs,
+}
+
+/// What became of a number.
+#[derive(Clone, Debug, PartialEq)]
+enum Outcome {
+    /// It has not come yet.
+    Missing,
+    /// It was executed; what was answered is kept no more.
+    Done,
+    /// It was executed and answered so.
+    Answered(Reply),
+}
+
+/// In which order a session's tasks are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// In that of their numbers, without gaps: the lane of another node.
+    Strict,
+    /// As they come, since those of a client that multiplexes may overtake each other.
+    Loose,
 }
 
 /// What has to be done with a task.
 #[derive(Debug, PartialEq)]
 pub enum Admission {
-    /// It is the next one: execute it, then [`Sessions::keep`] the answer.
+    /// It is new: execute it, then [`Sessions::keep`] the answer.
     Execute,
     /// It was executed before: this is its answer.
     Again(Reply),
     /// An earlier one is missing: not executed.
     Gap,
-    /// The session is unknown, or the answer is kept no more: not executed now, perhaps before.
+    /// The session is unknown, or the number too old: not executed now, perhaps before.
     Unknown,
 }
 
 impl Sessions {
-    /// Opens a session under an id that was never used.
+    /// Opens a session under an id that no other one has.
     ///
     /// # Errors
     /// There are too many that were used lately.
@@ -61,47 +79,53 @@ impl Sessions {
             let oldest = self.0.iter().min_by_key(|(_, session)| session.used);
             match oldest.map(|(id, session)| (*id, session.used)) {
                 Some((oldest, used)) if used + IDLE_MS <= now => _ = self.0.remove(&oldest),
-                _ => return Err(ReplyError::TryAgain("too many sessions".into())),
+                _ => return Err(ReplyError::err("max number of sessions reached")),
             }
         }
         let session = Session {
-            last: 0,
-            answers: VecDeque::new(),
+            floor: 1,
+            outcomes: VecDeque::new(),
+            bytes: 0,
             used: now,
         };
         self.0.insert(id, session);
         Ok(())
     }
 
+    /// Whether there is a session of this id.
+    #[must_use]
+    pub fn has(&self, id: u64) -> bool {
+        self.0.contains_key(&id)
+    }
+
     /// Decides about a task.
-    pub fn admit(&mut self, place: Place, now: UnixMs) -> Admission {
+    pub fn admit(&mut self, place: Place, order: Order, now: UnixMs) -> Admission {
         let Some(session) = self.0.get_mut(&place.session) else {
             return Admission::Unknown;
         };
         session.used = now;
-        session.acknowledge(place.acknowledged);
-        match place.sequence {
-            next if next == session.last + 1 => Admission::Execute,
-            later if later > session.last => Admission::Gap,
-            before => session
-                .answer(before)
-                .map_or(Admission::Unknown, |reply| Admission::Again(reply.clone())),
+        session.raise(place.acknowledged.saturating_add(1));
+        let index = match place.sequence.checked_sub(session.floor) {
+            Some(index) if place.sequence > place.acknowledged => index,
+            _ => return Admission::Unknown,
+        };
+        let known = usize::try_from(index).ok();
+        match known.and_then(|index| session.outcomes.get(index)) {
+            Some(Outcome::Answered(reply)) => return Admission::Again(reply.clone()),
+            Some(Outcome::Done) => return Admission::Again(not_kept().into()),
+            Some(Outcome::Missing) | None => (),
         }
+        if order == Order::Strict && index > session.outcomes.len() as u64 {
+            return Admission::Gap;
+        }
+        session.raise(place.sequence.saturating_sub(SESSION_WINDOW as u64 - 1));
+        Admission::Execute
     }
 
-    /// Keeps the answer to the task that was admitted last in its session.
+    /// Keeps the answer to a task that was admitted.
     pub fn keep(&mut self, place: Place, reply: &Reply) {
         if let Some(session) = self.0.get_mut(&place.session) {
-            session.last = place.sequence;
-            if session.answers.len() == WINDOW {
-                session.answers.pop_front();
-            }
-            let kept = if bytes_of(reply) > KEPT_BYTES {
-                not_kept().into()
-            } else {
-                reply.clone()
-            };
-            session.answers.push_back(kept);
+            session.keep(place.sequence, reply);
         }
     }
 
@@ -109,12 +133,19 @@ impl Sessions {
     pub fn encode(&self, out: &mut BytesMut) {
         pack::array(out, self.0.len());
         for (id, session) in &self.0 {
-            for number in [*id, session.last, session.used] {
+            for number in [*id, session.floor, session.used] {
                 pack::uint(out, number);
             }
-            pack::array(out, session.answers.len());
-            for answer in &session.answers {
-                rpc::append_reply(answer, out);
+            pack::array(out, session.outcomes.len());
+            for outcome in &session.outcomes {
+                match outcome {
+                    Outcome::Missing => pack::uint(out, 0),
+                    Outcome::Done => pack::uint(out, 1),
+                    Outcome::Answered(reply) => {
+                        pack::uint(out, 2);
+                        rpc::append_reply(reply, out);
+                    }
+                }
             }
         }
     }
@@ -127,14 +158,18 @@ impl Sessions {
         let mut sessions = BTreeMap::new();
         for _ in 0..from.array(SESSIONS)? {
             let id = from.uint()?;
-            let (last, used) = (from.uint()?, from.uint()?);
-            let count = from.array(WINDOW)?;
-            let answers = (0..count).map(|_| from.reply()).collect::<Result<_, _>>()?;
+            let (floor, used) = (from.uint()?, from.uint()?);
+            let count = from.array(SESSION_WINDOW)?;
+            let outcomes: VecDeque<Outcome> = (0..count)
+                .map(|_| decode_outcome(from))
+                .collect::<Result<_, _>>()?;
+            let bytes = outcomes.iter().map(Outcome::bytes).sum();
             sessions.insert(
                 id,
                 Session {
-                    last,
-                    answers,
+                    floor,
+                    outcomes,
+                    bytes,
                     used,
                 },
             );
@@ -142,43 +177,91 @@ impl Sessions {
         Ok(Self(sessions))
     }
 
-    /// The number up to which a session's tasks are executed.
+    /// The number up to which the tasks of a session with a strict order are executed.
     #[must_use]
     pub fn last(&self, session: u64) -> Option<u64> {
-        self.0.get(&session).map(|session| session.last)
+        let session = self.0.get(&session)?;
+        Some(session.floor - 1 + session.outcomes.len() as u64)
     }
+}
+
+fn decode_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
+    Ok(match from.uint()? {
+        0 => Outcome::Missing,
+        1 => Outcome::Done,
+        2 => Outcome::Answered(from.reply()?),
+        _ => return Err(Malformed("an unknown outcome")),
+    })
 }
 
 impl Session {
-    fn acknowledge(&mut self, up_to: u64) {
-        let first = self.last + 1 - self.answers.len() as u64;
-        let known = up_to.saturating_add(1).saturating_sub(first) as usize;
-        self.answers.drain(..known.min(self.answers.len()));
+    /// Forgets what became of the numbers below a new floor, if it is one.
+    fn raise(&mut self, floor: u64) {
+        let gone = usize::try_from(floor.saturating_sub(self.floor)).unwrap_or(usize::MAX);
+        let gone = self.outcomes.drain(..gone.min(self.outcomes.len()));
+        self.bytes -= gone.map(|outcome| outcome.bytes()).sum::<usize>();
+        self.floor = self.floor.max(floor);
     }
 
-    fn answer(&self, sequence: u64) -> Option<&Reply> {
-        let from_the_end = (self.last - sequence) as usize;
-        let index = self.answers.len().checked_sub(from_the_end + 1)?;
-        self.answers.get(index)
+    fn keep(&mut self, sequence: u64, reply: &Reply) {
+        let Some(index) = sequence.checked_sub(self.floor) else {
+            return;
+        };
+        let index = index as usize;
+        if self.outcomes.len() <= index {
+            self.outcomes.resize(index + 1, Outcome::Missing);
+        }
+        let answered = Outcome::Answered(reply.clone());
+        self.outcomes[index] = match answered.bytes() {
+            ..=SESSION_ANSWER_BYTES => answered,
+            _ => Outcome::Done,
+        };
+        self.bytes += self.outcomes[index].bytes();
+        self.bound_bytes();
+    }
+
+    fn bound_bytes(&mut self) {
+        let mut outcomes = self.outcomes.iter_mut();
+        while self.bytes > SESSION_BYTES
+            && let Some(oldest) = outcomes.next()
+        {
+            if matches!(oldest, Outcome::Answered(_)) {
+                self.bytes -= oldest.bytes();
+                *oldest = Outcome::Done;
+            }
+        }
     }
 }
 
-/// What a retry is told whose first answer was too long to be kept.
+impl Outcome {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Missing | Self::Done => 0,
+            Self::Answered(reply) => bytes_of(reply),
+        }
+    }
+}
+
+/// What a retry is told whose first answer is kept no more.
 #[must_use]
 pub fn not_kept() -> ReplyError {
     ReplyError::Unknown("done, but the reply was too long to be kept for a retry".into())
 }
 
-/// Bytes of a reply, about.
+/// Bytes of a reply, about: of what it holds. The same for a reply and for what a copy of the shard
+/// makes of it, or copies would forget differently.
 fn bytes_of(reply: &Reply) -> usize {
     match reply {
+        Reply::Ok => 2,
         Reply::Bulk(bytes) | Reply::Text(bytes) => bytes.len(),
+        Reply::Status(text) => text.len(),
+        Reply::Error(error) => error.to_string().len(),
         Reply::Array(items) | Reply::Set(items) => 16 + items.iter().map(bytes_of).sum::<usize>(),
         Reply::Map(pairs) => {
             let bytes = |(key, value): &(Reply, Reply)| bytes_of(key) + bytes_of(value);
             16 + pairs.iter().map(bytes).sum::<usize>()
         }
-        _ => 16,
+        _ => 8,
     }
 }
 
@@ -187,8 +270,9 @@ mod tests {
     use super::*;
 
     const ID: u64 = 5;
+    const WINDOW: u64 = SESSION_WINDOW as u64;
 
-    fn place(sequence: u64, acknowledged: u64) -> Place {
+    const fn place(sequence: u64, acknowledged: u64) -> Place {
         Place {
             session: ID,
             sequence,
@@ -196,63 +280,124 @@ mod tests {
         }
     }
 
-    fn after(executed: u64) -> Sessions {
+    fn opened() -> Sessions {
         let mut sessions = Sessions::default();
         sessions.open(ID, 0).unwrap();
+        sessions
+    }
+
+    fn execute(sessions: &mut Sessions, place: Place, order: Order) {
+        assert_eq!(sessions.admit(place, order, 0), Admission::Execute);
+        sessions.keep(place, &Reply::Int(place.sequence as i64));
+    }
+
+    fn after(executed: u64, order: Order) -> Sessions {
+        let mut sessions = opened();
         for sequence in 1..=executed {
-            assert_eq!(sessions.admit(place(sequence, 0), 0), Admission::Execute);
-            sessions.keep(place(sequence, 0), &Reply::Int(sequence as i64));
+            execute(&mut sessions, place(sequence, 0), order);
         }
         sessions
     }
 
+    fn again(sequence: u64) -> Admission {
+        Admission::Again(Reply::Int(sequence as i64))
+    }
+
     #[test]
     fn a_retry_gets_the_first_answer() {
-        let mut sessions = after(3);
-        for sequence in 1..=3 {
-            let again = sessions.admit(place(sequence, 0), 0);
-            assert_eq!(again, Admission::Again(Reply::Int(sequence as i64)));
+        for order in [Order::Strict, Order::Loose] {
+            let mut sessions = after(3, order);
+            for sequence in 1..=3 {
+                let retry = sessions.admit(place(sequence, 0), order, 0);
+                assert_eq!(retry, again(sequence), "{order:?}");
+            }
+            assert_eq!(sessions.last(ID), Some(3));
         }
-        assert_eq!(sessions.admit(place(5, 0), 0), Admission::Gap);
-        assert_eq!(sessions.admit(place(4, 0), 0), Admission::Execute);
+    }
+
+    #[test]
+    fn a_lane_has_no_gaps() {
+        let mut sessions = after(3, Order::Strict);
+        let mut admit = |sequence| sessions.admit(place(sequence, 0), Order::Strict, 0);
+        assert_eq!(admit(5), Admission::Gap);
+        assert_eq!(admit(u64::MAX), Admission::Gap);
+        assert_eq!(admit(4), Admission::Execute);
+    }
+
+    #[test]
+    fn the_tasks_of_a_client_may_overtake_each_other() {
+        let mut sessions = opened();
+        for sequence in [3, 1, 4, 2] {
+            execute(&mut sessions, place(sequence, 0), Order::Loose);
+        }
+        for sequence in 1..=4 {
+            let retry = sessions.admit(place(sequence, 0), Order::Loose, 0);
+            assert_eq!(retry, again(sequence));
+        }
     }
 
     #[test]
     fn what_was_acknowledged_is_forgotten() {
-        let mut sessions = after(3);
-        assert_eq!(sessions.admit(place(4, 2), 0), Admission::Execute);
-        sessions.keep(place(4, 2), &Reply::Ok);
-        assert_eq!(sessions.admit(place(2, 2), 0), Admission::Unknown);
-        assert_eq!(
-            sessions.admit(place(3, 2), 0),
-            Admission::Again(Reply::Int(3))
-        );
-        assert_eq!(sessions.admit(place(1, u64::MAX), 0), Admission::Unknown);
-        assert_eq!(sessions.admit(place(5, 1000), 0), Admission::Execute);
+        for order in [Order::Strict, Order::Loose] {
+            let mut sessions = after(3, order);
+            execute(&mut sessions, place(4, 2), order);
+            assert_eq!(
+                sessions.admit(place(2, 2), order, 0),
+                Admission::Unknown,
+                "{order:?}"
+            );
+            assert_eq!(sessions.admit(place(3, 2), order, 0), again(3));
+        }
+    }
+
+    #[test]
+    fn what_was_given_up_is_never_executed_later() {
+        let mut sessions = after(3, Order::Loose);
+        execute(&mut sessions, place(9, 8), Order::Loose);
+        let late = sessions.admit(place(6, 2), Order::Loose, 0);
+        assert_eq!(late, Admission::Unknown);
+        let last = sessions.admit(place(u64::MAX, u64::MAX), Order::Loose, 0);
+        assert_eq!(last, Admission::Unknown);
     }
 
     #[test]
     fn a_retry_older_than_the_window_is_not_executed() {
-        let mut sessions = after(WINDOW as u64 + 1);
-        assert_eq!(sessions.admit(place(1, 0), 0), Admission::Unknown);
-        assert_eq!(
-            sessions.admit(place(2, 0), 0),
-            Admission::Again(Reply::Int(2))
-        );
+        for order in [Order::Strict, Order::Loose] {
+            let mut sessions = after(WINDOW, order);
+            assert_eq!(sessions.admit(place(1, 0), order, 0), again(1));
+            execute(&mut sessions, place(WINDOW + 1, 0), order);
+            let too_old = sessions.admit(place(1, 0), order, 0);
+            assert_eq!(too_old, Admission::Unknown, "{order:?}");
+            assert_eq!(sessions.admit(place(2, 0), order, 0), again(2));
+        }
+        // Also one that has never come.
+        let mut sessions = opened();
+        execute(&mut sessions, place(WINDOW + 7, 0), Order::Loose);
+        let mut admit = |sequence| sessions.admit(place(sequence, 0), Order::Loose, 0);
+        assert_eq!(admit(7), Admission::Unknown);
+        assert_eq!(admit(8), Admission::Execute);
+        assert_eq!(admit(0), Admission::Unknown);
     }
 
     #[test]
     fn an_unknown_session_executes_nothing() {
-        assert_eq!(
-            Sessions::default().admit(place(1, 0), 0),
-            Admission::Unknown
-        );
+        for order in [Order::Strict, Order::Loose] {
+            let admission = Sessions::default().admit(place(1, 0), order, 0);
+            assert_eq!(admission, Admission::Unknown);
+        }
     }
 
     #[test]
     fn a_copy_knows_the_same_answers() {
-        let mut sessions = after(3);
+        let mut sessions = after(3, Order::Strict);
         sessions.open(9, 77).unwrap();
+        for sequence in [2, 5] {
+            let place = Place {
+                session: 9,
+                ..place(sequence, 0)
+            };
+            sessions.keep(place, &Reply::bulk(vec![b'x'; SESSION_ANSWER_BYTES + 1]));
+        }
         let mut out = BytesMut::new();
         sessions.encode(&mut out);
         assert_eq!(Sessions::decode(&mut Reader::new(&out)), Ok(sessions));
@@ -260,19 +405,58 @@ mod tests {
     }
 
     #[test]
-    fn long_answers_are_not_kept() {
-        let mut sessions = after(0);
-        for (sequence, length) in [(1, KEPT_BYTES), (2, KEPT_BYTES + 1)] {
-            sessions.keep(place(sequence, 0), &Reply::bulk(vec![b'x'; length]));
+    fn a_copy_counts_the_same_bytes() {
+        let replies = [
+            Reply::Ok,
+            Reply::Nil,
+            Reply::Int(-1),
+            Reply::Double(0.5),
+            Reply::Bool(true),
+            Reply::Status("PONG".into()),
+            Reply::Text("two\nlines".into()),
+            ReplyError::WrongType.into(),
+            Reply::Set(vec![Reply::bulk("x"), Reply::Int(7)]),
+            Reply::Map(vec![(Reply::bulk("k"), Reply::Ok)]),
+        ];
+        for reply in replies {
+            let mut out = BytesMut::new();
+            rpc::append_reply(&reply, &mut out);
+            let copy = Reader::new(&out).reply().unwrap();
+            assert_eq!(bytes_of(&reply), bytes_of(&copy), "{reply:?}");
         }
-        assert!(matches!(
-            sessions.admit(place(1, 0), 0),
-            Admission::Again(Reply::Bulk(_))
-        ));
-        assert_eq!(
-            sessions.admit(place(2, 0), 0),
-            Admission::Again(not_kept().into())
-        );
+    }
+
+    fn keep_bulk(sessions: &mut Sessions, sequence: u64, length: usize) {
+        let place = place(sequence, 0);
+        assert_eq!(sessions.admit(place, Order::Loose, 0), Admission::Execute);
+        sessions.keep(place, &Reply::bulk(vec![b'x'; length]));
+    }
+
+    #[test]
+    fn long_answers_are_not_kept() {
+        let mut sessions = opened();
+        keep_bulk(&mut sessions, 1, SESSION_ANSWER_BYTES);
+        keep_bulk(&mut sessions, 2, SESSION_ANSWER_BYTES + 1);
+        let mut admit = |sequence| sessions.admit(place(sequence, 0), Order::Loose, 0);
+        assert!(matches!(admit(1), Admission::Again(Reply::Bulk(_))));
+        assert_eq!(admit(2), Admission::Again(not_kept().into()));
+    }
+
+    #[test]
+    fn the_oldest_answers_make_room_and_stay_done() {
+        let mut sessions = opened();
+        let full = (SESSION_BYTES / SESSION_ANSWER_BYTES) as u64;
+        for sequence in 2..=full + 1 {
+            keep_bulk(&mut sessions, sequence, SESSION_ANSWER_BYTES);
+        }
+        let mut admit = |sequence| sessions.admit(place(sequence, 0), Order::Loose, 0);
+        assert!(matches!(admit(2), Admission::Again(Reply::Bulk(_))));
+        assert_eq!(admit(1), Admission::Execute);
+        keep_bulk(&mut sessions, full + 2, 1);
+        let mut admit = |sequence| sessions.admit(place(sequence, 0), Order::Loose, 0);
+        assert_eq!(admit(2), Admission::Again(not_kept().into()));
+        assert!(matches!(admit(3), Admission::Again(Reply::Bulk(_))));
+        assert_eq!(admit(1), Admission::Execute, "one that has not come yet");
     }
 
     #[test]

@@ -6,15 +6,18 @@
 
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
-use dht_proto::limits::ARGUMENTS;
+use dht_proto::limits::{ARGUMENTS, TRANSACTION_WORDS};
+pub use dht_proto::rpc::Place;
 use smallvec::SmallVec;
 
 use crate::core::pack::{self, Reader};
+use crate::core::store::Watcher;
 use crate::core::time::UnixMs;
 
 /// The words of a command.
 pub type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
+const NO_WORDS: &[&[u8]] = &[];
 /// Most tasks in one entry.
 pub const TASKS: usize = 1 << 16;
 /// Bytes of tasks after which an entry takes no further one.
@@ -27,33 +30,50 @@ pub enum Task<'a> {
     Nothing,
     /// A command as the client sent it.
     Command(Words<'a>),
-    /// Opens a session, whose id is the answer.
+    /// Opens a session; the answer is its id, and the shard's first and last slot.
     Open,
     /// Removes those of the keys that are due.
     Expire(Words<'a>),
+    /// Adds keys to a watch.
+    Watch(Watcher, Words<'a>),
+    /// Ends a watch.
+    Forget(u64),
+    /// Commands that are executed together, unless a key of the watch has changed.
+    Exec(Option<Watcher>, Vec<Words<'a>>),
+    /// A task with its place in the session of a client, whichever node has brought it.
+    Placed(Place, Box<Self>),
 }
 
-/// A task's place among those of its sender: what makes a retry recognizable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The sender's session with the shard.
-    pub session: u64,
-    /// The task's number in the session, from 1 on without gaps.
-    pub sequence: u64,
-    /// The sender has the answers up to this number, and will not ask for them again.
-    pub acknowledged: u64,
-}
+/// The number of [`Task::Placed`] among the kinds of tasks.
+const PLACED: u64 = 7;
 
 impl Task<'_> {
     /// Appends the task.
     pub fn encode(&self, out: &mut BytesMut) {
-        let (kind, words): (u64, &[&[u8]]) = match self {
-            Self::Nothing => (0, &[]),
-            Self::Command(words) => (1, words),
-            Self::Open => (2, &[]),
-            Self::Expire(keys) => (3, keys),
-        };
-        encode_words(kind, words, out);
+        match self {
+            Self::Nothing => encode_words(0, NO_WORDS, out),
+            Self::Command(words) => encode_words(1, words, out),
+            Self::Open => encode_words(2, NO_WORDS, out),
+            Self::Expire(keys) => encode_words(3, keys, out),
+            Self::Watch(watcher, keys) => {
+                encode_words(4, keys, out);
+                encode_watcher(Some(*watcher), out);
+            }
+            Self::Forget(token) => {
+                encode_words(5, NO_WORDS, out);
+                pack::uint(out, *token);
+            }
+            Self::Exec(watcher, commands) => {
+                encode_words(6, NO_WORDS, out);
+                encode_watcher(*watcher, out);
+                pack::array(out, commands.len());
+                commands.iter().for_each(|words| append_words(words, out));
+            }
+            Self::Placed(place, task) => {
+                encode_place(*place, out);
+                task.encode(out);
+            }
+        }
     }
 
     /// The task as bytes of its own.
@@ -74,10 +94,56 @@ pub fn command(argv: &[impl AsRef<[u8]>]) -> Bytes {
     out.freeze()
 }
 
+/// An encoded task with its place in the session of a client.
+#[must_use]
+pub fn placed(place: Place, task: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(task.len() + 32);
+    encode_place(place, &mut out);
+    out.extend_from_slice(task);
+    out.freeze()
+}
+
+fn encode_place(place: Place, out: &mut BytesMut) {
+    for number in [PLACED, place.session, place.sequence, place.acknowledged] {
+        pack::uint(out, number);
+    }
+}
+
 fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
     pack::uint(out, kind);
+    append_words(words, out);
+}
+
+/// Appends a command's words.
+pub fn append_words(words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
     pack::array(out, words.len());
     words.iter().for_each(|word| pack::bin(out, word.as_ref()));
+}
+
+/// Without a watch its number of rounds is 0.
+fn encode_watcher(watcher: Option<Watcher>, out: &mut BytesMut) {
+    let (token, rounds) = watcher.map_or((0, 0), |watcher| (watcher.token, watcher.rounds));
+    pack::uint(out, token);
+    pack::uint(out, rounds);
+}
+
+fn take_watcher(from: &mut Reader<'_>) -> Result<Option<Watcher>, Malformed> {
+    let (token, rounds) = (from.uint()?, from.uint()?);
+    Ok((rounds > 0).then_some(Watcher { token, rounds }))
+}
+
+/// Reads a command's words, of which `left` takes note.
+///
+/// # Errors
+/// They are none, or more than are left.
+pub fn take_words<'a>(from: &mut Reader<'a>, left: &mut usize) -> Result<Words<'a>, Malformed> {
+    let count = from.array(*left)?;
+    *left -= count;
+    let mut words = Words::with_capacity(count);
+    for _ in 0..count {
+        words.push(from.bin()?);
+    }
+    Ok(words)
 }
 
 /// Reads a task.
@@ -85,17 +151,39 @@ fn encode_words(kind: u64, words: &[impl AsRef<[u8]>], out: &mut BytesMut) {
 /// # Errors
 /// It is none.
 pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
-    let kind = from.uint()?;
-    let count = from.array(ARGUMENTS)?;
-    let mut words = Words::with_capacity(count);
-    for _ in 0..count {
-        words.push(from.bin()?);
+    match from.uint()? {
+        PLACED => {
+            let place = Place {
+                session: from.uint()?,
+                sequence: from.uint()?,
+                acknowledged: from.uint()?,
+            };
+            // A place inside a place is an unknown kind.
+            let task = decode_plain(from.uint()?, from)?;
+            Ok(Task::Placed(place, Box::new(task)))
+        }
+        kind => decode_plain(kind, from),
     }
+}
+
+fn decode_plain<'a>(kind: u64, from: &mut Reader<'a>) -> Result<Task<'a>, Malformed> {
+    let words = take_words(from, &mut ARGUMENTS.clone())?;
     Ok(match kind {
         0 => Task::Nothing,
         1 => Task::Command(words),
         2 => Task::Open,
         3 => Task::Expire(words),
+        4 => match take_watcher(from)? {
+            Some(watcher) => Task::Watch(watcher, words),
+            None => return Err(Malformed("a watch without a round")),
+        },
+        5 => Task::Forget(from.uint()?),
+        6 => {
+            let (watcher, mut left) = (take_watcher(from)?, TRANSACTION_WORDS);
+            let commands = 0..from.array(left)?;
+            let commands = commands.map(|_| take_words(from, &mut left));
+            Task::Exec(watcher, commands.collect::<Result<_, _>>()?)
+        }
         _ => return Err(Malformed("an unknown kind of task")),
     })
 }
@@ -219,12 +307,27 @@ mod tests {
         };
         let words =
             |text: &'static [&'static str]| text.iter().map(|word| word.as_bytes()).collect();
+        let watcher = Watcher {
+            token: u64::MAX,
+            rounds: 3,
+        };
         let tasks = || {
             [
                 (None, Task::Command(words(&["SET", "k", ""]))),
                 (Some(place), Task::Nothing),
                 (None, Task::Open),
                 (None, Task::Expire(words(&["a", "b"]))),
+                (None, Task::Watch(watcher, words(&["a", "b"]))),
+                (None, Task::Forget(u64::MAX)),
+                (None, Task::Exec(None, Vec::new())),
+                (
+                    None,
+                    Task::Exec(Some(watcher), vec![words(&["GET", "k"]), words(&[])]),
+                ),
+                (
+                    Some(place),
+                    Task::Placed(place, Box::new(Task::Command(words(&["INCR", "n"])))),
+                ),
             ]
         };
         let mut writer = EntryWriter::new();
@@ -243,7 +346,17 @@ mod tests {
     #[test]
     fn a_command_is_the_same_however_it_is_encoded() {
         let words: Words<'_> = [&b"GET"[..], b"k"].into_iter().collect();
-        assert_eq!(command(&["GET", "k"]), Task::Command(words).to_bytes());
+        let place = Place {
+            session: 1,
+            sequence: 2,
+            acknowledged: 0,
+        };
+        let plain = command(&["GET", "k"]);
+        assert_eq!(plain, Task::Command(words.clone()).to_bytes());
+        let in_place = Task::Placed(place, Box::new(Task::Command(words)));
+        assert_eq!(placed(place, &plain), in_place.to_bytes());
+        let twice = placed(place, &placed(place, &plain));
+        assert!(decode(&mut Reader::new(&twice)).is_err());
     }
 
     #[test]

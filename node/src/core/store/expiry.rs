@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::read::is_due;
 use super::scan::Cursor;
 use super::slots::SlotSet;
-use super::{Key, Keys, Store};
+use super::{Key, Keys, Store, Watched};
 use crate::core::time::UnixMs;
 
 /// Keys that are due.
@@ -56,13 +56,18 @@ impl Store {
         due
     }
 
-    /// Removes those of the keys that are due at `stamp`; gives how many.
-    pub fn expire(&self, keys: &[impl AsRef<[u8]>], stamp: UnixMs) -> usize {
+    /// Removes those of the keys that are due at `stamp`, which whoever watches them learns; gives
+    /// how many.
+    pub fn expire(
+        &self,
+        keys: &[impl AsRef<[u8]>],
+        stamp: UnixMs,
+        watched: Option<&Watched>,
+    ) -> usize {
         let expire = |key: &&_| {
             let key = AsRef::<[u8]>::as_ref(*key);
-            self.write(&Keys::one(Key::new(key)), stamp, 0, |write| {
-                write.expire(key)
-            })
+            let keys = Keys::one(Key::new(key));
+            self.write_watched(&keys, (stamp, 0), watched, |write| write.expire(key))
         };
         keys.iter().filter(expire).count()
     }

@@ -99,6 +99,24 @@ impl<'k> Keys<'k> {
         Some(all)
     }
 
+    /// These keys, or none.
+    #[must_use]
+    pub fn any(keys: &[Key<'k>]) -> Self {
+        Self::of(keys).unwrap_or_else(|| Self {
+            first: Key::new(b""),
+            slots: SmallVec::new(),
+        })
+    }
+
+    /// The same keys, and every slot.
+    #[must_use]
+    pub fn everywhere(self) -> Self {
+        Self {
+            slots: (0..SLOTS).collect(),
+            ..self
+        }
+    }
+
     /// The first key.
     #[must_use]
     pub const fn first(&self) -> Key<'k> {

@@ -22,6 +22,7 @@ mod snapshot;
 mod staging;
 mod string;
 mod table;
+mod watched;
 mod whole;
 mod write;
 
@@ -37,7 +38,8 @@ use self::read::Locked;
 use self::record::Record;
 use self::snapshot::Snapshots;
 use self::table::Table;
-use super::time::UnixMs;
+use super::lease::{self, Word};
+use super::time::{Now, UnixMs};
 
 pub use self::expiry::Due;
 pub use self::hash::HashRef;
@@ -49,6 +51,7 @@ pub use self::slots::SlotSet;
 pub use self::snapshot::Snapshot;
 pub use self::staging::Staging;
 pub use self::string::StringRef;
+pub use self::watched::{Watched, Watcher};
 pub use self::whole::Whole;
 pub use self::write::{Expiry, Write};
 
@@ -132,6 +135,26 @@ impl Store {
         execute(&Read::new(moment, keys.first(), locked))
     }
 
+    /// Executes a command that reads these keys, with their slots locked together, if the leases of
+    /// their shards, whose words these are, allow it at the time of arrival.
+    pub fn read_leased<'w, R>(
+        &self,
+        keys: &Keys<'_>,
+        words: impl Iterator<Item = &'w Word>,
+        now: Now,
+        execute: impl FnOnce(&Read<'_>) -> R,
+    ) -> Option<R> {
+        let lock = || Locked::new(keys.slots(), |slot| self.read_slot(slot));
+        lease::read_locked(words, now.mono_ms, lock, |locked, times| {
+            let moment = Moment {
+                // What is due in one of the shards alone is not for here to tell.
+                wall: now.unix_ms().max(times.greatest),
+                shard: times.least,
+            };
+            execute(&Read::new(moment, keys.first(), locked))
+        })
+    }
+
     /// Executes a command that changes these keys, with their slots locked together.
     pub fn write<R>(
         &self,
@@ -140,8 +163,20 @@ impl Store {
         seed: u64,
         execute: impl FnOnce(&mut Write<'_>) -> R,
     ) -> R {
+        self.write_watched(keys, (stamp, seed), None, execute)
+    }
+
+    /// Likewise; who watches a key learns of its change while its slot is locked.
+    pub fn write_watched<R>(
+        &self,
+        keys: &Keys<'_>,
+        occasion: (UnixMs, u64),
+        watched: Option<&Watched>,
+        execute: impl FnOnce(&mut Write<'_>) -> R,
+    ) -> R {
         let locked = Locked::new(keys.slots(), |slot| self.shard(slot).write());
-        execute(&mut Write::new((stamp, seed), self, keys.first(), locked))
+        let first = keys.first();
+        execute(&mut Write::new(occasion, (self, watched), first, locked))
     }
 
     /// The keys of these slots, for a command about the whole keyspace. With `hop`, a scan skips
@@ -183,12 +218,21 @@ impl Store {
     /// Visits about `count` records of the cursor's slot; gives where to go on, in this slot or at
     /// the next.
     fn scan_slot(&self, cursor: Cursor, count: usize, visit: &mut dyn FnMut(&Record)) -> Cursor {
-        let after = Cursor::at_slot(cursor.slot + 1);
         if self.keys_in_slot(cursor.slot) == 0 {
-            return after;
+            return Cursor::at_slot(cursor.slot + 1);
         }
-        let table = self.read_slot(cursor.slot);
-        scan::step(&table, cursor.position, count, visit)
-            .map_or(after, |position| Cursor { position, ..cursor })
+        scan_table(&self.read_slot(cursor.slot), cursor, count, visit)
     }
+}
+
+/// Likewise, in the table of the slot.
+fn scan_table(
+    table: &Table,
+    cursor: Cursor,
+    count: usize,
+    visit: &mut dyn FnMut(&Record),
+) -> Cursor {
+    let after = Cursor::at_slot(cursor.slot + 1);
+    scan::step(table, cursor.position, count, visit)
+        .map_or(after, |position| Cursor { position, ..cursor })
 }

@@ -14,6 +14,9 @@ use super::string::StringRef;
 use super::table::{self, Table};
 use crate::core::time::UnixMs;
 
+/// Fields that are copied within a fraction of a millisecond.
+pub const LONG_FIELDS: usize = 2048;
+
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ValueKind {
@@ -74,9 +77,14 @@ impl<G: Deref<Target = Table>> Locked<G> {
 
     /// The record of a key that is not due.
     pub(super) fn live(&self, key: Key<'_>, stamp: UnixMs) -> Option<&Record> {
-        let record = table::find(self.table(key.slot()), key.hash(), key.bytes())?;
-        (!is_due(record, stamp)).then_some(record)
+        live(self.table(key.slot()), key, stamp)
     }
+}
+
+/// The record of a key of this table, if it is not due.
+fn live<'t>(table: &'t Table, key: Key<'_>, stamp: UnixMs) -> Option<&'t Record> {
+    let record = table::find(table, key.hash(), key.bytes())?;
+    (!is_due(record, stamp)).then_some(record)
 }
 
 /// When a command reads.
@@ -106,8 +114,18 @@ pub struct Read<'a> {
     pub stamp: UnixMs,
     shard_time: UnixMs,
     early: Cell<bool>,
+    hurry: Cell<bool>,
+    put_off: Cell<bool>,
     first: Key<'a>,
-    locked: Locked<RwLockReadGuard<'a, Table>>,
+    locked: Tables<'a>,
+}
+
+/// Where a command reads.
+enum Tables<'a> {
+    /// It has locked them.
+    Own(Locked<RwLockReadGuard<'a, Table>>),
+    /// They are locked for a transaction that it is a part of.
+    Lent(&'a (dyn Fn(u16) -> &'a Table + 'a)),
 }
 
 impl<'a> Read<'a> {
@@ -120,14 +138,37 @@ impl<'a> Read<'a> {
             stamp: moment.wall.max(moment.shard),
             shard_time: moment.shard,
             early: Cell::new(false),
+            hurry: Cell::new(false),
+            put_off: Cell::new(false),
             first,
-            locked,
+            locked: Tables::Own(locked),
+        }
+    }
+
+    /// Reads in tables that are locked by a writer.
+    pub(super) const fn lent(
+        stamp: UnixMs,
+        first: Key<'a>,
+        tables: &'a (dyn Fn(u16) -> &'a Table + 'a),
+    ) -> Self {
+        Self {
+            stamp,
+            shard_time: stamp,
+            early: Cell::new(false),
+            hurry: Cell::new(false),
+            put_off: Cell::new(false),
+            first,
+            locked: Tables::Lent(tables),
         }
     }
 
     fn live(&self, key: &[u8]) -> Option<&Record> {
         let key = self.first.or_new(key);
-        let record = self.locked.live(key, self.shard_time)?;
+        let table = match &self.locked {
+            Tables::Own(locked) => locked.table(key.slot()),
+            Tables::Lent(table) => table(key.slot()),
+        };
+        let record = live(table, key, self.shard_time)?;
         if is_due(record, self.stamp) {
             self.early.set(true);
             return None;
@@ -140,6 +181,24 @@ impl<'a> Read<'a> {
     #[must_use]
     pub fn is_early(&self) -> bool {
         self.early.get()
+    }
+
+    /// From now on what would take long is put off, or is not.
+    pub fn hurry(&self, hurry: bool) {
+        self.hurry.set(hurry);
+    }
+
+    /// Whether work on so many fields has to be put off; then what is read is void.
+    pub fn puts_off(&self, fields: usize) -> bool {
+        let is_off = self.hurry.get() && fields > LONG_FIELDS;
+        self.put_off.set(self.put_off.get() || is_off);
+        is_off
+    }
+
+    /// Whether something was put off.
+    #[must_use]
+    pub fn has_put_off(&self) -> bool {
+        self.put_off.get()
     }
 
     /// The type of a key, if it exists.

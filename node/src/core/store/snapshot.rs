@@ -227,9 +227,18 @@ impl Store {
 
     /// Puts another table in the place of a slot's.
     pub(super) fn replace_slot(&self, slot: u16, table: Table, volatile: u32) {
-        let mut there = self.shard(slot).write();
+        self.replace_table(slot, &mut self.shard(slot).write(), (table, volatile));
+    }
+
+    /// Likewise, of a slot whose table is locked already.
+    pub(super) fn replace_table(
+        &self,
+        slot: u16,
+        there: &mut Table,
+        (table, volatile): (Table, u32),
+    ) {
         self.counts[usize::from(slot)].set(table.len(), volatile);
-        let old = std::mem::replace(&mut *there, table);
+        let old = std::mem::replace(there, table);
         let old = if self.snapshots.covers(slot) {
             self.snapshots.keep_table(slot, old)
         } else {

@@ -1,9 +1,11 @@
 //! The verbs of a command about the whole keyspace. Locks one slot at a time.
 
 use super::read::{ValueKind, is_due};
+use super::record::Record;
 use super::scan::Cursor;
 use super::slots::SlotSet;
-use super::{Store, table};
+use super::table::{self, Table};
+use super::{Store, Watched, scan_table};
 use crate::core::time::UnixMs;
 
 /// The keys of a set of slots.
@@ -14,7 +16,12 @@ pub struct Whole<'a> {
     pub hop: bool,
     store: &'a Store,
     slots: &'a SlotSet,
+    watched: Option<&'a Watched>,
+    tables: Option<&'a Lend<'a>>,
 }
+
+/// Hands the table of a slot to some work.
+pub(super) type Lend<'a> = dyn Fn(u16, &mut dyn FnMut(&mut Table)) + 'a;
 
 impl<'a> Whole<'a> {
     pub(super) const fn new(
@@ -28,6 +35,29 @@ impl<'a> Whole<'a> {
             hop,
             store,
             slots,
+            watched: None,
+            tables: None,
+        }
+    }
+
+    /// Likewise; who watches a key learns that it was removed.
+    #[must_use]
+    pub const fn telling(self, watched: Option<&'a Watched>) -> Self {
+        Self { watched, ..self }
+    }
+
+    /// Likewise, in tables that are locked already.
+    pub(super) const fn in_tables(self, lend: &'a Lend<'a>) -> Self {
+        Self {
+            tables: Some(lend),
+            ..self
+        }
+    }
+
+    fn with_table(&self, slot: u16, work: &mut dyn FnMut(&Table)) {
+        match self.tables {
+            Some(lend) => lend(slot, &mut |table| work(table)),
+            None => work(&self.store.read_slot(slot)),
         }
     }
 
@@ -53,11 +83,13 @@ impl<'a> Whole<'a> {
             .iter()
             .filter(|slot| self.store.keys_in_slot(*slot) > 0)
         {
-            for record in table::records(&self.store.read_slot(slot)) {
-                if !is_due(record, self.stamp) {
-                    visit(record.key(), record.kind());
+            self.with_table(slot, &mut |table| {
+                for record in table::records(table) {
+                    if !is_due(record, self.stamp) {
+                        visit(record.key(), record.kind());
+                    }
                 }
-            }
+            });
         }
     }
 
@@ -76,7 +108,7 @@ impl<'a> Whole<'a> {
                 _ => return cursor.to_number(),
             }
             let mut visited = 0;
-            cursor = self.store.scan_slot(cursor, left, &mut |record| {
+            cursor = self.scan_slot(cursor, left, &mut |record| {
                 visited += 1;
                 if !is_due(record, self.stamp) {
                     visit(record.key(), record.kind());
@@ -95,8 +127,30 @@ impl<'a> Whole<'a> {
 
     /// Removes every key of the slots; memory is freed in slices, later.
     pub fn clear(&self) {
-        for slot in self.slots.iter() {
-            self.store.clear(slot..=slot);
+        let slots = self.slots.iter();
+        for slot in slots.filter(|slot| self.store.keys_in_slot(*slot) > 0) {
+            let mut clear = |table: &mut Table| {
+                if let Some(watched) = self.watched.filter(|watched| !watched.is_empty()) {
+                    table::records(table).for_each(|record| watched.touch(record.key()));
+                }
+                self.store.replace_table(slot, table, (Table::new(), 0));
+            };
+            match self.tables {
+                Some(lend) => lend(slot, &mut clear),
+                None => clear(&mut self.store.shard(slot).write()),
+            }
+        }
+    }
+
+    fn scan_slot(&self, cursor: Cursor, count: usize, visit: &mut dyn FnMut(&Record)) -> Cursor {
+        match self.tables {
+            None => self.store.scan_slot(cursor, count, visit),
+            Some(lend) => {
+                let mut next = cursor;
+                let mut scan = |table: &mut Table| next = scan_table(table, cursor, count, visit);
+                lend(cursor.slot, &mut scan);
+                next
+            }
         }
     }
 }

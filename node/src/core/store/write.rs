@@ -1,5 +1,7 @@
 //! The verbs of a command that writes. Everything is checked before the first change.
 
+use std::cell::RefCell;
+
 use dashmap::RwLockWriteGuard;
 use dht_proto::{ReplyError, limits};
 
@@ -7,10 +9,13 @@ use super::Store;
 use super::hash::{self, HashRef};
 use super::key::Key;
 use super::preimage::Touched;
-use super::read::{self, Locked, ValueKind, is_due};
+use super::read::{self, Locked, Read, ValueKind, is_due};
 use super::record::Record;
+use super::slots::SlotSet;
 use super::string::{self, StringRef};
-use super::table::{Spot, Table};
+use super::table::{self, Spot, Table};
+use super::watched::Watched;
+use super::whole::Whole;
 use crate::core::time::UnixMs;
 
 /// What becomes of a key's time to live when its value is replaced.
@@ -31,6 +36,8 @@ pub struct Write<'a> {
     /// The command's random seed, put on it by the leader.
     pub seed: u64,
     store: &'a Store,
+    /// Who is told of changes.
+    watched: Option<&'a Watched>,
     first: Key<'a>,
     locked: Locked<RwLockWriteGuard<'a, Table>>,
 }
@@ -38,7 +45,7 @@ pub struct Write<'a> {
 impl<'a> Write<'a> {
     pub(super) const fn new(
         (stamp, seed): (UnixMs, u64),
-        store: &'a Store,
+        (store, watched): (&'a Store, Option<&'a Watched>),
         first: Key<'a>,
         locked: Locked<RwLockWriteGuard<'a, Table>>,
     ) -> Self {
@@ -46,8 +53,41 @@ impl<'a> Write<'a> {
             stamp,
             seed,
             store,
+            watched,
             first,
             locked,
+        }
+    }
+
+    /// Lends the tables to a command that reads.
+    pub fn reading<R>(&self, read: impl FnOnce(&Read<'_>) -> R) -> R {
+        read(&Read::lent(self.stamp, self.first, &|slot| {
+            self.locked.table(slot)
+        }))
+    }
+
+    /// Lends the tables, which are those of all slots, to a command about the whole keyspace.
+    pub fn whole<R>(&mut self, slots: &SlotSet, work: impl FnOnce(&Whole<'_>) -> R) -> R {
+        let whole = self.store.whole(slots, self.stamp, true);
+        let locked = RefCell::new(&mut self.locked);
+        let lend = |slot: u16, work: &mut dyn FnMut(&mut Table)| {
+            work(locked.borrow_mut().table_mut(slot));
+        };
+        work(&whole.telling(self.watched).in_tables(&lend))
+    }
+
+    /// Whether a key is due and still there.
+    #[must_use]
+    pub fn is_due(&self, key: &[u8]) -> bool {
+        let key = self.first.or_new(key);
+        let table = self.locked.table(key.slot());
+        table::find(table, key.hash(), key.bytes()).is_some_and(|record| is_due(record, self.stamp))
+    }
+
+    /// Tells who watches a key that it was changed.
+    fn tell(&self, key: &[u8]) {
+        if let Some(watched) = self.watched {
+            watched.touch(key);
         }
     }
 
@@ -79,6 +119,9 @@ impl<'a> Write<'a> {
                 .is_some_and(|record| is_due(record, self.stamp))
         {
             remove(&mut spot, self.store);
+            self.watched
+                .into_iter()
+                .for_each(|watched| watched.touch(key.bytes()));
         }
         let result = change(&mut spot, self.store);
         if is_covered {
@@ -156,6 +199,7 @@ impl<'a> Write<'a> {
                 put(spot, Record::string(key, expiry, value), store);
             }
         });
+        self.tell(key);
         Ok(())
     }
 
@@ -174,6 +218,7 @@ impl<'a> Write<'a> {
             Some(record) => string::append(record, tail),
             None => put(spot, Record::string(key, None, tail), store),
         });
+        self.tell(key);
         Ok(len)
     }
 
@@ -188,7 +233,7 @@ impl<'a> Write<'a> {
             check(field, "field", limits::FIELD_BYTES)?;
             check_value(value)?;
         }
-        self.change(key, Touched::Pairs(pairs), |spot, store| {
+        let added = self.change(key, Touched::Pairs(pairs), |spot, store| {
             match spot.record_mut() {
                 Some(record) if record.kind() != ValueKind::Hash => Err(ReplyError::WrongType),
                 Some(record) => Ok(hash::set(record, pairs, &store.graveyard)),
@@ -199,7 +244,11 @@ impl<'a> Write<'a> {
                     Ok(added)
                 }
             }
-        })
+        })?;
+        if !pairs.is_empty() {
+            self.tell(key);
+        }
+        Ok(added)
     }
 
     /// Removes fields of a hash, and the key with the last one; gives how many there were.
@@ -207,7 +256,7 @@ impl<'a> Write<'a> {
     /// # Errors
     /// Another type.
     pub fn hash_remove(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<usize, ReplyError> {
-        self.change(key, Touched::Fields(fields), |spot, store| {
+        let removed = self.change(key, Touched::Fields(fields), |spot, store| {
             let Some(record) = spot.record_mut() else {
                 return Ok(0);
             };
@@ -217,20 +266,32 @@ impl<'a> Write<'a> {
                 remove(spot, store);
             }
             Ok(removed)
-        })
+        })?;
+        if removed > 0 {
+            self.tell(key);
+        }
+        Ok(removed)
     }
 
     /// Removes a key; says whether there was one. A huge value is freed in slices, later.
     pub fn remove(&mut self, key: &[u8]) -> bool {
-        self.change(key, Touched::Key, remove)
+        let removed = self.change(key, Touched::Key, remove);
+        if removed {
+            self.tell(key);
+        }
+        removed
     }
 
     /// Sets or clears the expiry of a key; says whether the key exists.
     pub fn set_expiry(&mut self, key: &[u8], at: Option<UnixMs>) -> bool {
-        self.change(key, Touched::Key, |spot, _| {
+        let exists = self.change(key, Touched::Key, |spot, _| {
             let record = spot.record_mut();
             record.map(|record| record.set_expiry(at)).is_some()
-        })
+        });
+        if exists {
+            self.tell(key);
+        }
+        exists
     }
 
     /// Removes a key if it is due; says whether it was.

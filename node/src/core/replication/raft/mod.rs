@@ -7,21 +7,23 @@
 pub mod codec;
 mod log;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
-    MessageType,
 };
-use raft::{Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, StateRole, Storage};
+use raft::{
+    Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, ReadState, StateRole,
+    Storage,
+};
 
 use self::log::Log;
 use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
 
-pub use raft::eraftpb::{ConfState, Message, SnapshotMetadata as Copy};
+pub use raft::eraftpb::{ConfState, Message, MessageType, SnapshotMetadata as Copy};
 
 /// A member of one group: never 0, never used again.
 pub type PeerId = u64;
@@ -29,6 +31,9 @@ pub type PeerId = u64;
 /// Ticks without a sign of the leader after which a follower calls an election, at least; at most
 /// twice as many.
 pub const ELECTION_TICKS: usize = 12;
+/// Ticks after which a candidate that was not elected stands again: from and to. Two that have
+/// stood at the same time are likely to differ now.
+const RETRY_TICKS: (u64, u64) = (2, 8);
 /// Ticks from one heartbeat to the next.
 pub const HEARTBEAT_TICKS: usize = 2;
 /// Bytes of entries in one message, about.
@@ -65,10 +70,21 @@ pub struct Ready {
     pub inline: Option<Bytes>,
     /// Entries to be applied.
     pub committed: Vec<Committed>,
-    /// Confirmed rounds of [`Group::confirm`]: the round, and the index that has to be applied.
-    pub confirmed: Vec<(u64, u64)>,
+    /// Confirmed rounds of [`Group::confirm`].
+    pub confirmed: Vec<Confirmed>,
     /// For other members.
     pub messages: Vec<Message>,
+}
+
+/// A majority has confirmed that a member still led its group after it had asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The term in which it was asked.
+    pub term: u64,
+    /// The number of the round.
+    pub round: u64,
+    /// Everything that was acknowledged before it was asked is at or before this index.
+    pub index: u64,
 }
 
 /// An entry that a majority has.
@@ -116,6 +132,11 @@ pub struct Group {
     /// The election timeout, drawn for this term and role.
     timeout: usize,
     drawn_for: (u64, StateRole),
+    ticks: u64,
+    /// For a candidate, the tick at which it stands again.
+    retry_at: u64,
+    /// The tick at which each member was last heard from.
+    heard: BTreeMap<PeerId, u64>,
 }
 
 impl Group {
@@ -154,6 +175,9 @@ impl Group {
             random: Random::new(seed),
             timeout: ELECTION_TICKS,
             drawn_for: (u64::MAX, StateRole::Follower),
+            ticks: 0,
+            retry_at: 0,
+            heard: BTreeMap::new(),
         };
         group.draw();
         group
@@ -218,8 +242,26 @@ impl Group {
 
     /// Time has gone on.
     pub fn tick(&mut self) {
+        self.ticks += 1;
         self.node.tick();
+        let is_candidate = matches!(
+            self.node.raft.state,
+            StateRole::PreCandidate | StateRole::Candidate
+        );
+        if is_candidate && self.drawn_for == self.term_and_role() && self.ticks >= self.retry_at {
+            self.retry_at = self.next_retry();
+            self.campaign();
+        }
         self.draw();
+    }
+
+    fn term_and_role(&self) -> (u64, StateRole) {
+        (self.node.raft.term, self.node.raft.state)
+    }
+
+    const fn next_retry(&mut self) -> u64 {
+        let (from, to) = RETRY_TICKS;
+        self.ticks + from + self.random.below(to - from + 1)
     }
 
     /// Calls an election now.
@@ -231,6 +273,7 @@ impl Group {
 
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
+        self.heard.insert(message.from, self.ticks);
         // An unknown sender's answers are refused; they are of no interest.
         let _ = self.node.step(message);
         self.draw();
@@ -279,7 +322,14 @@ impl Group {
     /// Asks a majority whether this member still leads. The engine forgets the question when
     /// messages get lost.
     pub fn confirm(&mut self, round: u64) {
-        self.node.read_index(round.to_be_bytes().to_vec());
+        // The engine does not ask where there is one voter, though it be another than the leader.
+        let asks_nobody = self.node.raft.prs().is_singleton();
+        if asks_nobody && !self.node.raft.promotable() {
+            return;
+        }
+        // No other question of this member has the same name, in whatever term.
+        let name = [self.term().to_be_bytes(), round.to_be_bytes()];
+        self.node.read_index(name.concat());
     }
 
     /// Hands leadership over to a member, if this one leads.
@@ -308,11 +358,10 @@ impl Group {
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
         let mut messages = raw.take_messages();
         let mut committed = raw.take_committed_entries();
-        let confirmed = raw.take_read_states().into_iter().filter_map(|state| {
-            let round = state.request_ctx.try_into().ok()?;
-            Some((u64::from_be_bytes(round), state.index))
-        });
-        let confirmed = confirmed.collect();
+        let confirmed = raw.take_read_states().into_iter();
+        let confirmed = confirmed
+            .filter_map(|state| Confirmed::of(&state))
+            .collect();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
@@ -346,6 +395,8 @@ impl Group {
         if let Ok(conf) = self.node.apply_conf_change(&change.engine()) {
             self.node.mut_store().set_conf(conf);
         }
+        let members = self.node.raft.prs();
+        self.heard.retain(|peer, _| members.get(*peer).is_some());
         self.draw();
     }
 
@@ -355,13 +406,15 @@ impl Group {
         self.node.store().conf()
     }
 
-    /// How far a member is; known to the leader.
+    /// How far a member is; known to the leader. The engine's own mark of who is active is of no
+    /// use here: once an election timeout it forgets all of them, and asks again.
     #[must_use]
     pub fn progress(&self, peer: PeerId) -> Option<Progress> {
         let progress = self.node.raft.prs().get(peer)?;
+        let is_recent = |tick: &u64| self.ticks - tick <= ELECTION_TICKS as u64;
         Some(Progress {
             matched: progress.matched,
-            active: progress.recent_active,
+            active: peer == self.me() || self.heard.get(&peer).is_some_and(is_recent),
         })
     }
 
@@ -447,12 +500,24 @@ impl Group {
 
     /// Puts an election timeout of our own in the place of the engine's random one.
     fn draw(&mut self) {
-        let now = (self.node.raft.term, self.node.raft.state);
+        let now = self.term_and_role();
         if now != self.drawn_for {
             self.drawn_for = now;
+            self.retry_at = self.next_retry();
             self.timeout = ELECTION_TICKS + self.random.below(ELECTION_TICKS as u64) as usize;
         }
         self.node.raft.set_randomized_election_timeout(self.timeout);
+    }
+}
+
+impl Confirmed {
+    fn of(state: &ReadState) -> Option<Self> {
+        let (term, round) = state.request_ctx.split_first_chunk()?;
+        Some(Self {
+            term: u64::from_be_bytes(*term),
+            round: u64::from_be_bytes(round.try_into().ok()?),
+            index: state.index,
+        })
     }
 }
 
@@ -638,5 +703,27 @@ mod tests {
             .map(|message| (message.index + 1, message.entries[0].index))
             .collect();
         assert_eq!(places, [(behind + 1, behind + 1)]);
+    }
+
+    /// Two members of three, of which the third leads no more: ticks until one of them leads.
+    fn ticks_to_elect(seed: u64) -> u64 {
+        let mut groups = [1, 2].map(|me| Group::new(me, &[1, 2, 3], 2 * seed + me));
+        for ticks in 0..100 {
+            if groups.iter().any(Group::leads) {
+                return ticks;
+            }
+            groups.iter_mut().for_each(Group::tick);
+            talk(&mut groups, 3);
+        }
+        100
+    }
+
+    #[test]
+    fn candidates_that_stand_at_the_same_time_do_not_wait_for_long() {
+        let mut ticks: Vec<u64> = (0..1000).map(ticks_to_elect).collect();
+        ticks.sort_unstable();
+        assert!(ticks[500] <= 17, "half: {}", ticks[500]);
+        assert!(ticks[990] <= 28, "99 in 100: {}", ticks[990]);
+        assert!(ticks[999] <= 40, "all: {}", ticks[999]);
     }
 }

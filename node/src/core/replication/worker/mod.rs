@@ -1,22 +1,30 @@
 //! All replication of a node, as one machine without I/O: tasks of clients and frames of other
 //! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
 
+mod reach;
+#[cfg(test)]
+pub(super) mod testing;
+mod wishes;
+
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use dht_proto::Reply;
 use dht_proto::topology::NodeId;
 
+use self::reach::Reach;
+use self::wishes::Wish;
 use super::copy;
 use super::council::{self, Council};
 use super::courier::{Courier, Round};
 use super::lease::TICK_MS;
-use super::mail::{self, Chunk, Mail, Post};
+use super::mail::{self, Chunk, Led, Mail, Post};
 use super::raft::{Message, PeerId};
 use super::replica::{Pending, Replica, Turn, not_done};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
 use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
-use crate::core::node::Node;
+use crate::core::node::{Node, View};
 use crate::core::pack::Reader;
 use crate::core::random::Random;
 use crate::core::store::SlotSet;
@@ -32,8 +40,12 @@ const WISH_TICKS: u64 = 10;
 const HAND_OVER_TICKS: u64 = 40;
 /// Bytes of full copies that are sent in a tick: 64 MiB a second.
 const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
-/// Ticks after which a node says again which shards it leads.
+/// Ticks after which a node says again which shards it leads, and with it that it is there.
 const LEADS_TICKS: u64 = 10;
+/// After so long without a word a member counts as unreachable, in milliseconds.
+const SILENT_MS: u64 = 4 * LEADS_TICKS * TICK_MS;
+/// Ticks for which it is believed that a group is whole, after its leader has last said so.
+const WHOLE_TICKS: u64 = 40;
 
 /// A client's task for a shard.
 #[derive(Debug)]
@@ -85,6 +97,12 @@ pub struct Worker<T> {
     council: Option<Council>,
     /// Bytes of full copies that may still be sent in this tick.
     copy_bytes: usize,
+    /// Which other nodes can be reached.
+    reach: Reach,
+    /// For each group, the tick until which it is believed to be whole.
+    whole_until: Vec<u64>,
+    /// Changes that clients of this node wait for.
+    wishes: Vec<Wish<T>>,
 }
 
 /// What a node knows of one shard.
@@ -106,6 +124,9 @@ impl<T> Worker<T> {
             unsettled: false,
             council: None,
             copy_bytes: 0,
+            reach: Reach::default(),
+            wishes: Vec::new(),
+            whole_until: Vec::new(),
             state: None,
             shards: Vec::new(),
             dirty: Vec::new(),
@@ -139,6 +160,9 @@ impl<T> Worker<T> {
     /// Takes a client's task.
     pub fn request(&mut self, request: Request<T>, out: &mut Outbox<T>) {
         let Request { shard, pending } = request;
+        if shard == self.node.meta_shard() {
+            return self.take_wish(pending, out);
+        }
         let refused = match self.shards.get_mut(usize::from(shard)) {
             Some(shard) => shard.courier.push(pending).err(),
             None => Some(pending),
@@ -151,6 +175,10 @@ impl<T> Worker<T> {
 
     /// Takes a frame of another node.
     pub fn receive(&mut self, from: NodeId, frame: &[u8], now: Now, out: &mut Outbox<T>) {
+        if self.reach.hear(from, now.mono_ms) {
+            self.note_reach();
+        }
+        self.node.stats.frames_received.fetch_add(1, Relaxed);
         let mut mails = Reader::new(frame);
         while !mails.is_empty() {
             let Ok(mail) = mail::decode(&mut mails) else {
@@ -187,7 +215,7 @@ impl<T> Worker<T> {
                 }
                 self.mark(shard);
             }
-            Mail::Leads(epoch, shards) => self.hear_leads(from, epoch, &shards),
+            Mail::Leads(epoch, groups) => self.hear_leads(from, epoch, &groups),
             Mail::Formation(bytes) => {
                 if let Ok(message) = FormationMessage::decode(bytes) {
                     self.form(|formation, out| formation.hear(from, message, out));
@@ -216,7 +244,42 @@ impl<T> Worker<T> {
 
     /// The link to the node that was dialled at a seat is up or down.
     pub fn link(&mut self, peer: NodeId, seat: &str, up: bool) {
+        self.reach.link(peer, up, self.last_tick_ms);
+        self.note_reach();
+        if !self.reaches(peer) {
+            // What was said before does not count any more.
+            self.whole_until.fill(0);
+            self.news = true;
+        }
         self.form(|formation, out| formation.link(seat, peer, up, out));
+    }
+
+    /// Who can be reached has changed.
+    fn note_reach(&mut self) {
+        self.stale_view = true;
+        for shard in 0..self.shards.len() as u16 {
+            self.mark(shard);
+        }
+    }
+
+    /// Whether something that is sent to a node is likely to be heard.
+    fn reaches(&self, node: NodeId) -> bool {
+        node == self.node.id || self.reach.reaches(node)
+    }
+
+    /// Finds out who has fallen silent. Who is no member yet has nothing to say all the time.
+    fn listen(&mut self, now: Now) {
+        let state = self.state.as_ref();
+        let is_member = |node| state.is_some_and(|state| state.member(node).is_some());
+        if self.reach.listen(now.mono_ms, SILENT_MS, is_member) {
+            self.note_reach();
+        }
+    }
+
+    /// Who leads a shard, if that is known and the leader can be reached.
+    fn leader(&self, shard: u16) -> Option<NodeId> {
+        let (_, leader) = self.shards.get(usize::from(shard))?.leader;
+        leader.filter(|leader| self.reaches(*leader))
     }
 
     fn form(&mut self, act: impl FnOnce(&mut Formation, &mut formation::Outbox)) {
@@ -305,24 +368,46 @@ impl<T> Worker<T> {
     }
 
     /// Believes who says that it leads, where this node has no replica of its own to ask.
-    fn hear_leads(&mut self, from: NodeId, epoch: u64, shards: &[(u16, u64)]) {
-        if let Some(state) = &self.state
-            && epoch < state.epoch
-        {
+    fn hear_leads(&mut self, from: NodeId, epoch: u64, groups: &[Led]) {
+        let known = self.state.as_ref().map_or(0, |state| state.epoch);
+        if let Some(state) = self.state.as_ref().filter(|_| epoch < known) {
             let state = council::encode_state(state);
             self.post.send(from, &Mail::State(&state));
         }
-        for (shard, term) in shards {
-            if let Some(at) = self.shards.get_mut(usize::from(*shard))
+        for led in groups {
+            // Whether a group is whole depends on the state that its leader goes by.
+            self.note_whole(led.group, epoch >= known && led.whole);
+            let Some(shard) = led.group.checked_sub(1) else {
+                continue;
+            };
+            if let Some(at) = self.shards.get_mut(usize::from(shard))
                 && at.replica.is_none()
-                && at.leader.0 <= *term
-                && at.leader != (*term, Some(from))
+                && at.leader.0 <= led.term
+                && at.leader != (led.term, Some(from))
             {
-                at.leader = (*term, Some(from));
+                at.leader = (led.term, Some(from));
                 self.stale_view = true;
-                self.mark(*shard);
+                self.mark(shard);
             }
         }
+    }
+
+    fn note_whole(&mut self, group: u16, whole: bool) {
+        let until = self.ticks + WHOLE_TICKS;
+        if let Some(at) = self.whole_until.get_mut(usize::from(group)) {
+            *at = if whole { until } else { 0 };
+        }
+    }
+
+    /// Counts the groups that lack something, as far as is known here. Who is in no cluster knows
+    /// of one group at least that it lacks.
+    fn count_short(&self) {
+        let is_short = |until: &&u64| **until <= self.ticks;
+        let short = match self.state {
+            Some(_) => self.whole_until.iter().filter(is_short).count(),
+            None => 1,
+        };
+        self.node.short.store(short, Relaxed);
     }
 
     fn mark(&mut self, shard: u16) {
@@ -339,7 +424,16 @@ impl<T> Worker<T> {
         while self.shards.len() < state.shards.len().min(self.node.words.len()) {
             self.shards.push(Shard::new(self.shards.len() as u16));
         }
+        for (shard, at) in (0u16..).zip(&mut self.shards) {
+            let known = self.state.as_ref().map(|state| state.founders_of(shard));
+            if known.is_some_and(|founder| founder != state.founders_of(shard)) {
+                // It has begun anew, and so have its terms.
+                at.leader = (0, None);
+                at.courier.begin_anew();
+            }
+        }
         self.settle_council(&state);
+        self.whole_until = vec![0; self.shards.len() + 1];
         self.state = Some(state);
         self.stale_view = true;
         self.news = true;
@@ -352,8 +446,11 @@ impl<T> Worker<T> {
         let now_here = self.council.as_ref().map(|council| council.group.me());
         if mine.map(|seat| seat.peer) != now_here {
             let seed = self.random.next();
-            let voters = first_voters(state, &state.meta);
-            self.council = mine.map(|seat| Council::new(seat.peer, &voters, state.clone(), seed));
+            let made_ms = self.last_tick_ms;
+            self.council = mine.map(|seat| {
+                let voters = state.first_voters(META, seat.peer);
+                Council::new((seat.peer, &voters), state.clone(), made_ms, seed)
+            });
         }
     }
 
@@ -366,13 +463,14 @@ impl<T> Worker<T> {
         let seats = state.replicas(GroupId::from(shard) + 1);
         let mine = seats.iter().find(|seat| seat.node == self.node.id);
         let peer = mine.map(|seat| seat.peer);
-        let voters = first_voters(state, seats);
+        let voters = peer.map(|peer| state.first_voters(GroupId::from(shard) + 1, peer));
+        let voters = voters.unwrap_or_default();
         if peer != self.replica(shard).map(|replica| replica.group.me()) {
             self.with_turn(shard, now, out, Replica::dismiss);
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
             let seed = self.random.next();
             self.shards[usize::from(shard)].replica =
-                peer.map(|peer| Replica::new((shard, slots), peer, &voters, seed));
+                peer.map(|peer| Replica::new((shard, slots), (peer, &voters), now.mono_ms, seed));
         }
         self.mark(shard);
     }
@@ -382,6 +480,7 @@ impl<T> Worker<T> {
         self.tick(now, out);
         self.confer();
         if std::mem::take(&mut self.unsettled) {
+            self.grant(out);
             for shard in 0..self.shards.len() as u16 {
                 self.settle_replica(shard, now, out);
             }
@@ -399,6 +498,7 @@ impl<T> Worker<T> {
         if self.news {
             self.news = false;
             self.tell_leads();
+            self.count_short();
             self.deliver(now, out);
         }
         if std::mem::take(&mut self.stale_view) {
@@ -426,6 +526,7 @@ impl<T> Worker<T> {
             if to == self.node.id {
                 self.receive(to, &frame, now, out);
             } else {
+                self.node.stats.frames_sent.fetch_add(1, Relaxed);
                 out.frames.push((to, frame));
             }
         }
@@ -438,6 +539,7 @@ impl<T> Worker<T> {
         }
         self.last_tick_ms = now.mono_ms;
         self.ticks += 1;
+        self.listen(now);
         self.copy_bytes = COPY_BYTES;
         self.form(|formation, out| formation.tick(now.mono_ms, out));
         if let Some(council) = &mut self.council {
@@ -445,6 +547,7 @@ impl<T> Worker<T> {
         }
         if self.ticks.is_multiple_of(WISH_TICKS) {
             self.wish();
+            self.wish_again(now, out);
         }
         let expiry = self.ticks.is_multiple_of(EXPIRY_TICKS);
         for shard in 0..self.shards.len() as u16 {
@@ -505,12 +608,13 @@ impl<T> Worker<T> {
     }
 
     fn serve(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
+        let leader = self.leader(shard);
         let at = &mut self.shards[usize::from(shard)];
         at.dirty = false;
         let taken = at.courier.send(&mut Round {
             now_mono_ms: now.mono_ms,
             me: self.node.id,
-            leader: at.leader.1,
+            leader,
             post: &mut self.post,
             settled: &mut out.settled,
         });
@@ -566,7 +670,7 @@ impl<T> Worker<T> {
         if at.leader != known {
             let mine = Some(self.node.id);
             self.news |= known.1 == mine;
-            self.stale_view |= known.1.is_some();
+            self.stale_view = true;
             at.leader = known;
             self.mark(shard);
         }
@@ -576,10 +680,7 @@ impl<T> Worker<T> {
         let Some(state) = &self.state else {
             return;
         };
-        let led = |(shard, at): (u16, &Shard<T>)| {
-            (at.leader.1 == Some(self.node.id)).then_some((shard, at.leader.0))
-        };
-        let leads: Vec<(u16, u64)> = (0..).zip(&self.shards).filter_map(led).collect();
+        let leads = self.leads(state);
         for member in state
             .members
             .iter()
@@ -588,6 +689,38 @@ impl<T> Worker<T> {
             self.post
                 .send(member.id, &Mail::Leads(state.epoch, leads.clone()));
         }
+        for led in leads {
+            self.note_whole(led.group, led.whole);
+        }
+    }
+
+    /// The groups that this node leads.
+    fn leads(&self, state: &ClusterState) -> Vec<Led> {
+        let all_reached = |seats: &[Seat]| seats.iter().all(|seat| self.reaches(seat.node));
+        let meta = self
+            .council
+            .iter()
+            .filter(|council| council.group.leads())
+            .map(|council| Led {
+                group: META as u16,
+                term: council.group.term(),
+                whole: council.is_whole() && all_reached(&state.meta),
+            });
+        let mine = (0..)
+            .zip(&self.shards)
+            .filter(|(_, at)| at.leader.1 == Some(self.node.id));
+        let shards = mine.map(|(shard, at): (u16, _)| {
+            let seats = state.replicas(GroupId::from(shard) + 1);
+            Led {
+                group: shard + 1,
+                term: at.leader.0,
+                whole: at
+                    .replica
+                    .as_ref()
+                    .is_some_and(|replica| replica.is_whole(seats) && all_reached(seats)),
+            }
+        });
+        meta.chain(shards).collect()
     }
 
     fn publish(&self) {
@@ -599,15 +732,17 @@ impl<T> Worker<T> {
             (None, Verdict::Forming(why)) => Err(why),
             (None, _) => Err("joining the cluster".to_owned()),
         };
-        self.node.publish(topology);
+        let mut view = View::new(self.node.id, topology);
+        if let Ok(topology) = &view.topology {
+            let members = topology.members.iter();
+            view.down = members.map(|member| !self.reaches(member.id)).collect();
+            let shards = 0..self.shards.len() as u16;
+            view.unled = shards
+                .filter(|shard| self.leader(*shard).is_none())
+                .collect();
+        }
+        self.node.show(view);
     }
-}
-
-/// The voters of a group of a new cluster; none of one that has changed since.
-fn first_voters(state: &ClusterState, seats: &[Seat]) -> Vec<PeerId> {
-    let is_new = state.epoch == 1;
-    let voters = seats.iter().filter(|_| is_new);
-    voters.map(|seat| seat.peer).collect()
 }
 
 /// Who is to lead a shard if it can.
@@ -623,260 +758,6 @@ impl<T> Shard<T> {
             courier: Courier::new(shard),
             leader: (0, None),
             dirty: false,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::replica::Mode;
-    use super::super::task;
-    use super::*;
-    use crate::core::commands::testing;
-    use crate::core::formation::Terms;
-    use crate::core::meta::ClusterId;
-    use crate::core::node::Settings;
-    use dht_proto::slot::{key_slot, shard_of};
-
-    /// Nodes whose frames arrive at once, unless they are cut off.
-    struct Cluster {
-        workers: Vec<Worker<u64>>,
-        cut_off: Vec<usize>,
-        now: Now,
-        settled: Vec<(u64, Reply)>,
-        seats: Vec<String>,
-    }
-
-    impl Cluster {
-        /// Three nodes, or more, that form a cluster of four shards.
-        fn new(count: u8) -> Self {
-            let mut cluster = Self {
-                workers: Vec::new(),
-                cut_off: Vec::new(),
-                now: testing::node().started,
-                settled: Vec::new(),
-                seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
-            };
-            for seat in 0..usize::from(count) {
-                let worker = cluster.start(seat as u8 + 1, seat);
-                cluster.workers.push(worker);
-            }
-            cluster.link_all();
-            cluster.pass(300);
-            cluster
-        }
-
-        fn start(&self, id: u8, seat: usize) -> Worker<u64> {
-            let settings = Settings {
-                standalone: false,
-                shards: 4,
-                client: self.seats[seat].clone(),
-                ..testing::node().settings
-            };
-            let node = Arc::new(Node::new(NodeId([id; 20]), settings, self.now));
-            let terms = Terms {
-                seats: self.seats.iter().cloned().collect(),
-                shards: 4,
-                copies: 3,
-            };
-            let me = node.settings.member(node.id);
-            let formation = Formation::new(me, terms, ClusterId([id; 16]));
-            Worker::new(node, formation, id.into(), self.now)
-        }
-
-        fn link_all(&mut self) {
-            let nodes: Vec<NodeId> = self.workers.iter().map(|worker| worker.node.id).collect();
-            for worker in &mut self.workers {
-                for (node, seat) in nodes.iter().zip(&self.seats) {
-                    worker.link(*node, seat, true);
-                }
-            }
-        }
-
-        /// The node in a seat loses everything and comes back as another.
-        fn restart(&mut self, seat: usize, id: u8) {
-            let old = self.workers[seat].node.id;
-            self.workers[seat] = self.start(id, seat);
-            for worker in &mut self.workers {
-                worker.link(old, &self.seats[seat], false);
-            }
-            self.link_all();
-        }
-
-        /// Lets every node have its turns until nothing is left to be delivered.
-        fn settle(&mut self) {
-            loop {
-                let mut frames = Vec::new();
-                for (index, worker) in self.workers.iter_mut().enumerate() {
-                    let mut out = Outbox::default();
-                    while worker.turn(self.now, &mut out) {}
-                    self.settled.append(&mut out.settled);
-                    frames.extend(out.frames.into_iter().map(|frame| (index, frame)));
-                }
-                if frames.is_empty() {
-                    return;
-                }
-                for (from, (to, frame)) in frames {
-                    let to = self.workers.iter().position(|worker| worker.node.id == to);
-                    let Some(to) = to else { continue };
-                    if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
-                        let from = self.workers[from].node.id;
-                        let mut out = Outbox::default();
-                        self.workers[to].receive(from, &frame, self.now, &mut out);
-                        self.settled.append(&mut out.settled);
-                    }
-                }
-            }
-        }
-
-        fn pass(&mut self, ms: u64) {
-            let end = self.now.mono_ms + ms;
-            while self.now.mono_ms < end {
-                self.now.mono_ms += 10;
-                self.now.unix_us += 10_000;
-                self.settle();
-            }
-        }
-
-        fn send(&mut self, node: usize, ticket: u64, line: &str) {
-            let words: Vec<&str> = line.split(' ').collect();
-            let mode = if words[0] == "GET" {
-                Mode::Read
-            } else {
-                Mode::Write
-            };
-            let request = Request {
-                shard: shard_of(key_slot(words[1].as_bytes()), 4) as u16,
-                pending: Pending {
-                    task: task::command(&words),
-                    mode,
-                    deadline_mono_ms: self.now.mono_ms + 5000,
-                    ticket: Some(ticket),
-                },
-            };
-            let mut out = Outbox::default();
-            self.workers[node].request(request, &mut out);
-            self.settled.append(&mut out.settled);
-        }
-
-        fn replies(&mut self) -> Vec<(u64, Reply)> {
-            let mut replies = std::mem::take(&mut self.settled);
-            replies.sort_by_key(|(ticket, _)| *ticket);
-            replies
-        }
-
-        fn leader_of(&self, key: &str) -> usize {
-            let shard = shard_of(key_slot(key.as_bytes()), 4) as u16;
-            let leads = |index: &usize| {
-                let replica = self.workers[*index].replica(shard);
-                replica.is_some_and(|replica| replica.group.is_current())
-            };
-            let term = |index: &usize| self.workers[*index].replica(shard).unwrap().group.term();
-            let leaders = (0..self.workers.len()).filter(leads);
-            leaders.max_by_key(term).expect("a leader")
-        }
-    }
-
-    #[test]
-    fn any_node_takes_commands_and_every_replica_applies_them() {
-        let mut cluster = Cluster::new(3);
-        for node in 0..3 {
-            cluster.send(node, node as u64, "INCR n");
-        }
-        cluster.settle();
-        let mut values: Vec<Reply> = cluster
-            .replies()
-            .into_iter()
-            .map(|(_, reply)| reply)
-            .collect();
-        values.sort_by_key(|reply| format!("{reply:?}"));
-        assert_eq!(values, [Reply::Int(1), Reply::Int(2), Reply::Int(3)]);
-        for node in 0..3 {
-            cluster.send(node, node as u64, "GET n");
-        }
-        cluster.settle();
-        assert!(
-            cluster
-                .replies()
-                .iter()
-                .all(|(_, reply)| *reply == Reply::bulk("3"))
-        );
-        cluster.pass(200);
-        for worker in &cluster.workers {
-            assert_eq!(worker.node.store.keys_in_slot(key_slot(b"n")), 1);
-        }
-    }
-
-    #[test]
-    fn what_was_acknowledged_survives_its_leader() {
-        let mut cluster = Cluster::new(3);
-        let leader = cluster.leader_of("k");
-        cluster.send(leader, 1, "SET k v");
-        cluster.settle();
-        assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
-        cluster.cut_off = vec![leader];
-        let other = (leader + 1) % 3;
-        cluster.send(other, 2, "GET k");
-        cluster.send(leader, 3, "SET k lost");
-        cluster.pass(2500);
-        assert_eq!(cluster.replies(), [(2, Reply::bulk("v"))]);
-        cluster.cut_off.clear();
-        cluster.pass(1000);
-        let replies = cluster.replies();
-        assert_eq!(replies, [(3, Reply::Ok)], "tried again at the new leader");
-        assert_ne!(cluster.leader_of("k"), leader);
-    }
-
-    #[test]
-    fn nobody_is_answered_without_a_majority() {
-        let mut cluster = Cluster::new(3);
-        cluster.cut_off = vec![1, 2];
-        // What was granted before may still be read, but not for long.
-        cluster.pass(600);
-        cluster.send(0, 1, "SET k v");
-        cluster.send(0, 2, "GET k");
-        cluster.pass(4900);
-        let unknown = cluster.replies();
-        assert!(
-            unknown
-                .iter()
-                .all(|(_, reply)| matches!(reply, Reply::Error(_))),
-            "{unknown:?}"
-        );
-        cluster.pass(400);
-        assert_eq!(unknown.len() + cluster.replies().len(), 2);
-    }
-
-    #[test]
-    fn a_node_that_lost_everything_comes_back_as_a_new_member() {
-        let mut cluster = Cluster::new(3);
-        for number in 0..200 {
-            cluster.send(0, number, &format!("SET key{number} {number}"));
-        }
-        cluster.pass(100);
-        assert_eq!(cluster.replies().len(), 200);
-        cluster.restart(1, 9);
-        cluster.pass(8000);
-        let state = cluster.workers[0].state().cloned().unwrap();
-        assert!(state.member(NodeId([9; 20])).is_some());
-        for shard in 0..4 {
-            let replica = |node: usize| cluster.workers[node].replica(shard).unwrap();
-            let voters = &replica(0).group.conf().voters;
-            assert!(
-                voters.contains(&replica(1).group.me()),
-                "shard {shard}: {voters:?}"
-            );
-            assert_eq!(voters.len(), 3);
-        }
-        // With the new node, any other one may be lost.
-        cluster.cut_off = vec![2];
-        cluster.pass(2500);
-        for number in 0..200 {
-            cluster.send(1, number, &format!("GET key{number}"));
-        }
-        cluster.pass(500);
-        for (number, reply) in cluster.replies() {
-            assert_eq!(reply, Reply::bulk(number.to_string()));
         }
     }
 }

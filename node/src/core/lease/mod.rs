@@ -6,48 +6,13 @@
 //! reads what the leader had; and because its time was taken after its request had arrived, the
 //! answer was true at a moment between request and reply.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+mod word;
+
+use std::sync::atomic;
 
 use super::time::UnixMs;
 
-/// The word of one shard.
-#[derive(Debug, Default)]
-pub struct Word {
-    /// Monotonic milliseconds until which this node alone orders the shard's commands, and has
-    /// applied all that it acknowledged; 0 without a lease.
-    until_mono_ms: AtomicU64,
-    /// The greatest stamp applied.
-    time: AtomicU64,
-}
-
-impl Word {
-    /// Whether a read that arrived at this time may be answered. The slot is locked.
-    #[must_use]
-    pub fn allows(&self, now_mono_ms: u64) -> bool {
-        now_mono_ms < self.until_mono_ms.load(Ordering::Acquire)
-    }
-
-    /// The shard's time, by which is judged what has expired.
-    #[must_use]
-    pub fn time(&self) -> UnixMs {
-        self.time.load(Ordering::Acquire)
-    }
-
-    /// Lets reads be answered until then.
-    pub fn grant(&self, until_mono_ms: u64) {
-        self.until_mono_ms.store(until_mono_ms, Ordering::Release);
-    }
-
-    /// Lets no read be answered any more. What changes the data comes after this.
-    pub fn clear(&self) {
-        self.until_mono_ms.store(0, Ordering::SeqCst);
-    }
-
-    /// An entry of this stamp is applied.
-    pub fn advance(&self, time: UnixMs) {
-        self.time.store(time, Ordering::Release);
-    }
-}
+pub use self::word::{Times, Word, read_locked, read_through};
 
 /// A promise not to help a new leader while an old one may hold a lease.
 ///

@@ -1,0 +1,431 @@
+//! Several workers whose frames arrive at once, unless they are cut off.
+
+use super::super::replica::Mode;
+use super::super::task;
+use super::*;
+use crate::core::commands::testing;
+use crate::core::formation::Terms;
+use crate::core::meta::ClusterId;
+use crate::core::node::Settings;
+use dht_proto::slot::{key_slot, shard_of};
+
+/// Nodes whose frames arrive at once, unless they are cut off.
+pub struct Cluster {
+    pub workers: Vec<Worker<u64>>,
+    pub cut_off: Vec<usize>,
+    pub now: Now,
+    /// How fast the clock of each node runs, in per cent.
+    rates: Vec<u64>,
+    settled: Vec<(u64, Reply)>,
+    seats: Vec<String>,
+    copies: u32,
+}
+
+impl Cluster {
+    /// Three nodes, or more, that form a cluster of four shards.
+    pub fn new(count: u8) -> Self {
+        Self::with_copies(count, 3)
+    }
+
+    /// The same with so many copies of each shard.
+    pub fn with_copies(count: u8, copies: u32) -> Self {
+        let mut cluster = Self {
+            workers: Vec::new(),
+            cut_off: Vec::new(),
+            now: testing::node().started,
+            rates: vec![100; usize::from(count)],
+            settled: Vec::new(),
+            seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
+            copies,
+        };
+        for seat in 0..usize::from(count) {
+            let worker = cluster.start(seat as u8 + 1, seat);
+            cluster.workers.push(worker);
+        }
+        cluster.link_all();
+        cluster.pass(300);
+        cluster
+    }
+
+    fn start(&self, id: u8, seat: usize) -> Worker<u64> {
+        let settings = Settings {
+            standalone: false,
+            shards: 4,
+            client: self.seats[seat].clone(),
+            ..testing::node().settings
+        };
+        let node = Arc::new(Node::new(NodeId([id; 20]), settings, self.now));
+        let terms = Terms {
+            seats: self.seats.iter().cloned().collect(),
+            shards: 4,
+            copies: self.copies,
+        };
+        let me = node.settings.member(node.id);
+        let formation = Formation::new(me, terms, ClusterId([id; 16]));
+        Worker::new(node, formation, id.into(), self.now)
+    }
+
+    fn link_all(&mut self) {
+        let nodes: Vec<NodeId> = self.workers.iter().map(|worker| worker.node.id).collect();
+        for worker in &mut self.workers {
+            for (node, seat) in nodes.iter().zip(&self.seats) {
+                worker.link(*node, seat, true);
+            }
+        }
+    }
+
+    /// The node in a seat loses everything and comes back as another.
+    fn restart(&mut self, seat: usize, id: u8) {
+        let old = self.workers[seat].node.id;
+        self.workers[seat] = self.start(id, seat);
+        for worker in &mut self.workers {
+            worker.link(old, &self.seats[seat], false);
+        }
+        self.link_all();
+    }
+
+    /// Lets every node have its turns until nothing is left to be delivered.
+    pub fn settle(&mut self) {
+        loop {
+            let mut frames = Vec::new();
+            for (index, worker) in self.workers.iter_mut().enumerate() {
+                let mut out = Outbox::default();
+                let now = clock(self.now, self.rates[index]);
+                while worker.turn(now, &mut out) {}
+                self.settled.append(&mut out.settled);
+                frames.extend(out.frames.into_iter().map(|frame| (index, frame)));
+            }
+            if frames.is_empty() {
+                return;
+            }
+            for (from, (to, frame)) in frames {
+                let to = self.workers.iter().position(|worker| worker.node.id == to);
+                let Some(to) = to else { continue };
+                if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
+                    let from = self.workers[from].node.id;
+                    let mut out = Outbox::default();
+                    let now = clock(self.now, self.rates[to]);
+                    self.workers[to].receive(from, &frame, now, &mut out);
+                    self.settled.append(&mut out.settled);
+                }
+            }
+        }
+    }
+
+    pub fn pass(&mut self, ms: u64) {
+        let end = self.now.mono_ms + ms;
+        while self.now.mono_ms < end {
+            self.now.mono_ms += 10;
+            self.now.unix_us += 10_000;
+            self.settle();
+        }
+    }
+
+    pub fn send(&mut self, node: usize, ticket: u64, line: &str) {
+        let words: Vec<&str> = line.split(' ').collect();
+        let mode = if words[0] == "GET" {
+            Mode::Read
+        } else {
+            Mode::Write
+        };
+        let shard = shard_of(key_slot(words[1].as_bytes()), 4) as u16;
+        self.ask(node, ticket, shard, (task::command(&words), mode));
+    }
+
+    pub fn ask(&mut self, node: usize, ticket: u64, shard: u16, (task, mode): (Bytes, Mode)) {
+        let request = Request {
+            shard,
+            pending: Pending {
+                task,
+                mode,
+                deadline_mono_ms: self.now.mono_ms + 5000,
+                ticket: Some(ticket),
+            },
+        };
+        let mut out = Outbox::default();
+        self.workers[node].request(request, &mut out);
+        self.settled.append(&mut out.settled);
+    }
+
+    /// Groups that lack something, in the eyes of the node that knows of most.
+    fn most_short(&self) -> usize {
+        let short = |worker: &Worker<u64>| worker.node.short.load(Relaxed);
+        self.workers.iter().map(short).max().unwrap_or_default()
+    }
+
+    pub fn replies(&mut self) -> Vec<(u64, Reply)> {
+        let mut replies = std::mem::take(&mut self.settled);
+        replies.sort_by_key(|(ticket, _)| *ticket);
+        replies
+    }
+
+    pub fn leader_of(&self, key: &str) -> usize {
+        let shard = shard_of(key_slot(key.as_bytes()), 4) as u16;
+        let leads = |index: &usize| {
+            let replica = self.workers[*index].replica(shard);
+            replica.is_some_and(|replica| replica.group.is_current())
+        };
+        let term = |index: &usize| self.workers[*index].replica(shard).unwrap().group.term();
+        let leaders = (0..self.workers.len()).filter(leads);
+        leaders.max_by_key(term).expect("a leader")
+    }
+}
+
+fn clock(now: Now, rate: u64) -> Now {
+    Now {
+        mono_ms: now.mono_ms * rate / 100,
+        ..now
+    }
+}
+
+#[test]
+fn any_node_takes_commands_and_every_replica_applies_them() {
+    let mut cluster = Cluster::new(3);
+    for node in 0..3 {
+        cluster.send(node, node as u64, "INCR n");
+    }
+    cluster.settle();
+    let mut values: Vec<Reply> = cluster
+        .replies()
+        .into_iter()
+        .map(|(_, reply)| reply)
+        .collect();
+    values.sort_by_key(|reply| format!("{reply:?}"));
+    assert_eq!(values, [Reply::Int(1), Reply::Int(2), Reply::Int(3)]);
+    for node in 0..3 {
+        cluster.send(node, node as u64, "GET n");
+    }
+    cluster.settle();
+    assert!(
+        cluster
+            .replies()
+            .iter()
+            .all(|(_, reply)| *reply == Reply::bulk("3"))
+    );
+    cluster.pass(200);
+    for worker in &cluster.workers {
+        assert_eq!(worker.node.store.keys_in_slot(key_slot(b"n")), 1);
+    }
+}
+
+#[test]
+fn who_answers_is_never_taken_for_silent() {
+    let mut cluster = Cluster::new(3);
+    for tick in 0..120 {
+        cluster.pass(TICK_MS);
+        for replica in (0..4).map(|shard| cluster.workers[0].replica(shard).unwrap()) {
+            let voters = replica.group.conf().voters.clone();
+            let is_active = |peer: &PeerId| replica.group.progress(*peer).unwrap().active;
+            let is_led = replica.group.leads() && tick > 0;
+            assert!(!is_led || voters.iter().all(is_active), "tick {tick}");
+        }
+    }
+    assert_eq!(cluster.most_short(), 0);
+    cluster.cut_off = vec![2];
+    cluster.pass(3000);
+    assert_ne!(cluster.most_short(), 0, "one is silent");
+}
+
+#[test]
+fn what_was_acknowledged_survives_its_leader() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader_of("k");
+    cluster.send(leader, 1, "SET k v");
+    cluster.settle();
+    assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
+    cluster.cut_off = vec![leader];
+    let other = (leader + 1) % 3;
+    cluster.send(other, 2, "GET k");
+    cluster.send(leader, 3, "SET k lost");
+    cluster.pass(2500);
+    assert_eq!(cluster.replies(), [(2, Reply::bulk("v"))]);
+    cluster.cut_off.clear();
+    cluster.pass(1000);
+    let replies = cluster.replies();
+    assert_eq!(replies, [(3, Reply::Ok)], "tried again at the new leader");
+    assert_ne!(cluster.leader_of("k"), leader);
+}
+
+#[test]
+fn nobody_is_answered_without_a_majority() {
+    let mut cluster = Cluster::new(3);
+    cluster.cut_off = vec![1, 2];
+    // What was granted before may still be read, but not for long.
+    cluster.pass(600);
+    cluster.send(0, 1, "SET k v");
+    cluster.send(0, 2, "GET k");
+    cluster.pass(4900);
+    let unknown = cluster.replies();
+    assert!(
+        unknown
+            .iter()
+            .all(|(_, reply)| matches!(reply, Reply::Error(_))),
+        "{unknown:?}"
+    );
+    cluster.pass(400);
+    assert_eq!(unknown.len() + cluster.replies().len(), 2);
+}
+
+#[test]
+fn a_read_is_never_unknown_though_it_waits_behind_a_write() {
+    for at_leader in [true, false] {
+        let mut cluster = Cluster::new(3);
+        let leader = cluster.leader_of("k");
+        let node = if at_leader { leader } else { (leader + 1) % 3 };
+        // Opens the lane.
+        cluster.send(node, 0, "SET k v");
+        cluster.settle();
+        assert_eq!(cluster.replies(), [(0, Reply::Ok)]);
+        cluster.cut_off = vec![leader];
+        let shard = shard_of(key_slot(b"k"), 4) as u16;
+        let read = (task::command(&["GET", "k"]), Mode::OrderedRead);
+        cluster.send(node, 1, "SET k w");
+        cluster.ask(node, 2, shard, read);
+        cluster.settle();
+        cluster.cut_off = vec![0, 1, 2];
+        cluster.pass(5400);
+        let replies = cluster.replies();
+        let [(1, Reply::Error(write)), (2, Reply::Error(read))] = &replies[..] else {
+            panic!("{replies:?}");
+        };
+        assert!(write.to_string().starts_with("UNKNOWN"), "{write}");
+        assert!(read.to_string().starts_with("CLUSTERDOWN"), "{read}");
+    }
+}
+
+#[test]
+fn a_cluster_is_safe_neither_before_it_is_formed_nor_when_a_link_is_lost() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(1500);
+    assert_eq!(cluster.most_short(), 0);
+    let gone = cluster.workers[2].node.id;
+    for worker in &mut cluster.workers[..2] {
+        worker.link(gone, "node3", false);
+    }
+    cluster.cut_off = vec![2];
+    cluster.settle();
+    let short = |cluster: &Cluster, node: usize| cluster.workers[node].node.short.load(Relaxed);
+    assert!([0, 1].iter().all(|node| short(&cluster, *node) > 0));
+    // A node that has just been started, and has found nobody.
+    cluster.workers[2] = cluster.start(9, 2);
+    for _ in 0..40 {
+        cluster.pass(TICK_MS);
+        assert!((0..3).all(|node| short(&cluster, node) > 0));
+    }
+}
+
+#[test]
+fn a_node_that_lost_everything_comes_back_as_a_new_member() {
+    let mut cluster = Cluster::new(3);
+    for number in 0..200 {
+        cluster.send(0, number, &format!("SET key{number} {number}"));
+    }
+    cluster.pass(1500);
+    assert_eq!(cluster.replies().len(), 200);
+    assert_eq!(cluster.most_short(), 0);
+    cluster.restart(1, 9);
+    cluster.pass(1000);
+    assert_ne!(cluster.most_short(), 0, "the copies are not there yet");
+    cluster.pass(8000);
+    let state = cluster.workers[0].state().cloned().unwrap();
+    assert!(state.member(NodeId([9; 20])).is_some());
+    for shard in 0..4 {
+        let replica = |node: usize| cluster.workers[node].replica(shard).unwrap();
+        let voters = &replica(0).group.conf().voters;
+        assert!(
+            voters.contains(&replica(1).group.me()),
+            "shard {shard}: {voters:?}"
+        );
+        assert_eq!(voters.len(), 3);
+    }
+    assert_eq!(cluster.most_short(), 0);
+    // With the new node, any other one may be lost.
+    cluster.cut_off = vec![2];
+    cluster.pass(2500);
+    for number in 0..200 {
+        cluster.send(1, number, &format!("GET key{number}"));
+    }
+    cluster.pass(500);
+    for (number, reply) in cluster.replies() {
+        assert_eq!(reply, Reply::bulk(number.to_string()));
+    }
+}
+
+#[test]
+fn ticks_that_were_missed_are_not_made_up_for() {
+    let mut cluster = Cluster::new(3);
+    let before = cluster.workers[0].ticks;
+    cluster.now.mono_ms += 100 * TICK_MS;
+    let mut out = Outbox::default();
+    while cluster.workers[0].turn(cluster.now, &mut out) {}
+    assert_eq!(cluster.workers[0].ticks, before + 1);
+}
+
+#[test]
+fn no_two_nodes_may_answer_reads_of_a_shard_at_once() {
+    let mut cluster = Cluster::new(3);
+    cluster.rates = vec![100, 104, 96];
+    let seed = 7;
+    let mut random = Random::new(seed);
+    let mut leased = [[false; 3]; 4];
+    for _ in 0..24 {
+        cluster.cut_off = (0..3).filter(|_| random.below(4) == 0).collect();
+        for _ in 0..10 + random.below(190) {
+            cluster.pass(10);
+            for (shard, seen) in leased.iter_mut().enumerate() {
+                let allowed = [0, 1, 2].map(|node: usize| {
+                    let now = clock(cluster.now, cluster.rates[node]);
+                    cluster.workers[node].node.words[shard].allows(now.mono_ms)
+                });
+                let count = allowed.iter().filter(|allowed| **allowed).count();
+                assert!(count <= 1, "seed {seed}, shard {shard}: {allowed:?}");
+                (0..3).for_each(|node| seen[node] |= allowed[node]);
+            }
+        }
+    }
+    let changed = leased.iter().filter(|seen| **seen == [true; 3]).count();
+    assert!(changed > 0, "leadership has hardly moved: {leased:?}");
+}
+
+#[test]
+fn a_shard_that_lost_its_only_copy_serves_again_once_it_is_given_up() {
+    let mut cluster = Cluster::with_copies(3, 1);
+    let lost = cluster.leader_of("k");
+    let asked = (lost + 1) % 3;
+    cluster.send(asked, 1, "SET k v");
+    cluster.settle();
+    assert_eq!(cluster.replies(), [(1, Reply::Ok)]);
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    let meta = cluster.workers[0].node.meta_shard();
+    let empty = |shard: &str| {
+        (
+            task::command(&["CLUSTER", "EMPTY", shard]),
+            Mode::Repeatable,
+        )
+    };
+    cluster.ask(asked, 2, meta, empty(&shard.to_string()));
+    cluster.ask(asked, 3, meta, empty("4"));
+    cluster.settle();
+    let why = format!("Shard {shard} has a leader and has lost nothing");
+    let refused = Reply::Error(dht_proto::ReplyError::Other(why.into()));
+    let invalid = Reply::Error(dht_proto::ReplyError::err("Invalid shard"));
+    assert_eq!(cluster.replies(), [(2, refused), (3, invalid)]);
+
+    cluster.restart(lost, 9);
+    cluster.pass(8000);
+    cluster.send(asked, 4, "GET k");
+    cluster.settle();
+    assert_eq!(
+        cluster.replies(),
+        [(4, not_done().into())],
+        "nothing is made up"
+    );
+    cluster.ask(asked, 5, meta, empty(&shard.to_string()));
+    cluster.pass(1000);
+    assert_eq!(cluster.replies(), [(5, Reply::Ok)]);
+    cluster.send(asked, 6, "GET k");
+    cluster.send(asked, 7, "SET k new");
+    cluster.pass(1000);
+    assert_eq!(cluster.replies(), [(6, Reply::Nil), (7, Reply::Ok)]);
+    assert_eq!(cluster.leader_of("k"), lost);
+}

@@ -1,0 +1,233 @@
+//! Clients of several kinds that work on few keys, each doing one thing after the other, and take
+//! down what they are told.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use bytes::Bytes;
+use dht_client::{Client, Error};
+use dht_proto::Reply;
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use super::recorder::Recorder;
+use crate::check::history::{Call, History, Op};
+use crate::check::programs::{Mix, Program, Step};
+use crate::native_client::NativeClient;
+use crate::random::Random;
+use crate::resp_client::RespClient;
+use crate::wait;
+
+/// Time to connect in.
+const CONNECT: Duration = Duration::from_secs(1);
+/// How long clients wait for an answer; some have more patience than the nodes, some less.
+const PATIENCE: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(7)];
+/// Keys of each kind at a time.
+const KEYS: usize = 6;
+/// Times to live, in milliseconds.
+const TTL_MS: (u64, u64) = (200, 2000);
+/// After so long all clients go on to other keys: what happened on one key stays short enough to
+/// be judged.
+const CHAPTER: Duration = Duration::from_secs(3);
+
+/// Where clients connect, and with what password.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Ports of nodes for any client.
+    pub nodes: Vec<SocketAddr>,
+    /// What the nodes want to hear.
+    pub password: String,
+}
+
+/// Clients at work.
+pub struct Workload {
+    stop: Arc<AtomicBool>,
+    /// What they do.
+    pub recorder: Arc<Recorder>,
+    thread: JoinHandle<()>,
+}
+
+impl Workload {
+    /// Sets so many clients to work, on a thread of their own. Between two operations each pauses
+    /// up to `pause_ms`.
+    #[must_use]
+    pub fn start(target: &Target, clients: usize, pause_ms: u64, random: &mut Random) -> Self {
+        let (stop, recorder) = (Arc::<AtomicBool>::default(), Arc::<Recorder>::default());
+        let workers: Vec<Worker> = (0..clients)
+            .map(|number| Worker {
+                number,
+                clients,
+                pause_ms,
+                target: target.clone(),
+                recorder: Arc::clone(&recorder),
+                stop: Arc::clone(&stop),
+                random: random.fork(),
+                start: Instant::now(),
+                chapter: 0,
+                program: Program::new(number as u64, mix(0)),
+            })
+            .collect();
+        let thread = thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(work(workers));
+        });
+        Self {
+            stop,
+            recorder,
+            thread,
+        }
+    }
+
+    /// Lets the clients bring to an end what they have begun; gives all they did.
+    ///
+    /// # Panics
+    /// A client has panicked.
+    #[must_use]
+    pub fn stop(self) -> History {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("no client panics");
+        self.recorder.take()
+    }
+}
+
+async fn work(workers: Vec<Worker>) {
+    let tasks: Vec<_> = workers
+        .into_iter()
+        .map(|worker| tokio::spawn(worker.work()))
+        .collect();
+    for task in tasks {
+        task.await.expect("no client panics");
+    }
+}
+
+fn mix(chapter: u64) -> Mix {
+    Mix {
+        prefix: format!("{chapter}/"),
+        transactions: 0,
+        ..Mix::everything(KEYS, TTL_MS.0, TTL_MS.1)
+    }
+}
+
+/// One client, whatever connections it makes.
+struct Worker {
+    number: usize,
+    clients: usize,
+    pause_ms: u64,
+    target: Target,
+    recorder: Arc<Recorder>,
+    stop: Arc<AtomicBool>,
+    random: Random,
+    start: Instant,
+    chapter: u64,
+    program: Program,
+}
+
+impl Worker {
+    async fn work(mut self) {
+        while self.goes_on() {
+            match self.number % 4 {
+                0 | 1 => self.use_resp().await,
+                2 => self.use_native().await,
+                _ => self.use_library().await,
+            }
+            self.pause().await;
+        }
+    }
+
+    async fn use_resp(&mut self) {
+        let node = *self.random.pick(&self.target.nodes);
+        if let Ok(Ok(client)) = timeout(CONNECT, RespClient::connect(node)).await {
+            self.use_connection(Connection::Resp(client)).await;
+        }
+    }
+
+    async fn use_native(&mut self) {
+        let node = *self.random.pick(&self.target.nodes);
+        if let Ok(Ok(client)) = timeout(CONNECT, NativeClient::connect(node)).await {
+            self.use_connection(Connection::Native(client)).await;
+        }
+    }
+
+    /// Works until the connection breaks, or an answer does not come.
+    async fn use_connection(&mut self, mut connection: Connection) {
+        let client = self.recorder.client();
+        let patience = PATIENCE[self.number / 4 % PATIENCE.len()];
+        let login = ["AUTH".into(), self.target.password.clone().into()];
+        if !matches!(timeout(CONNECT, connection.call(&login)).await, Ok(Ok(_))) {
+            return;
+        }
+        while self.goes_on() {
+            let (call, argv) = self.next(client);
+            match timeout(patience, connection.call(&argv)).await {
+                Ok(Ok(reply)) => self.recorder.reply(call, reply),
+                Ok(Err(_)) | Err(_) => return,
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Works with the client library, which sees to its connections by itself.
+    async fn use_library(&mut self) {
+        let nodes: Vec<String> = self.target.nodes.iter().map(ToString::to_string).collect();
+        let url = format!("dht://:{}@{}", self.target.password, nodes.join(","));
+        let Ok(library) = Client::connect(&url).await else {
+            return;
+        };
+        let client = self.recorder.client();
+        while self.goes_on() {
+            let (call, argv) = self.next(client);
+            match library.call(argv).await {
+                Ok(reply) => self.recorder.reply(call, reply),
+                Err(Error::Reply(error)) => self.recorder.reply(call, Reply::Error(error)),
+                Err(Error::NotDone(_) | Error::Address(_)) => self.recorder.not_done(call),
+                Err(Error::Unknown(_) | Error::Mismatch { .. }) => {}
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Takes down that the next operation is called.
+    fn next(&mut self, client: u64) -> (Call, Vec<Bytes>) {
+        let chapter = self.start.elapsed().as_secs() / CHAPTER.as_secs();
+        if chapter != self.chapter {
+            self.chapter = chapter;
+            let number = self.number as u64 + chapter * self.clients as u64;
+            self.program = Program::new(number, mix(chapter));
+        }
+        match self.program.next(&mut self.random) {
+            Step::Single(argv) => {
+                let op = Op::parse(&argv).expect("programs keep to the model");
+                (self.recorder.call(client, op), argv)
+            }
+            Step::Transaction { .. } => unreachable!("there are none in the mix"),
+        }
+    }
+
+    async fn pause(&mut self) {
+        let pause_ms = self.random.between(0, self.pause_ms);
+        wait::pause(Duration::from_millis(pause_ms)).await;
+    }
+
+    fn goes_on(&self) -> bool {
+        !self.stop.load(Ordering::Relaxed)
+    }
+}
+
+/// A connection to one node.
+enum Connection {
+    Resp(RespClient),
+    Native(NativeClient),
+}
+
+impl Connection {
+    async fn call(&mut self, argv: &[Bytes]) -> io::Result<Reply> {
+        match self {
+            Self::Resp(client) => client.call(argv).await,
+            Self::Native(client) => client.call(argv).await,
+        }
+    }
+}
