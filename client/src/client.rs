@@ -12,14 +12,19 @@ use arc_swap::ArcSwap;
 use dht_proto::{Reply, ReplyError, limits};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
+use tracing::Instrument as _;
 
+use crate::backend::{Backend, Host, Keyspace, Life};
 use crate::command::{Args, Command, Place};
+use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
-use crate::node::Node;
+use crate::node::{self, Node};
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
 use crate::sessions::{Gate, Seat, Sessions, Way};
-use crate::url::Target;
+use crate::spread::{Join, spread};
+use crate::subscription::Subscription;
+use crate::url::{Scheme, Target};
 use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
 
 /// Pauses between tries of a command, in milliseconds.
@@ -40,14 +45,19 @@ pub struct Client {
     deadline: Duration,
 }
 
-struct Shared {
+pub(crate) struct Shared {
     target: Target,
+    backend: Arc<dyn Backend>,
+    /// How messages are listened to.
+    frames: Frames,
     nodes: Mutex<HashMap<Arc<str>, Node>>,
     routes: ArcSwap<Routes>,
     /// The seed that answered last, by index.
     seed: AtomicUsize,
     next_refresh: Mutex<Instant>,
     sessions: Sessions,
+    /// Connections that transactions had for themselves, and the next may have.
+    pub(crate) spare: Mutex<HashMap<Arc<str>, Vec<Node>>>,
 }
 
 /// A command between its first try and its result.
@@ -56,6 +66,10 @@ struct Call {
     place: Place,
     /// Where the next try goes, whatever the routes say, because a node said so.
     redirected: Option<String>,
+    /// Where every try goes.
+    fixed: Option<Arc<str>>,
+    /// The next try has to say that it was redirected for once.
+    asking: bool,
     /// It only reads.
     is_repeatable: bool,
     /// Its number in a session, which it keeps over all tries.
@@ -70,27 +84,59 @@ struct Call {
 
 impl Client {
     /// Connects to a cluster: `dht://:password@host:port,host:port`, or only addresses. One seed
-    /// has to answer.
+    /// has to answer. With the feature `redis` also to what speaks the protocol of Redis, see
+    /// [`Scheme`].
     ///
     /// # Errors
     /// [`Error::Address`], [`Error::NotDone`] when no seed answers, [`Error::Reply`] when the
     /// password is wrong.
     pub async fn connect(target: &str) -> Result<Self> {
-        let client = Self::open(target.parse()?);
+        let client = Self::open(target.parse()?)?;
         client.shared.refresh().await?;
         Ok(client)
     }
 
     /// A client that connects when it is used.
+    ///
+    /// # Errors
+    /// [`Error::Address`] when the scheme needs a feature that this program was built without.
+    pub fn open(target: Target) -> Result<Self> {
+        let backend = backend(&target)?;
+        Ok(Self::over(backend, target))
+    }
+
+    /// A client that speaks with its servers by something else than what its target says.
     #[must_use]
-    pub fn open(target: Target) -> Self {
+    pub fn over(backend: Arc<dyn Backend>, target: Target) -> Self {
+        let frames = Frames::Tcp(target.credentials.clone());
+        Self::through(backend, target, frames)
+    }
+
+    /// A client of the cluster that a node in this process belongs to. Everything goes through that
+    /// node, and no socket lies between.
+    #[must_use]
+    pub fn inside(host: Arc<dyn Host>) -> Self {
+        let target = Target {
+            scheme: Scheme::Dht,
+            seeds: vec!["inside".to_owned()],
+            credentials: None,
+            database: 0,
+        };
+        let frames = Frames::Inside(host);
+        Self::through(Arc::new(frames.clone()), target, frames)
+    }
+
+    fn through(backend: Arc<dyn Backend>, target: Target, frames: Frames) -> Self {
         let shared = Shared {
             target,
+            frames,
+            backend,
             nodes: Mutex::default(),
             routes: ArcSwap::default(),
             seed: AtomicUsize::new(0),
             next_refresh: Mutex::new(Instant::now()),
             sessions: Sessions::default(),
+            spare: Mutex::default(),
         };
         Self {
             shared: Arc::new(shared),
@@ -118,11 +164,33 @@ impl Client {
     /// # Errors
     /// Any of [`Error`] but [`Error::Mismatch`].
     pub async fn run(&self, command: Command) -> Result<Reply> {
-        self.run_until(command, Instant::now() + self.deadline)
-            .await
+        let name = command.words.first().map(|word| word.escape_ascii());
+        let span = tracing::debug_span!("call", command = name.map(tracing::field::display));
+        if let Some(result) = span.in_scope(|| self.at_once(&command)) {
+            // Who asks in a loop leaves other tasks their turn all the same.
+            tokio::task::consume_budget().await;
+            return result;
+        }
+        let deadline = Instant::now() + self.deadline;
+        self.run_until(command, deadline).instrument(span).await
+    }
+
+    /// The result, where nobody has to be waited for.
+    fn at_once(&self, command: &Command) -> Option<Result<Reply>> {
+        let reply = self.shared.backend.at_once(command)?;
+        match judge(Fate::Answered(reply), Repeat::Never) {
+            Verdict::Final(result) => Some(result),
+            Verdict::Again(..) => None,
+        }
     }
 
     async fn run_until(&self, command: Command, deadline: Instant) -> Result<Reply> {
+        if self.shared.backend.keyspace() == Keyspace::Slots {
+            let mut results = self.run_spread(vec![command], deadline).await;
+            return results
+                .pop()
+                .unwrap_or(Err(Error::NotDone(Cause::Deadline)));
+        }
         let mut calls = [Call::new(command)];
         self.settle(&mut calls, deadline).await;
         let [call] = calls;
@@ -131,10 +199,60 @@ impl Client {
 
     /// Executes commands without waiting between them; each has its own result, in their order.
     pub(crate) async fn run_all(&self, commands: Vec<Command>) -> Vec<Result<Reply>> {
-        let mut calls: Vec<Call> = commands.into_iter().map(Call::new).collect();
-        self.settle(&mut calls, Instant::now() + self.deadline)
-            .await;
-        calls.into_iter().map(|call| call.result).collect()
+        let span = tracing::debug_span!("pipeline", commands = commands.len());
+        let deadline = Instant::now() + self.deadline;
+        let running = async {
+            if self.shared.backend.keyspace() == Keyspace::Slots {
+                return self.run_spread(commands, deadline).await;
+            }
+            let mut calls: Vec<Call> = commands.into_iter().map(Call::new).collect();
+            self.settle(&mut calls, deadline).await;
+            calls.into_iter().map(|call| call.result).collect()
+        };
+        running.instrument(span).await
+    }
+
+    /// The same where no server does for others: a command may be several calls.
+    async fn run_spread(&self, commands: Vec<Command>, deadline: Instant) -> Vec<Result<Reply>> {
+        if self.shared.routes.load().leaders().is_empty() {
+            // Why there are none is told by the calls.
+            let _ = timeout_at(deadline, self.shared.refresh()).await;
+        }
+        let routes = self.shared.routes.load_full();
+        let mut calls = Vec::with_capacity(commands.len());
+        let mut plans = Vec::with_capacity(commands.len());
+        for command in commands {
+            let writes = !command.plan().1;
+            let Some((parts, join)) = spread(&command, &routes) else {
+                calls.push(Call::new(command));
+                plans.push((1, None));
+                continue;
+            };
+            plans.push((parts.len(), Some((join, writes))));
+            calls.extend(parts.into_iter().map(|part| Call {
+                fixed: part.server,
+                ..Call::new(part.command)
+            }));
+        }
+        self.settle(&mut calls, deadline).await;
+        let mut results = calls.into_iter().map(|call| call.result);
+        let mut joined = |(count, join): (usize, Option<(Join, bool)>)| {
+            let mut parts: Vec<Result<Reply>> = results.by_ref().take(count).collect();
+            let Some((join, writes)) = join else {
+                return parts.pop().unwrap_or(Err(Error::NotDone(Cause::Deadline)));
+            };
+            match join.join(writes, parts, random())? {
+                Reply::Error(error) => Err(Error::Reply(error)),
+                reply => Ok(reply),
+            }
+        };
+        plans.into_iter().map(&mut joined).collect()
+    }
+
+    /// Listens to nothing yet, with a connection of its own to come.
+    #[must_use]
+    pub fn subscription(&self) -> Subscription {
+        Subscription::through(self.shared.frames.clone(), self.shared.target.clone())
     }
 
     /// Begins a pipeline: commands that are sent together.
@@ -147,6 +265,14 @@ impl Client {
     #[must_use]
     pub fn node(&self, address: &str) -> Node {
         self.shared.node(address).with_deadline(self.deadline)
+    }
+
+    pub(crate) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    pub(crate) const fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// Tries the calls, all at first, then those for which another try can do no harm, until none
@@ -178,9 +304,10 @@ impl Client {
     /// Gives each write to one slot its number in a session with the slot's shard; gives the calls
     /// that can be tried, which are all but those for which there was no time to open a session.
     async fn seat_all(&self, calls: &mut [Call], deadline: Instant) -> Vec<usize> {
+        let has_sessions = self.shared.backend.keyspace() == Keyspace::Dht;
         let mut missing = Vec::new();
         for (index, call) in calls.iter_mut().enumerate() {
-            if let Some(slot) = call.wants_seat() {
+            if has_sessions && let Some(slot) = call.wants_seat() {
                 match self.shared.sessions.way(slot, Instant::now()) {
                     Way::In(seat) => call.seat = Some(seat),
                     Way::Without => (),
@@ -261,13 +388,18 @@ impl Client {
         let mut answers = Vec::with_capacity(open.len());
         for index in open.iter() {
             let call = &mut calls[*index];
-            let node = match call.redirected.take() {
-                Some(address) => self.shared.node(&address),
-                None => self.shared.node_for(call.place),
+            let node = match (call.redirected.take(), &call.fixed) {
+                (Some(address), _) => self.shared.node(&address),
+                (None, Some(address)) => self.shared.node(address),
+                (None, None) => self.shared.node_for(call.place),
             };
             call.address.clone_from(node.shared_address());
-            let place = call.seat.as_ref().map(Seat::place);
-            answers.push(node.send(call.command.clone(), place, deadline).await);
+            let way = node::Way {
+                place: call.seat.as_ref().map(Seat::place),
+                asking: std::mem::take(&mut call.asking),
+                deadline,
+            };
+            answers.push(node.send(call.command.clone(), way).await);
         }
         let mut turns = Vec::new();
         let mut again = Vec::new();
@@ -291,8 +423,9 @@ impl Client {
 impl Call {
     fn new(command: Command) -> Self {
         let (place, is_repeatable) = command.plan();
-        let nowhere = "a transaction needs a connection of its own, and this client shares its \
-                       connections; ask a node directly";
+        let nowhere = "a transaction or a subscription needs a connection of its own, and calls \
+                       share theirs; send a pipeline with exec, watch the keys first, or listen \
+                       with Client::subscription";
         let result = match place {
             Place::OwnConnection => Err(Error::Reply(ReplyError::err(nowhere))),
             Place::Slot(_) | Place::Anywhere => Err(Error::NotDone(Cause::Deadline)),
@@ -301,6 +434,8 @@ impl Call {
             command,
             place,
             redirected: None,
+            fixed: None,
+            asking: false,
             is_repeatable,
             seat: None,
             in_doubt: false,
@@ -346,7 +481,12 @@ impl Shared {
         call.result = result;
     }
 
-    fn node_for(&self, place: Place) -> Node {
+    /// How nodes are spoken with, and where.
+    pub(crate) fn ways(&self) -> (Frames, Vec<String>) {
+        (self.frames.clone(), self.target.seeds.clone())
+    }
+
+    pub(crate) fn node_for(&self, place: Place) -> Node {
         let routes = self.routes.load();
         match place {
             Place::Slot(slot) => routes.leader_of(slot),
@@ -366,9 +506,19 @@ impl Shared {
         if let Some(node) = nodes.get(address) {
             return node.clone();
         }
-        let node = Node::new(address, self.target.credentials.clone());
+        let node = Node::through(&*self.backend, address, Life::Renewed);
         nodes.insert(node.shared_address().clone(), node.clone());
         node
+    }
+
+    /// A connection to a node that nobody else has.
+    pub(crate) fn own_node(&self, address: &str) -> Node {
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = spare.get_mut(address).and_then(|spare| {
+            spare.retain(|node| !node.is_closed());
+            spare.pop()
+        });
+        found.unwrap_or_else(|| Node::through(&*self.backend, address, Life::Once))
     }
 
     /// Prepares the next try of a call.
@@ -377,6 +527,10 @@ impl Shared {
             Turn::Moved { slot, to } => {
                 self.learn(*slot, to);
                 call.redirected = Some(to.clone());
+            }
+            Turn::Asked { to } => {
+                call.redirected = Some(to.clone());
+                call.asking = true;
             }
             Turn::Elsewhere => {
                 self.avoid_seed(&call.address);
@@ -387,7 +541,7 @@ impl Shared {
         }
     }
 
-    fn learn(&self, slot: u16, to: &str) {
+    pub(crate) fn learn(&self, slot: u16, to: &str) {
         let known = |routes: &Routes| routes.leader_of(slot).is_some_and(|leader| **leader == *to);
         if !known(&self.routes.load()) {
             self.routes.rcu(|routes| routes.with_leader(slot, to));
@@ -395,7 +549,7 @@ impl Shared {
     }
 
     /// Goes on to the next seed, if this is the one in use.
-    fn avoid_seed(&self, address: &str) {
+    pub(crate) fn avoid_seed(&self, address: &str) {
         let index = self.seed.load(Ordering::Relaxed);
         if self
             .target
@@ -412,7 +566,7 @@ impl Shared {
     }
 
     /// Asks for the routes in the background, unless that was done a moment ago.
-    fn refresh_soon(self: &Arc<Self>) {
+    pub(crate) fn refresh_soon(self: &Arc<Self>) {
         let now = Instant::now();
         let mut next = self
             .next_refresh
@@ -437,7 +591,11 @@ impl Shared {
         let mut failure = Error::Address("there is no address to connect to".to_owned());
         for _ in &self.target.seeds {
             let seed = self.seed().to_owned();
-            match self.node(&seed).call(["CLUSTER", "SLOTS"]).await {
+            let question = match self.backend.keyspace() {
+                Keyspace::Whole => Command::new("PING"),
+                Keyspace::Dht | Keyspace::Slots => Command::new("CLUSTER SLOTS"),
+            };
+            match self.node(&seed).run(question).await {
                 Ok(reply) => {
                     if let Some(routes) = Routes::from_reply(&reply, &seed) {
                         self.forget_nodes(&routes);
@@ -458,6 +616,22 @@ impl Shared {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let is_seed = |address: &str| self.target.seeds.iter().any(|seed| seed == address);
         nodes.retain(|address, _| routes.names(address) || is_seed(address));
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        spare.retain(|address, _| routes.names(address) || is_seed(address));
+    }
+}
+
+/// What speaks with the servers of a target.
+fn backend(target: &Target) -> Result<Arc<dyn Backend>> {
+    match target.scheme {
+        Scheme::Dht => Ok(Arc::new(Frames::Tcp(target.credentials.clone()))),
+        #[cfg(feature = "redis")]
+        _ => Ok(Arc::new(crate::redis::Redis::new(target))),
+        #[cfg(not(feature = "redis"))]
+        _ => Err(Error::Address(
+            "this program was built without the protocol of Redis: dht-client's feature 'redis'"
+                .to_owned(),
+        )),
     }
 }
 
@@ -467,257 +641,5 @@ pub fn random() -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::routes::tests::slots_reply;
-    use crate::testing::{Act, FakeNode, refuse};
-
-    /// What a seed answers that says this node leads all slots.
-    fn leads_all(address: &str) -> Reply {
-        let (host, port) = address.rsplit_once(':').unwrap();
-        slots_reply(&[(0, 16383, host, port.parse().unwrap())])
-    }
-
-    /// A seed that knows this leader, and answers other commands as the function says.
-    async fn seed(leader: &str, act: impl Fn(&str) -> Act + Clone + Send + 'static) -> FakeNode {
-        let slots = leads_all(leader);
-        FakeNode::start(move |command| match command {
-            "CLUSTER SLOTS" => Act::Answer(slots.clone()),
-            other => act(other),
-        })
-        .await
-    }
-
-    fn answer(text: &'static str) -> impl Fn(&str) -> Act + Clone + Send + 'static {
-        move |_| Act::Answer(Reply::bulk(text))
-    }
-
-    fn short(client: Client) -> Client {
-        client.with_deadline(Duration::from_millis(300))
-    }
-
-    #[tokio::test]
-    async fn single_slots_go_to_their_leader_and_the_rest_to_a_seed() {
-        let leader = FakeNode::start(answer("leader")).await;
-        let seed = seed(&leader.address, answer("seed")).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        for (line, expect) in [
-            ("GET a", "leader"),
-            ("HSET a f 1", "leader"),
-            ("MGET {a}1 {a}2", "leader"),
-            ("MGET a b", "seed"),
-            ("DBSIZE", "seed"),
-            ("CLIENT ID", "seed"),
-        ] {
-            let reply = client.call(line.split(' ')).await;
-            assert_eq!(reply, Ok(Reply::bulk(expect)), "{line}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_redirection_is_followed_and_learned() {
-        let new = FakeNode::start(answer("new")).await;
-        let text = format!("MOVED 12182 {}", new.address);
-        let old = FakeNode::start(move |_| refuse(&text)).await;
-        let seed = seed(&old.address, answer("seed")).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        // The routes, asked for again, still tell of the old leader; only the first call can meet
-        // it.
-        *client.shared.next_refresh.lock().unwrap() += Duration::from_secs(60);
-        for _ in 0..3 {
-            assert_eq!(
-                client.call(["SET", "foo", "1"]).await,
-                Ok(Reply::bulk("new"))
-            );
-        }
-        assert_eq!(old.seen(), ["SET foo 1"]);
-        assert_eq!(new.seen().len(), 3);
-    }
-
-    #[tokio::test]
-    async fn a_write_whose_answer_is_lost_is_unknown_and_not_sent_again() {
-        let leader = FakeNode::start(|_| Act::Hang).await;
-        let seed = seed(&leader.address, answer("seed")).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        let error = client.call(["INCR", "n"]).await.unwrap_err();
-        assert!(
-            matches!(error, Error::Unknown(Cause::Broken { .. })),
-            "{error}"
-        );
-        assert_eq!(leader.seen(), ["INCR n"]);
-        assert_eq!(seed.seen(), ["CLUSTER SLOTS"]);
-        let read = client.call(["GET", "n"]).await;
-        assert_eq!(
-            read,
-            Ok(Reply::bulk("seed")),
-            "a read is repeated elsewhere"
-        );
-    }
-
-    #[tokio::test]
-    async fn a_write_that_a_node_leaves_undone_as_it_ends_is_sent_again() {
-        let leader = FakeNode::start(|_| Act::Leave).await;
-        let seed = seed(&leader.address, answer("seed")).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        assert_eq!(client.call(["INCR", "n"]).await, Ok(Reply::bulk("seed")));
-        assert_eq!(leader.seen(), ["INCR n"]);
-    }
-
-    #[tokio::test]
-    async fn no_answer_within_the_deadline() {
-        let silent = FakeNode::start(|_| Act::Ignore).await;
-        let seed = seed(&silent.address, answer("seed")).await;
-        let client = short(Client::connect(&seed.address).await.unwrap());
-        let start = Instant::now();
-        let result = client.call(["INCR", "n"]).await;
-        assert_eq!(result, Err(Error::Unknown(Cause::Deadline)));
-        assert!(
-            start.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            start.elapsed()
-        );
-    }
-
-    #[tokio::test]
-    async fn a_leader_that_is_gone_is_passed_by() {
-        let gone = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap().to_string()
-        };
-        let seed = seed(&gone, answer("seed")).await;
-        let client = Client::connect(&format!("{gone},{}", seed.address))
-            .await
-            .unwrap();
-        assert_eq!(client.call(["INCR", "n"]).await, Ok(Reply::bulk("seed")));
-        assert_eq!(client.call(["PING"]).await, Ok(Reply::bulk("seed")));
-        let nowhere = short(Client::open(gone.parse().unwrap()));
-        let error = nowhere.call(["INCR", "n"]).await.unwrap_err();
-        assert!(error.is_unreachable(), "{error}");
-        assert!(Client::connect(&gone).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn not_done_is_tried_again_until_the_deadline() {
-        let tries = Arc::new(AtomicUsize::new(0));
-        let count = Arc::clone(&tries);
-        let moment = FakeNode::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
-            0 | 1 => refuse("TRYAGAIN in a moment"),
-            _ => Act::Answer(Reply::Int(1)),
-        })
-        .await;
-        let seed = seed(&moment.address, answer("seed")).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        assert_eq!(client.incr("n").await, Ok(1));
-        assert_eq!(tries.load(Ordering::Relaxed), 3);
-
-        let down = FakeNode::start(|_| refuse("CLUSTERDOWN no leader")).await;
-        let client = short(Client::open(down.address.parse().unwrap()));
-        let error = client.incr("n").await.unwrap_err();
-        assert!(
-            matches!(error, Error::NotDone(Cause::Cluster(_))),
-            "{error}"
-        );
-        assert!(
-            down.seen()
-                .iter()
-                .filter(|command| *command == "INCR n")
-                .count()
-                > 2
-        );
-    }
-
-    #[tokio::test]
-    async fn a_pipeline_keeps_order_and_retries_only_what_was_not_done() {
-        let echo = |command: &str| Act::Answer(Reply::bulk(command));
-        let right = FakeNode::start(echo).await;
-        let (host, port) = right.address.rsplit_once(':').unwrap();
-        let text = format!("MOVED 15495 {host}:{port}");
-        let left = FakeNode::start(move |command| match command {
-            "GET a" => refuse(&text),
-            "GET c" => refuse("WRONGTYPE no string"),
-            other => echo(other),
-        })
-        .await;
-        let seed = seed(&left.address, echo).await;
-        let client = Client::connect(&seed.address).await.unwrap();
-        let results = client
-            .pipeline()
-            .set("b", 1)
-            .get("a")
-            .get("c")
-            .mget(["a", "b"])
-            .set("b", 2)
-            .send()
-            .await;
-        let wrong = Error::Reply(dht_proto::ReplyError::Received(
-            "WRONGTYPE no string".to_owned(),
-        ));
-        let expect = [
-            Ok(Reply::bulk("SET b 1")),
-            Ok(Reply::bulk("GET a")),
-            Err(wrong),
-            Ok(Reply::bulk("MGET a b")),
-            Ok(Reply::bulk("SET b 2")),
-        ];
-        assert_eq!(results, expect);
-        assert_eq!(left.seen(), ["SET b 1", "GET a", "GET c", "SET b 2"]);
-        assert_eq!(right.seen(), ["GET a"]);
-        assert_eq!(client.pipeline().send().await, []);
-    }
-
-    #[tokio::test]
-    async fn the_password_comes_first_and_a_wrong_one_is_told() {
-        let node = FakeNode::start(|command| match command {
-            "AUTH secret" | "AUTH me secret" => Act::Answer(Reply::Ok),
-            "CLUSTER SLOTS" => Act::Answer(Reply::Array(Vec::new())),
-            "PING" => Act::Answer(Reply::Status("PONG".into())),
-            _ => refuse("WRONGPASS invalid"),
-        })
-        .await;
-        let target = |login: &str| format!("dht://{login}@{}", node.address);
-        let client = Client::connect(&target(":secret")).await.unwrap();
-        assert_eq!(client.ping().await, Ok("PONG".to_owned()));
-        assert_eq!(node.seen(), ["AUTH secret", "CLUSTER SLOTS", "PING"]);
-        assert!(Client::connect(&target("me:secret")).await.is_ok());
-        let Err(Error::Reply(error)) = Client::connect(&target(":wrong")).await.map(drop) else {
-            panic!("a wrong password was accepted");
-        };
-        assert_eq!(error.prefix(), "WRONGPASS");
-    }
-
-    #[tokio::test]
-    async fn a_node_is_asked_once_and_reconnected() {
-        let node = FakeNode::start(|command| match command {
-            "QUIT" => Act::Hang,
-            _ => refuse("MOVED 1 other:1"),
-        })
-        .await;
-        let handle = Node::new(&node.address, None);
-        let moved = handle.call(["SET", "k", "v"]).await.unwrap_err();
-        assert_eq!(
-            moved.reply().map(ToString::to_string).as_deref(),
-            Some("MOVED 1 other:1")
-        );
-        assert!(matches!(
-            handle.call(["QUIT"]).await,
-            Err(Error::NotDone(_) | Error::Unknown(_))
-        ));
-        assert!(handle.call(["PING"]).await.unwrap_err().reply().is_some());
-        assert_eq!(node.seen(), ["SET k v", "QUIT", "PING"]);
-    }
-
-    #[tokio::test]
-    async fn many_calls_share_a_connection() {
-        let node = FakeNode::start(|command| Act::Answer(Reply::bulk(command))).await;
-        let client = Client::open(node.address.parse().unwrap());
-        let calls: Vec<_> = (0..20_000)
-            .map(|n| {
-                let client = client.clone();
-                tokio::spawn(async move { client.call(["ECHO", &n.to_string()]).await })
-            })
-            .collect();
-        for (n, call) in calls.into_iter().enumerate() {
-            assert_eq!(call.await.unwrap(), Ok(Reply::bulk(format!("ECHO {n}"))));
-        }
-    }
-}
+#[path = "client_tests.rs"]
+mod tests;

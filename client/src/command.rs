@@ -3,13 +3,22 @@
 use bytes::Bytes;
 use dht_proto::slot::key_slot;
 use dht_proto::spec::{self, Kind};
+use smallvec::SmallVec;
+
+use crate::word::Word;
 
 /// A command as it is sent: its name and arguments, one byte string each. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Command {
     /// The words, the name's first.
-    pub words: Vec<Bytes>,
+    pub words: Words,
 }
+
+/// The words of a command, a few in place.
+pub type Words = SmallVec<[Word; 4]>;
+
+/// The words as they are looked at.
+type Seen<'a> = SmallVec<[&'a [u8]; 8]>;
 
 /// Where a command has to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +35,7 @@ impl Command {
     /// A command without arguments yet. A name of two words, `CLIENT ID`, may be given as one text.
     #[must_use]
     pub fn new(name: &'static str) -> Self {
-        let words = name
-            .split(' ')
-            .map(|word| Bytes::from_static(word.as_bytes()));
+        let words = name.split(' ').map(|word| Word::copy(word.as_bytes()));
         Self {
             words: words.collect(),
         }
@@ -48,14 +55,19 @@ impl Command {
         self
     }
 
-    fn push(&mut self, word: impl Into<Bytes>) {
+    /// The words as they are looked at.
+    pub(crate) fn seen(&self) -> Seen<'_> {
+        self.words.iter().map(AsRef::as_ref).collect()
+    }
+
+    fn push(&mut self, word: impl Into<Word>) {
         self.words.push(word.into());
     }
 
     /// Whether it works through the whole keyspace, however long that takes.
     #[must_use]
     pub(crate) fn is_long(&self) -> bool {
-        let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();
+        let words = self.seen();
         spec::find(&words).is_ok_and(|id| id.spec().kind.is_long())
     }
 
@@ -63,29 +75,41 @@ impl Command {
     /// does not know the worst is assumed; the server, which may know more, will say.
     #[must_use]
     pub(crate) fn plan(&self) -> (Place, bool) {
-        let words: Vec<&[u8]> = self.words.iter().map(AsRef::as_ref).collect();
+        let words = self.seen();
         let Ok(id) = spec::find(&words) else {
             return (Place::Anywhere, false);
         };
         let place = match id.spec().kind {
-            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
-                let keys = id.schema().keys.into_iter();
-                common_slot(
-                    keys.flat_map(|keys| keys.positions(words.len()))
-                        .map(|at| words[at]),
-                )
-            }
-            Kind::SESSION => named_slot(words.get(id.words())),
+            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => self.place_of_keys(),
+            Kind::SESSION | Kind::SNAPSHOT => named_slot(words.get(id.words())),
             Kind::READ_ALL
+            | Kind::CALL
+            | Kind::READ_ANY
             | Kind::META
             | Kind::WRITE_ALL
             | Kind::CURSOR
             | Kind::LOCAL
+            | Kind::SIGN
             | Kind::HANDSHAKE
             | Kind::ENDING => Place::Anywhere,
-            Kind::TRANSACTION => Place::OwnConnection,
+            Kind::TRANSACTION | Kind::EXECUTION | Kind::LISTEN => Place::OwnConnection,
         };
-        (place, !id.spec().kind.writes())
+        (place, id.spec().kind.is_repeatable())
+    }
+}
+
+impl Command {
+    /// The slot of all its keys, also when it is part of a transaction.
+    pub(crate) fn place_of_keys(&self) -> Place {
+        let words = self.seen();
+        let Ok(id) = spec::find(&words) else {
+            return Place::Anywhere;
+        };
+        let keys = id.schema().keys.into_iter();
+        common_slot(
+            keys.flat_map(|keys| keys.positions(&words))
+                .map(|at| words[at]),
+        )
     }
 }
 
@@ -131,6 +155,48 @@ pub trait Pair {
     fn append_to(&self, command: &mut Command);
 }
 
+/// Pairs with their number in front of them.
+pub struct CountedPairs<P>(pub P);
+
+impl<P: Pairs> CountedPairs<P> {
+    /// Adds the number and the pairs to a command.
+    pub fn append_to(self, command: &mut Command) {
+        let mut pairs = Command::default();
+        self.0.append_to(&mut pairs);
+        command.push((pairs.words.len() / 2).to_string());
+        command.words.append(&mut pairs.words);
+    }
+}
+
+/// `FIELDS`, their number, and the fields.
+pub struct CountedFields<F>(pub F);
+
+impl<F: Args> CountedFields<F> {
+    /// Adds all of it to a command.
+    pub fn append_to(self, command: &mut Command) {
+        let fields = Command::from_words(self.0);
+        append_counted(fields, 1, command);
+    }
+}
+
+/// The same of pairs: fields with their values.
+pub struct CountedValues<P>(pub P);
+
+impl<P: Pairs> CountedValues<P> {
+    /// Adds all of it to a command.
+    pub fn append_to(self, command: &mut Command) {
+        let mut pairs = Command::default();
+        self.0.append_to(&mut pairs);
+        append_counted(pairs, 2, command);
+    }
+}
+
+fn append_counted(mut fields: Command, step: usize, command: &mut Command) {
+    command.push(Bytes::from_static(b"FIELDS"));
+    command.push((fields.words.len() / step).to_string());
+    command.words.append(&mut fields.words);
+}
+
 impl<T: Arg + ?Sized> Arg for &T {
     fn append_to(&self, command: &mut Command) {
         (**self).append_to(command);
@@ -145,7 +211,7 @@ impl Arg for Bytes {
 
 impl<const N: usize> Arg for [u8; N] {
     fn append_to(&self, command: &mut Command) {
-        command.push(Bytes::copy_from_slice(self));
+        command.push(Word::copy(self));
     }
 }
 
@@ -153,7 +219,7 @@ macro_rules! byte_args {
     ($($type:ty)*) => {
         $(impl Arg for $type {
             fn append_to(&self, command: &mut Command) {
-                command.push(Bytes::copy_from_slice(self.as_ref()));
+                command.push(Word::copy(self.as_ref()));
             }
         })*
     };

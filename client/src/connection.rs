@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,19 +16,20 @@ use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message, Meta};
 use dht_proto::{Reply, limits};
 use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
+use crate::backend::{Backend, Host, Keyspace, Life};
 use crate::client::random;
-use crate::error::Cause;
+use crate::command::Command;
+use crate::error::{Cause, Error};
 use crate::node::{Request, Ticket};
 use crate::pulse::{Beat, Pulse};
 use crate::url::Credentials;
-use crate::verdict::{Backoff, Fate};
+use crate::verdict::{Backoff, Fate, Repeat, Verdict, judge};
 
 /// Time for connecting and for the answer to the greeting.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -51,21 +52,67 @@ const SILENT: &str = "it does not answer";
 /// Requests are gathered into writes of about so many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
 
-/// Serves requests to one address until all handles are gone.
-pub async fn serve(
+/// The backend that speaks frames with nodes of dht.
+#[derive(Clone)]
+pub enum Frames {
+    /// Over the network; what the nodes ask for.
+    Tcp(Option<Credentials>),
+    /// With a node in this process, whatever the address.
+    Inside(Arc<dyn Host>),
+}
+
+impl Backend for Frames {
+    fn keyspace(&self) -> Keyspace {
+        match self {
+            Self::Tcp(_) => Keyspace::Dht,
+            // It has everything done, and sends writes again itself where that does no harm.
+            Self::Inside(_) => Keyspace::Whole,
+        }
+    }
+
+    fn serve(
+        &self,
+        address: Arc<str>,
+        requests: mpsc::Receiver<Request>,
+        life: Life,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(serve(address, self.clone(), requests, life))
+    }
+
+    fn at_once(&self, command: &Command) -> Option<Reply> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Inside(host) => host.at_once(&command.seen()),
+        }
+    }
+}
+
+async fn serve(
     address: Arc<str>,
-    credentials: Option<Credentials>,
+    frames: Frames,
     mut requests: mpsc::Receiver<Request>,
+    life: Life,
 ) {
     let mut line = Line {
         address,
-        credentials,
+        frames,
         backoff: new_backoff(),
         resting: None,
         suspect_until: None,
     };
     while let Some(request) = requests.recv().await {
         line.serve(request, &mut requests).await;
+        if life == Life::Once {
+            return refuse_rest(&line.address, requests);
+        }
+    }
+}
+
+/// Settles what waits for a connection that will not be made again.
+pub fn refuse_rest(address: &str, mut requests: mpsc::Receiver<Request>) {
+    requests.close();
+    while let Ok(request) = requests.try_recv() {
+        request.settle(unreachable(address, "the connection has ended"));
     }
 }
 
@@ -76,7 +123,7 @@ const fn new_backoff() -> Backoff {
 /// An address while there is no connection to it.
 struct Line {
     address: Arc<str>,
-    credentials: Option<Credentials>,
+    frames: Frames,
     backoff: Backoff,
     /// Until then the address is not tried again, and this is the answer.
     resting: Option<(Instant, Fate)>,
@@ -97,10 +144,10 @@ impl Line {
         let (dialled, first) = if is_suspect {
             let fate = unreachable(&self.address, "it has not answered a moment ago");
             request.settle(fate.clone());
-            let dial = dial(&self.address, self.credentials.as_ref());
+            let dial = dial(&self.address, &self.frames);
             (refuse_while(dial, requests, &fate).await, None)
         } else {
-            let dialled = dial(&self.address, self.credentials.as_ref()).await;
+            let dialled = dial(&self.address, &self.frames).await;
             (dialled, Some(request))
         };
         match dialled {
@@ -161,21 +208,46 @@ struct Refusal {
     end: End,
 }
 
-fn unreachable(address: &str, why: impl Into<String>) -> Fate {
+pub fn unreachable(address: &str, why: impl Into<String>) -> Fate {
     Fate::NotSent(Cause::Unreachable {
         address: address.to_owned(),
         why: why.into(),
     })
 }
 
-type Frames = FramedRead<OwnedReadHalf, LengthDelimitedCodec>;
+/// What is read from a connection.
+pub type FrameReader = FramedRead<Box<dyn AsyncRead + Send + Unpin>, LengthDelimitedCodec>;
+
+/// Where a connection is written to.
+pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+
+/// Connects and authenticates, for somebody who shares the connection with nobody.
+///
+/// # Errors
+/// It cannot be reached, or refuses.
+pub async fn open(address: &str, by: &Frames) -> Result<(FrameReader, Writer), Error> {
+    dial(address, by)
+        .await
+        .map_err(|refusal| match judge(refusal.fate, Repeat::Never) {
+            Verdict::Final(Err(error)) | Verdict::Again(error, _) => error,
+            Verdict::Final(Ok(reply)) => Error::Mismatch {
+                wanted: "a greeting",
+                reply,
+            },
+        })
+}
+
+/// Writes to such a connection.
+///
+/// # Errors
+/// It is broken.
+pub async fn write(writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
+    writer.write_all(bytes).await
+}
 
 /// Connects and authenticates.
-async fn dial(
-    address: &str,
-    credentials: Option<&Credentials>,
-) -> Result<(Frames, OwnedWriteHalf), Refusal> {
-    let (fate, end) = match timeout(CONNECT, greet(address, credentials)).await {
+async fn dial(address: &str, by: &Frames) -> Result<(FrameReader, Writer), Refusal> {
+    let (fate, end) = match timeout(CONNECT, greet(address, by)).await {
         Ok(Ok((frames, writer, Reply::Ok))) => return Ok((frames, writer)),
         Ok(Ok((_, _, refusal))) => (Fate::Answered(refusal), End::Closed),
         Ok(Err(error)) => (unreachable(address, error.to_string()), End::Closed),
@@ -186,14 +258,19 @@ async fn dial(
 
 /// Gives the connection and the answer to AUTH, which is OK when none was needed. A node without
 /// a word is asked for one all the same: the system accepts connections for one that is frozen.
-async fn greet(
-    address: &str,
-    credentials: Option<&Credentials>,
-) -> io::Result<(Frames, OwnedWriteHalf, Reply)> {
+async fn greet(address: &str, by: &Frames) -> io::Result<(FrameReader, Writer, Reply)> {
+    let credentials = match by {
+        Frames::Inside(host) => {
+            let (reader, writer) = tokio::io::split(host.connect()?);
+            let frames = framed(Box::new(reader));
+            return Ok((frames, Box::new(writer), Reply::Ok));
+        }
+        Frames::Tcp(credentials) => credentials.as_ref(),
+    };
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     let (reader, mut writer) = stream.into_split();
-    let mut frames = FramedRead::new(reader, frame::codec(limits::FRAME_BYTES));
+    let mut frames = framed(Box::new(reader));
     let mut out = BytesMut::from(&frame::preface(Role::Client)[..]);
     let words: Vec<&str> = match credentials {
         Some(Credentials { user, password }) => {
@@ -213,18 +290,25 @@ async fn greet(
         Ok(Message::Response {
             id: GREETING,
             reply,
-        }) => Ok((frames, writer, credentials.map_or(Reply::Ok, |_| reply))),
+        }) => {
+            let answer = credentials.map_or(Reply::Ok, |_| reply);
+            Ok((frames, Box::new(writer), answer))
+        }
         _ => Err(io::Error::other(
             "its answer to the greeting is not understood",
         )),
     }
 }
 
+fn framed(reader: Box<dyn AsyncRead + Send + Unpin>) -> FrameReader {
+    FramedRead::new(reader, frame::codec(limits::FRAME_BYTES))
+}
+
 /// An open connection.
 struct Connection<'a> {
     address: &'a str,
-    frames: Frames,
-    writer: OwnedWriteHalf,
+    frames: FrameReader,
+    writer: Writer,
     link: Link<Ticket>,
     /// How many of the requests work through the whole keyspace.
     long: usize,
@@ -240,7 +324,7 @@ struct Connection<'a> {
 }
 
 impl<'a> Connection<'a> {
-    fn new(address: &'a str, frames: Frames, writer: OwnedWriteHalf) -> Self {
+    fn new(address: &'a str, frames: FrameReader, writer: Writer) -> Self {
         Self {
             address,
             frames,
@@ -344,7 +428,9 @@ impl<'a> Connection<'a> {
                 self.closing = true;
                 Err(io::Error::other("the node ends"))
             }
-            Ok(_) => Err(io::Error::other("it sent what is no answer")),
+            // Whoever has asked for messages here hears of them elsewhere.
+            Ok(Message::Notification(_)) => Ok(()),
+            Ok(Message::Request(_)) => Err(io::Error::other("it sent what is no answer")),
             Err(malformed) => Err(io::Error::other(malformed)),
         }
     }

@@ -23,6 +23,9 @@ pub enum Error {
         /// What came instead.
         reply: Reply,
     },
+    /// A Rust value and what a hash holds do not fit each other, for this reason. What was to be
+    /// written was not sent; what was read is there, and something else.
+    Shape(String),
     /// The address or URL makes no sense, for this reason. Nothing was sent.
     Address(String),
 }
@@ -48,7 +51,9 @@ pub enum Cause {
     Deadline,
     /// Too many requests were waiting on the connection.
     Busy,
-    /// The cluster said so: `CLUSTERDOWN`, `TRYAGAIN`, `MOVED` or `UNKNOWN`.
+    /// The cluster said so: `CLUSTERDOWN`, `TRYAGAIN`, `MOVED` or `UNKNOWN`; a server of Redis also
+    /// `ASK`, `LOADING`, `MASTERDOWN` or `READONLY`. Of a command that several servers had to do a
+    /// part of, likewise, what the one said that did not do its part.
     Cluster(ReplyError),
 }
 
@@ -80,7 +85,7 @@ impl fmt::Display for Error {
             Self::Mismatch { wanted, reply } => {
                 write!(f, "the answer is not {wanted} but {reply:?}")
             }
-            Self::Address(why) => f.write_str(why),
+            Self::Shape(why) | Self::Address(why) => f.write_str(why),
         }
     }
 }

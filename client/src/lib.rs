@@ -67,6 +67,27 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Pipeline::exec`] executes the commands as one; [`Client::watch`] makes that depend on what was
+//! read before.
+//!
+//! # Structs, maps, iterations
+//!
+//! [`Client::hset_struct`] and [`Client::hget_struct`] take a struct for the fields of a hash,
+//! [`Client::map`] a hash for a map of values of one type. [`Client::scan_keys`] and
+//! [`Client::scan_fields`] are streams.
+//!
+//! # Other servers
+//!
+//! With the feature `redis` the same calls work on a Redis, a Valkey or a Redis Cluster:
+//! `redis://`, `rediss://`, `redis-cluster://` in place of `dht://`; see [`Scheme`]. These have no
+//! sessions: a write whose answer is lost is [`Error::Unknown`] at once.
+//!
+//! # Messages
+//!
+//! [`Client::subscription`] listens to channels over a connection of its own, and hears what is
+//! said through any node; [`Subscription`] shows how. What it has missed while it had no connection
+//! is lost.
+//!
 //! # Which node
 //!
 //! Commands on several slots, on the whole keyspace or on none go to the first seed address that
@@ -74,32 +95,58 @@
 //! `INFO`. Commands that change the state of a connection, such as `CLIENT SETNAME`, meet a
 //! connection which others share and which may be replaced.
 
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/clients.md")]
+struct Guide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/services.md")]
+struct Services;
+
 mod api;
+mod backend;
 mod client;
 mod command;
 mod connection;
 mod error;
 #[cfg(test)]
 mod exactly_once_tests;
+mod fields;
+mod map;
 mod node;
 mod options;
 mod pipeline;
 mod pulse;
+#[cfg(feature = "redis")]
+mod redis;
 mod routes;
+mod scan;
+mod service;
 mod sessions;
+mod spread;
+mod subscription;
 #[cfg(test)]
 mod testing;
+mod transaction;
 mod url;
 mod value;
 mod verdict;
+mod word;
 
+pub use backend::{Backend, Host, Keyspace, Life, Wire};
 pub use client::Client;
-pub use command::{Arg, Args, Command, Pair, Pairs};
+pub use command::{Arg, Args, Command, Pair, Pairs, Words};
 pub use dht_proto::{Reply, ReplyError};
 pub use error::{Cause, Error, Result};
-pub use node::Node;
-pub use options::{Exists, ExpireIf, Expiry, ScanOptions, SetOptions};
+pub use map::Map;
+pub use node::{Node, Request};
+pub use options::{Exists, ExpireIf, Expiry, Renewal, ScanOptions, SetOptions, ValueIs};
 pub use pipeline::Pipeline;
 pub use routes::Routes;
-pub use url::{Credentials, PORT, Target};
+pub use scan::Scan;
+pub use service::{Answer, Asked, Provider, Service};
+pub use subscription::{Message, Subscription};
+pub use transaction::Watch;
+pub use url::{Credentials, PORT, Scheme, Target};
 pub use value::FromReply;
+pub use word::Word;

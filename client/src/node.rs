@@ -8,14 +8,17 @@ use dht_proto::{Reply, ReplyError, limits, rpc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
+use crate::backend::{Backend, Life};
 use crate::command::{Args, Command};
-use crate::connection;
+use crate::connection::Frames;
 use crate::error::{Cause, Result};
 use crate::url::Credentials;
 use crate::verdict::{Fate, Repeat, Verdict, judge};
 
 /// Requests that may wait for the connection's task, besides those that the link holds.
 const QUEUE: usize = 1024;
+/// How long after its deadline the connection's own word on a request is waited for.
+const GRACE: Duration = Duration::from_millis(200);
 /// Bytes that a frame needs for a word besides the word.
 const WORD_BYTES: usize = 5;
 
@@ -36,6 +39,8 @@ pub struct Request {
     pub place: Option<rpc::Place>,
     /// When to give up.
     pub deadline: Instant,
+    /// It goes to the server that its slot is moving to, which has to be told so.
+    pub asking: bool,
     /// Settled exactly once.
     pub ticket: Ticket,
 }
@@ -52,20 +57,43 @@ pub struct Ticket {
 pub struct Answer {
     fate: oneshot::Receiver<Fate>,
     address: Arc<str>,
+    deadline: Instant,
+}
+
+/// How a command goes to a node, besides its words.
+#[derive(Clone, Copy, Debug)]
+pub struct Way {
+    /// Its place in a session.
+    pub place: Option<rpc::Place>,
+    /// See [`Request::asking`].
+    pub asking: bool,
+    /// When to give up.
+    pub deadline: Instant,
+}
+
+impl Way {
+    /// Until the deadline, and nothing more.
+    pub const fn until(deadline: Instant) -> Self {
+        Self {
+            place: None,
+            asking: false,
+            deadline,
+        }
+    }
 }
 
 impl Node {
-    /// A node at `host:port`. Has to be called inside a tokio runtime, on which the connection's
-    /// task runs.
+    /// A node of dht at `host:port`. Has to be called inside a tokio runtime, on which the
+    /// connection's task runs.
     #[must_use]
     pub fn new(address: &str, credentials: Option<Credentials>) -> Self {
+        Self::through(&Frames::Tcp(credentials), address, Life::Renewed)
+    }
+
+    pub(crate) fn through(backend: &dyn Backend, address: &str, life: Life) -> Self {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let address: Arc<str> = address.into();
-        tokio::spawn(connection::serve(
-            Arc::clone(&address),
-            credentials,
-            receiver,
-        ));
+        tokio::spawn(backend.serve(Arc::clone(&address), receiver, life));
         Self {
             address,
             requests: sender,
@@ -86,6 +114,15 @@ impl Node {
         &self.address
     }
 
+    pub(crate) const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Whether its connection has ended, and will not be made again.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.requests.is_closed()
+    }
+
     pub(crate) const fn shared_address(&self) -> &Arc<str> {
         &self.address
     }
@@ -104,7 +141,7 @@ impl Node {
     /// As [`call`](Self::call).
     pub async fn run(&self, command: Command) -> Result<Reply> {
         let deadline = Instant::now() + self.deadline;
-        let fate = self.send(command, None, deadline).await.fate().await;
+        let fate = self.send(command, Way::until(deadline)).await.fate().await;
         match judge(fate, Repeat::Never) {
             Verdict::Final(result) => result,
             Verdict::Again(error, _) => Err(error),
@@ -113,20 +150,17 @@ impl Node {
 
     /// Hands a command to the connection, as soon as there is room for it. Commands handed over one
     /// after the other are sent in that order.
-    pub(crate) async fn send(
-        &self,
-        command: Command,
-        place: Option<rpc::Place>,
-        deadline: Instant,
-    ) -> Answer {
+    pub(crate) async fn send(&self, command: Command, way: Way) -> Answer {
+        let deadline = way.deadline;
         let (sender, fate) = oneshot::channel();
         let ticket = Ticket {
             is_long: command.is_long(),
             fate: sender,
         };
         let request = Request {
-            argv: command.words,
-            place,
+            argv: command.words.into_iter().map(Bytes::from).collect(),
+            place: way.place,
+            asking: way.asking,
             deadline,
             ticket,
         };
@@ -140,6 +174,7 @@ impl Node {
         Answer {
             fate,
             address: Arc::clone(&self.address),
+            deadline,
         }
     }
 }
@@ -172,14 +207,17 @@ impl Ticket {
 }
 
 impl Answer {
-    /// Waits for it. The connection's task settles every request; that it cannot is told as the
-    /// worst.
+    /// Waits for it. The connection's task settles every request; that it cannot, or not in time,
+    /// is told as the worst.
     pub(crate) async fn fate(self) -> Fate {
-        self.fate.await.unwrap_or_else(|_| {
-            Fate::Lost(Cause::Broken {
-                address: self.address.to_string(),
-                why: "its task has ended".to_owned(),
-            })
-        })
+        let broken = || Cause::Broken {
+            address: self.address.to_string(),
+            why: "its task has ended".to_owned(),
+        };
+        match timeout_at(self.deadline + GRACE, self.fate).await {
+            Ok(Ok(fate)) => fate,
+            Ok(Err(_)) => Fate::Lost(broken()),
+            Err(_) => Fate::Lost(Cause::Deadline),
+        }
     }
 }

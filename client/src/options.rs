@@ -48,6 +48,32 @@ pub enum ExpireIf {
     Shorter,
 }
 
+/// What becomes of the time to live of a value that is read by GETEX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// It stays as it is.
+    Keep,
+    /// There is none any more.
+    Persist,
+    /// So many seconds.
+    Seconds(u64),
+    /// So many milliseconds.
+    Millis(u64),
+    /// Until this Unix time in seconds.
+    AtSeconds(u64),
+    /// Until this Unix time in milliseconds.
+    AtMillis(u64),
+}
+
+/// What has to be true of a string for a command to change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ValueIs<'a> {
+    /// It is this (`IFEQ`).
+    Equal(&'a [u8]),
+    /// It is not this (`IFNE`).
+    Other(&'a [u8]),
+}
+
 /// Options of SCAN and HSCAN.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScanOptions {
@@ -74,6 +100,43 @@ impl Arg for SetOptions {
         };
         word.append_to(command);
         number.append_to(command);
+    }
+}
+
+impl Arg for Renewal {
+    fn append_to(&self, command: &mut Command) {
+        let (word, number) = match self {
+            Self::Keep => return,
+            Self::Persist => return "PERSIST".append_to(command),
+            Self::Seconds(n) => ("EX", n),
+            Self::Millis(n) => ("PX", n),
+            Self::AtSeconds(n) => ("EXAT", n),
+            Self::AtMillis(n) => ("PXAT", n),
+        };
+        word.append_to(command);
+        number.append_to(command);
+    }
+}
+
+impl Arg for ValueIs<'_> {
+    fn append_to(&self, command: &mut Command) {
+        let (word, value) = match self {
+            Self::Equal(value) => ("IFEQ", value),
+            Self::Other(value) => ("IFNE", value),
+        };
+        word.append_to(command);
+        value.append_to(command);
+    }
+}
+
+impl Arg for Expiry {
+    fn append_to(&self, command: &mut Command) {
+        let expiry = Some(*self);
+        let options = SetOptions {
+            expiry,
+            ..SetOptions::default()
+        };
+        options.append_to(command);
     }
 }
 
@@ -121,6 +184,11 @@ mod tests {
         check(&set(None, Some(Expiry::AtSeconds(2))), "EXAT 2");
         check(&set(None, Some(Expiry::AtMillis(3))), "PXAT 3");
         check(&ExpireIf::Longer, "GT");
+        check(&Renewal::Keep, "");
+        check(&Renewal::Persist, "PERSIST");
+        check(&Renewal::AtMillis(5), "PXAT 5");
+        check(&ValueIs::Equal(b"v"), "IFEQ v");
+        check(&ValueIs::Other(b"v"), "IFNE v");
         let pattern = Some("user:*".to_owned());
         let scan = ScanOptions {
             pattern,

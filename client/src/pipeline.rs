@@ -8,8 +8,9 @@ use crate::error::Result;
 
 /// Commands to be sent together, to all nodes at once; see [`Client::pipeline`].
 ///
-/// A pipeline is not atomic. Commands on keys of one slot are executed in their order, except that
-/// one which the cluster could not execute at that moment is sent again after the others.
+/// A pipeline is not atomic, unless it is sent by [`exec`](Self::exec). Commands on keys of one
+/// slot are executed in their order, except that one which the cluster could not execute at that
+/// moment is sent again after the others.
 #[must_use = "a pipeline does nothing until it is sent"]
 pub struct Pipeline<'a> {
     client: &'a Client,
@@ -22,6 +23,14 @@ impl<'a> Pipeline<'a> {
             client,
             commands: Vec::new(),
         }
+    }
+
+    pub(crate) const fn client(&self) -> &'a Client {
+        self.client
+    }
+
+    pub(crate) fn into_commands(self) -> Vec<Command> {
+        self.commands
     }
 
     /// Adds any command.

@@ -42,6 +42,20 @@ impl Routes {
         self.nodes.get(node.checked_sub(1)?)
     }
 
+    /// All leaders, each with the first of its slots, in the order of these.
+    #[must_use]
+    pub fn leaders(&self) -> Vec<(u16, Arc<str>)> {
+        let mut leaders: Vec<(u16, Arc<str>)> = Vec::new();
+        let mut seen = vec![false; self.nodes.len() + 1];
+        for (slot, node) in (0_u16..).zip(&self.leaders) {
+            let node = usize::from(*node);
+            if !std::mem::replace(&mut seen[node], true) && node > 0 {
+                leaders.push((slot, Arc::clone(&self.nodes[node - 1])));
+            }
+        }
+        leaders
+    }
+
     /// Takes what a `MOVED` says of one slot.
     #[must_use]
     pub fn with_leader(&self, slot: u16, address: &str) -> Self {

@@ -135,7 +135,7 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, log: Arc<Mutex<
         };
         let mut out = BytesMut::new();
         match act {
-            Act::Answer(reply) => rpc::encode_response(request.id, &reply, &mut out),
+            Act::Answer(reply) => rpc::encode_response(request.id, &reply, false, &mut out),
             Act::Hang => return,
             Act::Leave => rpc::encode_notification(&[rpc::CLOSING], &mut out),
             Act::Ignore => {}

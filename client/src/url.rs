@@ -7,13 +7,55 @@ use crate::error::Error;
 /// The port of a node unless an address names another.
 pub const PORT: u16 = 7400;
 
+/// The port of a Redis server unless an address names another.
+const REDIS_PORT: u16 = 6379;
+
 /// The nodes by which a cluster is found, and the credentials that each of them asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
+    /// What is there, and how it is spoken with.
+    pub scheme: Scheme,
     /// `host:port` of client ports; at least one. The first that answers is used.
     pub seeds: Vec<String>,
     /// Sent before anything else on every connection.
     pub credentials: Option<Credentials>,
+    /// The number of the database, where servers have several.
+    pub database: u16,
+}
+
+/// What is at the addresses, and how it is spoken with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// `dht://`: nodes of dht, in frames.
+    Dht,
+    /// `redis://`, `valkey://`: anything that speaks the protocol of Redis and has every key.
+    Redis,
+    /// `rediss://`, `valkeys://`: likewise, through TLS.
+    RedisTls,
+    /// `redis-cluster://`: nodes of a Redis Cluster, or the redirecting ports of dht.
+    Cluster,
+    /// `rediss-cluster://`: likewise, through TLS.
+    ClusterTls,
+}
+
+impl Scheme {
+    fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "dht" => Self::Dht,
+            "redis" | "valkey" => Self::Redis,
+            "rediss" | "valkeys" => Self::RedisTls,
+            "redis-cluster" | "valkey-cluster" => Self::Cluster,
+            "rediss-cluster" | "valkeys-cluster" => Self::ClusterTls,
+            _ => return None,
+        })
+    }
+
+    const fn port(self) -> u16 {
+        match self {
+            Self::Dht => PORT,
+            _ => REDIS_PORT,
+        }
+    }
 }
 
 /// What a node asks of its clients.
@@ -35,33 +77,39 @@ impl FromStr for Target {
     type Err = Error;
 
     /// Reads `dht://[[user]:password@]host[:port][,host[:port]…]`, or the same without the scheme;
-    /// `redis://` and `valkey://` are taken too, with a database 0 or none. Percent signs escape,
-    /// as in any URL.
+    /// or with one of the other [schemes](Scheme), and then `/` and the number of a database.
+    /// Percent signs escape, as in any URL.
     fn from_str(text: &str) -> Result<Self, Error> {
-        let rest = match text.split_once("://") {
-            Some(("dht" | "redis" | "valkey", rest)) => rest,
-            Some((scheme, _)) => {
-                return wrong(format!("'{scheme}://' is not supported; use dht://"));
-            }
-            None => text,
+        let (scheme, rest) = match text.split_once("://") {
+            Some((name, rest)) => match Scheme::named(name) {
+                Some(scheme) => (scheme, rest),
+                None => return wrong(format!("'{name}://' is not supported; use dht://")),
+            },
+            None => (Scheme::Dht, text),
         };
         let (rest, path) = rest.split_once('/').unwrap_or((rest, ""));
-        if !matches!(path, "" | "0") {
-            return wrong(format!("there is no database '{path}', only 0"));
-        }
+        let database = match (scheme, path.parse()) {
+            (_, Ok(0)) => 0,
+            (Scheme::Redis | Scheme::RedisTls, Ok(number)) => number,
+            _ if path.is_empty() => 0,
+            _ => return wrong(format!("there is no database '{path}', only 0")),
+        };
         let (login, hosts) = match rest.rsplit_once('@') {
             Some((login, hosts)) => (Some(login), hosts),
             None => (None, rest),
         };
+        let seeds = hosts.split(',').map(|host| address(host, scheme.port()));
         Ok(Self {
-            seeds: hosts.split(',').map(address).collect::<Result<_, _>>()?,
+            scheme,
+            seeds: seeds.collect::<Result<_, _>>()?,
             credentials: login.map(credentials).transpose()?,
+            database,
         })
     }
 }
 
 /// `host`, `host:port`, `[ipv6]` or `[ipv6]:port`, made whole.
-fn address(text: &str) -> Result<String, Error> {
+fn address(text: &str, default_port: u16) -> Result<String, Error> {
     let text = text.trim();
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
@@ -71,7 +119,7 @@ fn address(text: &str) -> Result<String, Error> {
     if host.is_empty() || (!bracketed && host.contains([':', '[', ']'])) {
         return wrong(format!("'{text}' is not host:port"));
     }
-    match port.map_or(Ok(PORT), str::parse) {
+    match port.map_or(Ok(default_port), str::parse) {
         Ok(port) if port > 0 => Ok(format!("{host}:{port}")),
         _ => wrong(format!("'{text}' has no valid port")),
     }
@@ -133,7 +181,28 @@ mod tests {
         check("redis://h:6379/0", &["h:6379"], None);
         check("dht://:p%40ss@h/", &["h:7400"], Some((None, "p@ss")));
         check("dht://me:a:b@c@h", &["h:7400"], Some((Some("me"), "a:b@c")));
+        check("redis://a", &["a:6379"], None);
+        check("rediss-cluster://a:1,b", &["a:1", "b:6379"], None);
         check("[::1]:7400,[::1]", &["[::1]:7400", "[::1]:7400"], None);
+    }
+
+    #[test]
+    fn schemes_and_databases() {
+        let check = |text: &str, scheme: Scheme, database: u16| {
+            let target: Target = text.parse().unwrap_or_else(|why| panic!("{text}: {why}"));
+            assert_eq!(
+                (target.scheme, target.database),
+                (scheme, database),
+                "{text}"
+            );
+        };
+        check("h", Scheme::Dht, 0);
+        check("dht://h/0", Scheme::Dht, 0);
+        check("valkey://h", Scheme::Redis, 0);
+        check("redis://h/7", Scheme::Redis, 7);
+        check("rediss://h/", Scheme::RedisTls, 0);
+        check("redis-cluster://h/0", Scheme::Cluster, 0);
+        check("valkeys-cluster://h", Scheme::ClusterTls, 0);
     }
 
     #[test]
@@ -148,6 +217,8 @@ mod tests {
             "::1",
             "http://h",
             "h/1",
+            "redis-cluster://h/1",
+            "redis://h/x",
             "me@h",
             ":@h",
             "dht://:%zz@h",

@@ -119,7 +119,7 @@ impl FromReply for Bytes {
 
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Bulk(bytes) => Ok(bytes),
+            Reply::Bulk(bytes) | Reply::Text(bytes) => Ok(bytes),
             other => mismatch(Self::NAME, other),
         }
     }
@@ -132,7 +132,7 @@ impl FromReply for String {
         match reply {
             Reply::Ok => Ok("OK".to_owned()),
             Reply::Status(text) => Ok(text.into_owned()),
-            Reply::Bulk(bytes) => match Self::from_utf8(bytes.into()) {
+            Reply::Bulk(bytes) | Reply::Text(bytes) => match Self::from_utf8(bytes.into()) {
                 Ok(text) => Ok(text),
                 Err(wrong) => mismatch(Self::NAME, Reply::Bulk(wrong.into_bytes().into())),
             },
@@ -158,7 +158,7 @@ impl<T: FromReply> FromReply for Vec<T> {
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
             Reply::Array(items) | Reply::Set(items) => T::from_list(items),
-            Reply::Map(pairs) => T::from_map(pairs),
+            Reply::Map(pairs) | Reply::Pairs(pairs) => T::from_map(pairs),
             other => mismatch(Self::NAME, other),
         }
     }
@@ -245,6 +245,7 @@ mod tests {
         check::<bool>(Reply::Int(2), &None);
         check(Reply::bulk("v"), &Some(Bytes::from_static(b"v")));
         check(Reply::Status("hash".into()), &Some("hash".to_owned()));
+        check(Reply::Text("a\nb".into()), &Some("a\nb".to_owned()));
         check::<String>(Reply::bulk([0xff]), &None);
         check(Reply::Nil, &Some(None::<Bytes>));
         check::<Option<i64>>(Reply::bulk("x"), &None);

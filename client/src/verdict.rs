@@ -37,6 +37,11 @@ pub enum Turn {
         /// `host:port` of its leader.
         to: String,
     },
+    /// At once and only this time to the node that the slot is moving to, as a Redis Cluster says.
+    Asked {
+        /// `host:port`.
+        to: String,
+    },
     /// To any other node.
     Elsewhere,
     /// To the same node, when the cluster had a moment.
@@ -92,11 +97,12 @@ fn is_about_login(error: &ReplyError) -> bool {
 
 fn judge_error(error: ReplyError, repeat: Repeat) -> Verdict {
     match error.prefix() {
-        "MOVED" => match moved(&error) {
+        "MOVED" | "ASK" => match redirection(&error) {
             Some(turn) => Verdict::Again(Error::NotDone(Cause::Cluster(error)), turn),
             None => Verdict::Final(Err(Error::Reply(error))),
         },
-        "CLUSTERDOWN" | "TRYAGAIN" => {
+        // The others are what servers of Redis say that start or have lost their place.
+        "CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "MASTERDOWN" | "READONLY" => {
             Verdict::Again(Error::NotDone(Cause::Cluster(error)), Turn::Later)
         }
         "UNKNOWN" if repeat == Repeat::Freely => {
@@ -107,13 +113,17 @@ fn judge_error(error: ReplyError, repeat: Repeat) -> Verdict {
     }
 }
 
-/// Reads `MOVED slot host:port`.
-fn moved(error: &ReplyError) -> Option<Turn> {
+/// Reads `MOVED slot host:port`, and likewise `ASK`.
+fn redirection(error: &ReplyError) -> Option<Turn> {
     let text = error.to_string();
-    let mut words = text.split(' ').skip(1);
+    let mut words = text.split(' ');
+    let is_moved = words.next()? == "MOVED";
     let slot = words.next()?.parse().ok()?;
     let to = words.next()?.to_owned();
-    Some(Turn::Moved { slot, to })
+    Some(match is_moved {
+        true => Turn::Moved { slot, to },
+        false => Turn::Asked { to },
+    })
 }
 
 /// Pauses between tries: each twice the one before up to a greatest, and at random between half and
@@ -190,7 +200,12 @@ mod tests {
             Freely,
             Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
         );
-        for text in ["CLUSTERDOWN no", "TRYAGAIN in a moment"] {
+        let asked = Turn::Asked {
+            to: "c:1".to_owned(),
+        };
+        let moving = Error::NotDone(cluster("ASK 77 c:1"));
+        check(error("ASK 77 c:1"), Never, Verdict::Again(moving, asked));
+        for text in ["CLUSTERDOWN no", "TRYAGAIN in a moment", "LOADING data"] {
             let again = Verdict::Again(Error::NotDone(cluster(text)), Turn::Later);
             check(error(text), Never, again);
         }

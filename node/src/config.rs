@@ -1,106 +1,204 @@
-//! What a node is started with: flags, `DHT_…` variables and one TOML file, in that precedence.
-//!
-//! A setting is declared once, as a flag. The file has the same names; its values take the place of
-//! the defaults. It does not know what the settings are used for.
+//! What a node is started with: by a program through [`Config::embedded`], or, with the feature
+//! `cli`, by flags, `DHT_…` variables and one TOML file. It does not know what the settings are
+//! used for.
 
-use std::ffi::OsString;
+#[cfg(feature = "cli")]
+mod flags;
+
+use std::fmt;
 use std::net::SocketAddr;
+#[cfg(feature = "cli")]
 use std::num::NonZeroUsize;
-use std::path::{Path, PathBuf};
-use std::{fmt, fs, thread};
+use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, ValueEnum};
+#[cfg(feature = "cli")]
+use clap::Parser;
 use dht_proto::limits;
 use dht_proto::slot::SLOTS;
 
+#[cfg(feature = "cli")]
+pub use self::flags::LogFormat;
+use crate::core::node::Permission;
+use crate::core::notify::Flags;
+
 /// How far the redirecting port lies above the client port.
 const REDIRECT_OFFSET: u16 = 1000;
+const SHARDS: u32 = 64;
+const REPLICAS: u32 = 3;
 
 /// A node of dht, a distributed hash table that speaks the Redis protocol.
 ///
 /// Started without --join it is a table of its own. Nodes started with one --join list form a
-/// cluster.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "dht-node", version)]
+/// cluster. With --data-dir what was acknowledged is on the disk of a majority.
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "cli", derive(Parser), command(name = "dht-node", version))]
 pub struct Config {
     /// Where clients are served; may be given several times.
-    #[arg(
-        long,
-        env = "DHT_LISTEN",
-        value_name = "ADDR",
-        default_value = "127.0.0.1:7400"
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_LISTEN",
+            value_name = "ADDR",
+            default_value = "127.0.0.1:7400"
+        )
     )]
-    #[arg(value_delimiter = ',')]
+    #[cfg_attr(feature = "cli", arg(value_delimiter = ','))]
     pub listen: Vec<SocketAddr>,
 
     /// Where cluster-aware clients are served and redirected [default: 1000 above the first
     /// --listen].
-    #[arg(long, env = "DHT_CLUSTER_LISTEN", value_name = "ADDR")]
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "DHT_CLUSTER_LISTEN", value_name = "ADDR")
+    )]
     pub cluster_listen: Option<SocketAddr>,
 
     /// Under which host and port others reach this node [default: the first --listen].
-    #[arg(long, env = "DHT_ADVERTISE", value_name = "HOST:PORT", value_parser = host_port)]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_ADVERTISE",
+            value_name = "HOST:PORT",
+            value_parser = host_port
+        )
+    )]
     pub advertise: Option<String>,
 
     /// The addresses of all nodes of the cluster, this one's too; the same on each of them.
-    #[arg(long, env = "DHT_JOIN", value_name = "HOST:PORT", value_parser = host_port)]
-    #[arg(value_delimiter = ',')]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_JOIN",
+            value_name = "HOST:PORT",
+            value_parser = host_port
+        )
+    )]
+    #[cfg_attr(feature = "cli", arg(value_delimiter = ','))]
     pub join: Vec<String>,
 
+    /// Keep no data, and have another server do what is asked: redis://HOST:PORT,
+    /// redis-cluster://HOST:PORT,..., rediss:// and rediss-cluster:// likewise.
+    #[cfg_attr(
+        feature = "cli",
+        arg(long, env = "DHT_BACKEND", value_name = "URL", hide_env_values = true)
+    )]
+    #[cfg_attr(feature = "cli", arg(conflicts_with_all = ["join", "data_dir"]))]
+    pub backend: Option<String>,
+
     /// Into how many parts the slots are divided: a power of two, the same on every node.
-    #[arg(long, env = "DHT_SHARDS", value_name = "N", default_value = "64", value_parser = shards)]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_SHARDS",
+            value_name = "N",
+            default_value_t = SHARDS,
+            value_parser = shards
+        )
+    )]
     pub shards: u32,
 
     /// How many copies of each shard a new cluster keeps: 1, 3 or 5.
-    #[arg(
+    #[cfg_attr(feature = "cli", arg(
         long,
         env = "DHT_REPLICAS",
         value_name = "N",
-        default_value = "3",
+        default_value_t = REPLICAS,
         value_parser = replicas
-    )]
+    ))]
     pub replicas: u32,
 
+    /// Where the node keeps its data; without it, in memory only. It is made if there is none, and
+    /// belongs to this node alone.
+    #[cfg_attr(feature = "cli", arg(long, env = "DHT_DATA_DIR", value_name = "DIR"))]
+    pub data_dir: Option<PathBuf>,
+
     /// What clients have to give to AUTH [default: nothing].
-    #[arg(
-        long,
-        env = "DHT_PASSWORD",
-        value_name = "TEXT",
-        hide_env_values = true
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_PASSWORD",
+            value_name = "TEXT",
+            hide_env_values = true
+        )
     )]
     pub password: Option<String>,
 
     /// A file that holds the password.
+    #[cfg(feature = "cli")]
     #[arg(long, env = "DHT_PASSWORD_FILE", value_name = "FILE")]
     password_file: Option<PathBuf>,
 
     /// What nodes prove to each other that they know [default: the password].
-    #[arg(
-        long,
-        env = "DHT_CLUSTER_SECRET",
-        value_name = "TEXT",
-        hide_env_values = true
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_CLUSTER_SECRET",
+            value_name = "TEXT",
+            hide_env_values = true
+        )
     )]
-    cluster_secret: Option<String>,
+    pub cluster_secret: Option<String>,
 
     /// A file that holds the cluster's secret.
+    #[cfg(feature = "cli")]
     #[arg(long, env = "DHT_CLUSTER_SECRET_FILE", value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
 
     /// Serve the network without a password.
-    #[arg(long, env = "DHT_INSECURE")]
-    insecure: bool,
+    #[cfg_attr(feature = "cli", arg(long, env = "DHT_INSECURE"))]
+    pub insecure: bool,
 
     /// How many clients may be connected at a time.
-    #[arg(long, env = "DHT_MAX_CLIENTS", value_name = "N", default_value_t = limits::CONNECTIONS)]
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_MAX_CLIENTS",
+            value_name = "N",
+            default_value_t = limits::CONNECTIONS
+        )
+    )]
     pub max_clients: usize,
 
+    /// Which events of keys are told to those who listen, in the letters of Redis, such as KEA; the
+    /// same on every node [default: none].
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_NOTIFY_KEYSPACE_EVENTS",
+            value_name = "LETTERS",
+            value_parser = events
+        )
+    )]
+    pub notify_keyspace_events: Option<Flags>,
+
+    /// From where clients may use DEBUG: no, local or yes.
+    #[cfg_attr(
+        feature = "cli",
+        arg(
+            long,
+            env = "DHT_ENABLE_DEBUG_COMMAND",
+            value_name = "WHENCE",
+            default_value = "no",
+            value_parser = permission
+        )
+    )]
+    pub enable_debug_command: Permission,
+
     /// Threads that serve connections [default: half of the cores].
+    #[cfg(feature = "cli")]
     #[arg(long, env = "DHT_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
 
     /// The form of log lines.
+    #[cfg(feature = "cli")]
     #[arg(
         long,
         env = "DHT_LOG_FORMAT",
@@ -110,45 +208,71 @@ pub struct Config {
     pub log_format: LogFormat,
 
     /// What is logged: error, warn, info, debug, trace, or filters such as dht_node::shell=debug.
+    #[cfg(feature = "cli")]
     #[arg(long, env = "DHT_LOG", value_name = "LEVEL", default_value = "info")]
     pub log: String,
 
     /// A TOML file with settings under the names of these flags.
+    #[cfg(feature = "cli")]
     #[arg(long, env = "DHT_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }
 
-/// The form of log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines: one object a line.
-    Json,
-}
-
 impl Config {
-    /// Reads the command line, whose first word is the program's name, with the environment and the
-    /// file.
+    /// The settings of a node in a program that says nothing else: those of the flags, except that
+    /// it serves any free ports of this machine.
+    #[must_use]
+    pub fn embedded() -> Self {
+        Self {
+            listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            cluster_listen: None,
+            advertise: None,
+            join: Vec::new(),
+            backend: None,
+            shards: SHARDS,
+            replicas: REPLICAS,
+            data_dir: None,
+            password: None,
+            #[cfg(feature = "cli")]
+            password_file: None,
+            cluster_secret: None,
+            #[cfg(feature = "cli")]
+            cluster_secret_file: None,
+            insecure: false,
+            max_clients: limits::CONNECTIONS,
+            notify_keyspace_events: None,
+            enable_debug_command: Permission::No,
+            #[cfg(feature = "cli")]
+            threads: None,
+            #[cfg(feature = "cli")]
+            log_format: LogFormat::Text,
+            #[cfg(feature = "cli")]
+            log: String::new(),
+            #[cfg(feature = "cli")]
+            config: None,
+        }
+    }
+
+    /// Looks at each setting by itself and at all of them together, as the flags are looked at.
     ///
     /// # Errors
-    /// What is wrong in one line; also the texts of `--help` and `--version`.
-    pub fn from_args<I, T>(args: I) -> Result<Self, ConfigError>
-    where
-        I: IntoIterator<Item = T>,
-        T: Into<OsString> + Clone,
-    {
-        let args: Vec<OsString> = args.into_iter().map(Into::into).collect();
-        let mut matches = Self::command().try_get_matches_from(args.clone())?;
-        if let Some(path) = matches.get_one::<PathBuf>("config") {
-            matches = with_file(Self::command(), path)?.try_get_matches_from(args)?;
+    /// What is wrong, in one line.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let named = |name: &str, why: String| ConfigError::Wrong(format!("{name}: {why}"));
+        for address in &self.join {
+            host_port(address).map_err(|why| named("join", why))?;
         }
-        let mut config = Self::from_arg_matches(&matches)?;
-        config.password = secret(&matches, "password")?;
-        config.cluster_secret = secret(&matches, "cluster_secret")?;
-        config
-            .mistake()
-            .map_or(Ok(config), |why| Err(ConfigError::Wrong(why)))
+        if let Some(address) = &self.advertise {
+            host_port(address).map_err(|why| named("advertise", why))?;
+        }
+        shards(&self.shards.to_string()).map_err(|why| named("shards", why))?;
+        replicas(&self.replicas.to_string()).map_err(|why| named("replicas", why))?;
+        if self.backend.is_some() && (self.data_dir.is_some() || !self.join.is_empty()) {
+            let why = "a node with a backend keeps no data and joins nobody".to_owned();
+            return Err(named("backend", why));
+        }
+        self.mistake()
+            .map_or(Ok(()), |why| Err(ConfigError::Wrong(why)))
     }
 
     /// What nodes prove to each other that they know; empty when nothing was set.
@@ -172,15 +296,6 @@ impl Config {
         self.cluster_listen
             .or(default)
             .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
-    }
-
-    /// How many threads serve connections. The fewer there are, the more requests each finds when
-    /// it wakes, and the less of its time goes into waking; and the kernel's part of the work, and
-    /// whatever else runs here, need cores too.
-    #[must_use]
-    pub fn threads(&self) -> usize {
-        let half = || thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-        self.threads.map_or_else(half, NonZeroUsize::get)
     }
 
     /// What is wrong though every setting by itself is right.
@@ -217,92 +332,35 @@ impl Config {
 #[derive(Debug)]
 pub enum ConfigError {
     /// The command line or the environment; or help was asked for.
+    #[cfg(feature = "cli")]
     Usage(clap::Error),
     /// Anything else: the sentence.
     Wrong(String),
-}
-
-impl From<clap::Error> for ConfigError {
-    fn from(error: clap::Error) -> Self {
-        Self::Usage(error)
-    }
 }
 
 impl ConfigError {
     /// Whether it is the help or the version that was asked for, rather than a mistake.
     #[must_use]
     pub fn is_answer(&self) -> bool {
-        let kinds = [ErrorKind::DisplayHelp, ErrorKind::DisplayVersion];
-        matches!(self, Self::Usage(error) if kinds.contains(&error.kind()))
+        match self {
+            #[cfg(feature = "cli")]
+            Self::Usage(error) => flags::is_answer(error),
+            Self::Wrong(_) => false,
+        }
     }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(error) if self.is_answer() => write!(f, "{}", error.render()),
-            Self::Usage(error) => {
-                let text = error.render().to_string();
-                let line = text.lines().next().unwrap_or_default();
-                f.write_str(line.strip_prefix("error: ").unwrap_or(line))
-            }
+            #[cfg(feature = "cli")]
+            Self::Usage(error) => flags::show(error, f),
             Self::Wrong(sentence) => f.write_str(sentence),
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
-
-/// The command line's grammar with the file's values as defaults.
-fn with_file(command: clap::Command, path: &Path) -> Result<clap::Command, ConfigError> {
-    let wrong = |what: &dyn fmt::Display| ConfigError::Wrong(format!("{}: {what}", path.display()));
-    let text = fs::read_to_string(path).map_err(|error| wrong(&error))?;
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| {
-        let line = error
-            .span()
-            .map_or(1, |span| text[..span.start].lines().count().max(1));
-        wrong(&format_args!("line {line}: {}", error.message()))
-    })?;
-    table
-        .into_iter()
-        .try_fold(command, |command, (name, value)| {
-            let is_it = |arg: &&clap::Arg| arg.get_long() == Some(&name) && name != "config";
-            let id = command
-                .get_arguments()
-                .find(is_it)
-                .map(|arg| arg.get_id().clone());
-            let id = id.ok_or_else(|| wrong(&format_args!("there is no setting '{name}'")))?;
-            let values = match value {
-                toml::Value::Array(values) => values,
-                value => vec![value],
-            };
-            let texts: Vec<String> = values.into_iter().map(plain).collect();
-            Ok(command.mut_arg(id, |arg| arg.default_values(texts)))
-        })
-}
-
-/// A value of the file as it would be typed.
-fn plain(value: toml::Value) -> String {
-    match value {
-        toml::Value::String(text) => text,
-        other => other.to_string(),
-    }
-}
-
-/// A secret, from its text or from its file, whichever was said with more emphasis.
-fn secret(matches: &ArgMatches, name: &str) -> Result<Option<String>, ConfigError> {
-    let file = format!("{name}_file");
-    if matches.value_source(&file) <= matches.value_source(name) {
-        return Ok(matches.get_one::<String>(name).cloned());
-    }
-    let Some(path) = matches.get_one::<PathBuf>(&file) else {
-        return Ok(None);
-    };
-    match fs::read_to_string(path) {
-        Ok(text) => Ok(Some(text.trim_end_matches(['\r', '\n']).to_owned())),
-        Err(error) => Err(ConfigError::Wrong(format!("{}: {error}", path.display()))),
-    }
-}
 
 fn host_port(text: &str) -> Result<String, String> {
     match text.rsplit_once(':') {
@@ -311,6 +369,17 @@ fn host_port(text: &str) -> Result<String, String> {
         }
         _ => Err("it has to be HOST:PORT".to_owned()),
     }
+}
+
+#[cfg(feature = "cli")]
+fn events(text: &str) -> Result<Flags, String> {
+    let wrong = "it has to be letters of g$lshzxetdKEnA";
+    Flags::parse(text.as_bytes()).ok_or_else(|| wrong.to_owned())
+}
+
+#[cfg(feature = "cli")]
+fn permission(text: &str) -> Result<Permission, String> {
+    Permission::named(text).ok_or_else(|| "it has to be no, local or yes".to_owned())
 }
 
 fn replicas(text: &str) -> Result<u32, String> {
@@ -324,134 +393,5 @@ fn shards(text: &str) -> Result<u32, String> {
     match text.parse::<u32>() {
         Ok(n) if n.is_power_of_two() && n <= u32::from(SLOTS) => Ok(n),
         _ => Err(format!("it has to be a power of two up to {SLOTS}")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(line: &str) -> Result<Config, String> {
-        let words = std::iter::once("dht-node").chain(line.split_whitespace());
-        Config::from_args(words).map_err(|error| error.to_string())
-    }
-
-    fn with_file(text: &str, flags: &str) -> Result<Config, String> {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("dht.toml");
-        fs::write(&path, text).unwrap();
-        fs::write(dir.path().join("secret"), "from a file\n").unwrap();
-        let flags = flags.replace("DIR", dir.path().to_str().unwrap());
-        config(&format!("--config {} {flags}", path.display()))
-            .map_err(|error| error.replace(path.to_str().unwrap(), "FILE"))
-    }
-
-    #[test]
-    fn defaults() {
-        let config = config("").unwrap();
-        assert_eq!(config.listen, ["127.0.0.1:7400".parse().unwrap()]);
-        assert_eq!(config.redirect_listen(), "127.0.0.1:8400".parse().unwrap());
-        assert_eq!((config.shards, config.max_clients), (64, 10_000));
-        assert_eq!(config.cluster_secret(), "");
-        let cores = thread::available_parallelism().unwrap().get();
-        assert!((1..=cores).contains(&config.threads()));
-    }
-
-    #[test]
-    fn the_redirecting_port_follows_the_first_client_port() {
-        for (line, expect) in [
-            ("--listen 127.0.0.1:0", "127.0.0.1:0"),
-            ("--listen [::1]:6379 --listen 127.0.0.1:1", "[::1]:7379"),
-            ("--listen 127.0.0.1:1,127.0.0.1:2", "127.0.0.1:1001"),
-            ("--listen 127.0.0.1:64535", "127.0.0.1:65535"),
-            (
-                "--listen 127.0.0.1:65000 --cluster-listen 127.0.0.1:9",
-                "127.0.0.1:9",
-            ),
-            ("--cluster-listen 127.0.0.1:9", "127.0.0.1:9"),
-        ] {
-            let config = config(line).unwrap();
-            assert_eq!(config.redirect_listen(), expect.parse().unwrap(), "{line}");
-        }
-    }
-
-    #[test]
-    fn mistakes_are_told_in_one_line() {
-        for (line, expect) in [
-            (
-                "--listen 0.0.0.0:7400",
-                "refusing to serve 0.0.0.0:7400 without a password",
-            ),
-            (
-                "--cluster-listen 0.0.0.0:1",
-                "refusing to serve 0.0.0.0:1 without",
-            ),
-            (
-                "--listen 0.0.0.0:7400 --password x --join a:1",
-                "say with --advertise",
-            ),
-            (
-                "--shards 3",
-                "invalid value '3' for '--shards <N>': it has to be a power of two",
-            ),
-            ("--shards 32768", "it has to be a power of two up to 16384"),
-            ("--threads 0", "invalid value '0' for '--threads <N>'"),
-            ("--join nonsense", "it has to be HOST:PORT"),
-            ("--password-file /nowhere", "/nowhere: No such file"),
-            ("--config /nowhere", "/nowhere: No such file"),
-            (
-                "--listen 127.0.0.1:64536",
-                "there is no port 1000 above 127.0.0.1:64536: name one with --cluster-listen",
-            ),
-            ("--frobnicate", "unexpected argument '--frobnicate'"),
-        ] {
-            let error = config(line).unwrap_err();
-            assert!(error.contains(expect), "{line}: {error}");
-            assert_eq!(error.lines().count(), 1, "{error}");
-        }
-    }
-
-    #[test]
-    fn beyond_loopback_with_a_password_or_on_purpose() {
-        for line in [
-            "--listen 0.0.0.0:7400 --password x",
-            "--listen 0.0.0.0:7400 --insecure",
-            "--listen 0.0.0.0:7400 --password x --join a:1 --advertise a:1",
-        ] {
-            assert!(config(line).is_ok(), "{line}");
-        }
-    }
-
-    #[test]
-    fn the_file_gives_defaults_and_flags_win() {
-        let file = "shards = 128\nlisten = ['127.0.0.1:1', '127.0.0.1:2']\npassword = 'p'\n";
-        let config = with_file(file, "--shards 256").unwrap();
-        assert_eq!((config.shards, config.listen.len()), (256, 2));
-        assert_eq!(config.password.as_deref(), Some("p"));
-        let config = with_file(file, "--password-file DIR/secret").unwrap();
-        assert_eq!(config.password.as_deref(), Some("from a file"));
-        assert_eq!(config.cluster_secret(), "from a file");
-        assert!(with_file("insecure = true\nlisten = '0.0.0.0:1'", "").is_ok());
-    }
-
-    #[test]
-    fn mistakes_in_the_file_name_it() {
-        for (text, expect) in [
-            ("shards = 3", "it has to be a power of two"),
-            ("sharks = 4", "FILE: there is no setting 'sharks'"),
-            ("config = 'x'", "FILE: there is no setting 'config'"),
-            ("a = 1\nb = = 2", "FILE: line 2: "),
-        ] {
-            let error = with_file(text, "").unwrap_err();
-            assert!(error.contains(expect), "{text}: {error}");
-        }
-    }
-
-    #[test]
-    fn help_and_version_are_no_mistakes() {
-        for line in ["--help", "--version"] {
-            let words = ["dht-node", line];
-            assert!(Config::from_args(words).unwrap_err().is_answer(), "{line}");
-        }
     }
 }

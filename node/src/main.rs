@@ -3,9 +3,10 @@
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use dht_node::config::LogFormat;
-use dht_node::{Config, Listeners};
+use dht_node::{Asked, Config, Failure, Listeners};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -14,10 +15,22 @@ use tracing_subscriber::EnvFilter;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// How long a thread that has done work that takes long is kept for more of it. What it has
+/// allocated and others have freed goes back to the system with it.
+const THREAD_KEEP_ALIVE: Duration = Duration::from_millis(50);
+/// mimalloc's option `purge_delay`, by its number in mimalloc.h.
+const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+/// After how many milliseconds memory that is free goes back to the system, after ten times as many
+/// if it was used as a whole. By default, 10: large values that are replaced quickly then take half
+/// as much again as what is kept.
+const PURGE_DELAY_MS: std::ffi::c_long = 1;
+
 /// File descriptors that a node needs besides those of clients.
 const OTHER_FILES: u64 = 128;
 
 fn main() -> ExitCode {
+    // SAFETY: the option may be set at any time, and there is no other precondition.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, PURGE_DELAY_MS) };
     let config = match Config::from_args(std::env::args_os()) {
         Ok(config) => config,
         Err(answer) if answer.is_answer() => {
@@ -31,13 +44,24 @@ fn main() -> ExitCode {
         Err(error) => return usage(&format_args!("--log {}: {error}", config.log)),
     };
     log_to_stderr(filter, config.log_format);
-    match run(&config) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("dht-node: {error}");
-            ExitCode::FAILURE
+    loop {
+        match run(&config) {
+            Ok(Ending::Asked) => return ExitCode::SUCCESS,
+            Ok(Ending::StartAgain) => (),
+            Err(error) => {
+                eprintln!("dht-node: {error}");
+                return ExitCode::FAILURE;
+            }
         }
     }
+}
+
+/// How a node has ended.
+enum Ending {
+    /// It was told to.
+    Asked,
+    /// It has lost its data, and begins anew.
+    StartAgain,
 }
 
 fn usage(error: &dyn std::fmt::Display) -> ExitCode {
@@ -55,26 +79,48 @@ fn log_to_stderr(filter: EnvFilter, format: LogFormat) {
     }
 }
 
-fn run(config: &Config) -> io::Result<()> {
+fn run(config: &Config) -> io::Result<Ending> {
     raise_file_limit(config.max_clients);
     let listeners = Listeners::bind(config)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_keep_alive(THREAD_KEEP_ALIVE)
         .worker_threads(config.threads())
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let running = dht_node::start(config, listeners)?;
+        let mut running = dht_node::start(config, listeners)?;
+        let asked = running.asked();
+        let how = tokio::select! {
+            _ = terminate.recv() => {
+                info!("terminated: ending");
+                Asked::InOrder
+            }
+            _ = interrupt.recv() => {
+                info!("interrupted: ending");
+                Asked::InOrder
+            }
+            how = asked => {
+                info!("a client said SHUTDOWN: ending");
+                how
+            }
+            failure = running.failed() => return match failure {
+                Failure::Fatal(why) => Err(io::Error::other(why)),
+                Failure::StartAgain => Ok(Ending::StartAgain),
+            },
+        };
+        let ended = async {
+            match how {
+                Asked::InOrder => running.shutdown().await,
+                Asked::AtOnce => running.shutdown_now().await,
+            }
+        };
         tokio::select! {
-            _ = terminate.recv() => info!("terminated: ending"),
-            _ = interrupt.recv() => info!("interrupted: ending"),
-        }
-        tokio::select! {
-            () = running.shutdown() => info!("ended"),
+            () = ended => info!("ended"),
             _ = interrupt.recv() => warn!("interrupted again: cut off"),
         }
-        Ok(())
+        Ok(Ending::Asked)
     })
 }
 

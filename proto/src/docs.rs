@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
+use crate::absent::ABSENT;
 use crate::commands::TABLE;
+use crate::differs;
 use crate::spec::{Kind, Spec};
 
 const HEAD: &str = "\
@@ -10,7 +12,7 @@ const HEAD: &str = "\
 
 Made from the command table in `proto/src/commands.rs`; a test keeps it current. `[…]` may be left
 out, `a | b` is a choice, `…` repeats what precedes it, and words in upper case are sent as they
-are, in any case.
+are, in any case. What is not said to be otherwise is as in Redis, to the byte: tests compare it.
 ";
 
 /// The text of docs/commands.md.
@@ -25,7 +27,24 @@ pub fn commands_md() -> String {
             let _ = write!(text, "\n{}", entry(spec));
         }
     }
+    text.push_str(ABSENT_HEAD);
+    for family in ABSENT {
+        let names = family.names.replace(' ', ", ");
+        let _ = writeln!(text, "\n- {}: {names}.", capital(family.why));
+    }
     text
+}
+
+const ABSENT_HEAD: &str = "
+## Absent
+
+Commands of Redis that are out of scope here. They answer `ERR unknown command`, with the reason
+given below.
+";
+
+fn capital(sentence: &str) -> String {
+    let (first, rest) = sentence.split_at(1);
+    first.to_ascii_uppercase() + rest
 }
 
 fn entry(spec: &Spec) -> String {
@@ -40,9 +59,16 @@ fn entry(spec: &Spec) -> String {
     let usage = format!("{name} {syntax}");
     let (usage, place) = (usage.trim_end(), place(spec.kind));
     let complexity = complexity.trim_end_matches('.');
+    let since = if differs::OWN.contains(name) {
+        "No Redis has it.".to_owned()
+    } else {
+        format!("Since: Redis {since}.")
+    };
+    let otherwise = differs::of(name).map(|how| format!("- Otherwise than in Redis: {how}\n"));
+    let otherwise = otherwise.unwrap_or_default();
     format!(
         "### {name}\n\n```\n{usage}\n```\n\n{summary}\n\n\
-         - Cost: {complexity}.\n- Since: Redis {since}.\n- {place}\n"
+         - Cost: {complexity}.\n- {since}\n- {place}\n{otherwise}"
     )
 }
 
@@ -53,15 +79,20 @@ const fn place(kind: Kind) -> &'static str {
         Kind::WRITE => "Changes one slot, atomically.",
         Kind::READ_EACH => "Reads keys of any slots; each slot by itself.",
         Kind::WRITE_EACH => "Changes keys of any slots; atomic within each slot.",
-        Kind::READ_ALL | Kind::WRITE_ALL => "Covers the whole cluster, shard by shard.",
+        Kind::READ_ALL | Kind::READ_ANY | Kind::WRITE_ALL => {
+            "Covers the whole cluster, shard by shard."
+        }
         Kind::CURSOR => "Covers the whole cluster with one cursor.",
         Kind::META => "Is decided by the cluster's meta group.",
-        Kind::SESSION => "Runs where the slot's shard is led.",
-        Kind::LOCAL => "Concerns the connection or its node only.",
+        Kind::SESSION | Kind::SNAPSHOT => "Runs where the slot's shard is led.",
+        Kind::CALL => "Is answered by a provider, a connection of any node.",
+        Kind::LOCAL | Kind::SIGN | Kind::LISTEN => "Concerns the connection or its node only.",
         Kind::HANDSHAKE | Kind::ENDING => {
             "Concerns the connection only; allowed before authentication."
         }
-        Kind::TRANSACTION => "Concerns the connection and the shard of its keys, all of one slot.",
+        Kind::TRANSACTION | Kind::EXECUTION => {
+            "Concerns the connection and the shard of its keys, all of one slot."
+        }
     }
 }
 
@@ -99,41 +130,37 @@ mod tests {
     #[test]
     fn every_limit_is_described_with_its_value() {
         use crate::limits::*;
-        let limits = [
-            ("KEY_BYTES", KEY_BYTES.to_string()),
-            ("FIELD_BYTES", FIELD_BYTES.to_string()),
-            ("VALUE_BYTES", VALUE_BYTES.to_string()),
-            ("ARGUMENTS", ARGUMENTS.to_string()),
-            ("INLINE_BYTES", INLINE_BYTES.to_string()),
-            (
-                "UNAUTHENTICATED_ARGUMENTS",
-                UNAUTHENTICATED_ARGUMENTS.to_string(),
-            ),
-            ("UNAUTHENTICATED_BYTES", UNAUTHENTICATED_BYTES.to_string()),
-            ("QUERY_BYTES", QUERY_BYTES.to_string()),
-            ("FRAME_BYTES", FRAME_BYTES.to_string()),
-            ("HANDSHAKE_BYTES", HANDSHAKE_BYTES.to_string()),
-            ("NESTING", NESTING.to_string()),
-            ("TRANSACTION_BYTES", TRANSACTION_BYTES.to_string()),
-            ("TRANSACTION_WORDS", TRANSACTION_WORDS.to_string()),
-            ("WATCHERS", WATCHERS.to_string()),
-            ("WATCHED_BYTES", WATCHED_BYTES.to_string()),
-            ("WATCH", format!("{} s", WATCH.as_secs())),
-            ("IN_FLIGHT", IN_FLIGHT.to_string()),
-            ("OUTPUT_BYTES", OUTPUT_BYTES.to_string()),
-            ("OUTPUT_SOFT_BYTES", OUTPUT_SOFT_BYTES.to_string()),
-            ("CONNECTIONS", CONNECTIONS.to_string()),
-            ("FIRST_REQUEST", format!("{} s", FIRST_REQUEST.as_secs())),
-            ("DEADLINE", format!("{} s", DEADLINE.as_secs())),
-            ("SESSIONS", SESSIONS.to_string()),
-            ("SESSION_IDLE", format!("{} s", SESSION_IDLE.as_secs())),
-            ("SESSION_WINDOW", SESSION_WINDOW.to_string()),
-            ("SESSION_ANSWER_BYTES", SESSION_ANSWER_BYTES.to_string()),
-            ("SESSION_BYTES", SESSION_BYTES.to_string()),
-            ("PEER_FRAME_BYTES", PEER_FRAME_BYTES.to_string()),
-            ("PEER_OUTPUT_BYTES", PEER_OUTPUT_BYTES.to_string()),
-            ("PEER_INPUT_BYTES", PEER_INPUT_BYTES.to_string()),
+        macro_rules! shown {
+            ($($name:ident)*) => {
+                [$((stringify!($name), $name.to_string()),)*]
+            };
+        }
+        let counts = shown! {
+            KEY_BYTES FIELD_BYTES VALUE_BYTES ARGUMENTS INLINE_BYTES UNAUTHENTICATED_ARGUMENTS
+            UNAUTHENTICATED_BYTES QUERY_BYTES FRAME_BYTES HANDSHAKE_BYTES NESTING
+            TRANSACTION_BYTES TRANSACTION_WORDS WATCHERS WATCHED_BYTES IN_FLIGHT OUTPUT_BYTES
+            OUTPUT_SOFT_BYTES CONNECTIONS SESSIONS SESSION_WINDOW SESSION_ANSWER_BYTES
+            SESSION_BYTES PEER_FRAME_BYTES PEER_OUTPUT_BYTES PEER_INPUT_BYTES SESSIONS_BYTES LANES
+            WAITING LANE_TASKS WISHES ENTRY_TASKS ENTRY_BYTES ENTRIES_IN_FLIGHT APPEND_ENTRIES
+            APPEND_BYTES APPENDS MEMBERS SHARDS UNCOMMITTED_BYTES APPLIED_BYTES ROUNDS LOG_BYTES
+            LOG_HELD_BYTES LOG_COPY_BYTES PIECE_BYTES PIECES COPIED_BYTES SUBSCRIPTIONS
+            SUBSCRIBED_BYTES CHANNEL_BYTES PATTERN_BYTES MESSAGES_BYTES MESSAGES_SOFT_BYTES
+            PEER_MESSAGES_BYTES HELD_BYTES HELD_MOST_BYTES IN_FLIGHT_BYTES SCAN_COUNT SNAPSHOTS
+            SNAPSHOT_PIECE_BYTES SNAPSHOT_HELD_BYTES SERVICE_NAME_BYTES SERVICES SERVICE_CALL_BYTES
+            SERVICE_CALLS SERVICE_WAITING_BYTES SLOWLOG_ENTRIES SLOWLOG_WORDS SLOWLOG_WORD_BYTES
+            LATENCY_SAMPLES ERROR_KINDS LABEL_BYTES
+        };
+        let times = [
+            ("WATCH", WATCH),
+            ("FIRST_REQUEST", FIRST_REQUEST),
+            ("DEADLINE", DEADLINE),
+            ("MESSAGES_SOFT", MESSAGES_SOFT),
+            ("SESSION_IDLE", SESSION_IDLE),
+            ("HELD_STILL", HELD_STILL),
+            ("SNAPSHOT_IDLE", SNAPSHOT_IDLE),
         ];
+        let times = times.map(|(name, time)| (name, format!("{} s", time.as_secs())));
+        let limits: Vec<_> = counts.into_iter().chain(times).collect();
         let declared = include_str!("limits.rs").matches("pub const ").count();
         assert_eq!(limits.len(), declared, "a limit is missing here");
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/protocol.md");

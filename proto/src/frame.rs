@@ -3,8 +3,9 @@
 
 use std::fmt;
 
-use bytes::{BufMut, BytesMut};
 use tokio_util::codec::LengthDelimitedCodec;
+
+use crate::Sink;
 
 /// The first byte of a native connection; a RESP request never begins with it, since it is no
 /// ASCII.
@@ -75,16 +76,17 @@ pub fn codec(limit: usize) -> LengthDelimitedCodec {
 }
 
 /// Appends a frame whose content `write` appends; the length is put before it afterwards.
-pub(crate) fn append(out: &mut BytesMut, write: impl FnOnce(&mut BytesMut)) {
+pub(crate) fn append<S: Sink>(out: &mut S, write: impl FnOnce(&mut S)) {
     let start = out.len();
-    out.put_u32(0);
+    out.put(&[0; 4]);
     write(out);
     let length = u32::try_from(out.len() - start - 4).unwrap_or(u32::MAX);
-    out[start..start + 4].copy_from_slice(&length.to_be_bytes());
+    out.patch(start, &length.to_be_bytes());
 }
 
 #[cfg(test)]
 mod tests {
+    use bytes::{BufMut, BytesMut};
     use tokio_util::codec::Decoder;
 
     use super::*;

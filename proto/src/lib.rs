@@ -3,14 +3,21 @@
 //!
 //! Nothing here performs I/O, reads a clock or knows what a command does.
 
+pub mod absent;
 pub mod commands;
+pub mod differs;
 pub mod docs;
+pub mod escaped;
 pub mod frame;
+pub mod image;
 pub mod limits;
 pub mod link;
 pub mod msgpack;
 mod names;
+pub mod output;
+pub mod parts;
 pub mod peer;
+pub mod random;
 pub mod reply;
 pub mod resp;
 pub mod rpc;
@@ -20,5 +27,7 @@ pub mod syntax;
 pub mod topology;
 
 pub use frame::Malformed;
+pub use output::{Output, Sink};
+pub use parts::Parts;
 pub use reply::{Reply, ReplyError};
 pub use spec::Spec;

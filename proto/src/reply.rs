@@ -5,6 +5,10 @@ use std::fmt;
 
 use bytes::Bytes;
 
+use crate::escaped::{escape, unescape};
+use crate::limits::FRAME_BYTES;
+use crate::parts::{Parts, Shape};
+
 /// What a command answers, before any protocol has encoded it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Reply {
@@ -24,6 +28,8 @@ pub enum Reply {
     Array(Vec<Reply>),
     /// Pairs in order: a map in RESP3 and in native frames, a flat array in RESP2.
     Map(Vec<(Reply, Reply)>),
+    /// Pairs of which some may be alike: an array of arrays, but a flat array in RESP2.
+    Pairs(Vec<(Reply, Reply)>),
     /// A set in RESP3, an array elsewhere.
     Set(Vec<Reply>),
     /// A double in RESP3, its decimal text in RESP2.
@@ -32,6 +38,11 @@ pub enum Reply {
     Bool(bool),
     /// Text to be shown as it is: a verbatim string in RESP3, a bulk string in RESP2.
     Text(Bytes),
+    /// A list or a map whose items are made as they are written.
+    Parts(Parts),
+    /// Messages, each of its own: what a command answers that says something of each channel. In
+    /// native frames a list of lists, since a request has one answer.
+    Pushes(Vec<Vec<Reply>>),
     /// An error; as an element, the error of one part.
     Error(ReplyError),
 }
@@ -45,12 +56,53 @@ impl Reply {
 
     /// Whether it has so many parts that encoding them takes more than a moment.
     #[must_use]
-    pub const fn is_long(&self) -> bool {
+    pub fn is_long(&self) -> bool {
         const PARTS: usize = 2048;
         match self {
-            Self::Array(items) | Self::Set(items) => items.len() > PARTS,
-            Self::Map(pairs) => pairs.len() > PARTS,
+            Self::Parts(_) => true,
+            Self::Array(items) => items.len() > PARTS || items.iter().any(Self::is_long),
+            Self::Set(items) => items.len() > PARTS,
+            Self::Map(pairs) | Self::Pairs(pairs) => pairs.len() > PARTS,
+            Self::Pushes(messages) => messages.len() > PARTS,
             _ => false,
+        }
+    }
+
+    /// About how many bytes it takes: so many for each value, what `of` says of its bytes, and what
+    /// is kept of lists that are not made yet.
+    pub fn weigh(&self, of: &impl Fn(&Bytes) -> usize) -> usize {
+        let inner = match self {
+            Self::Bulk(bytes) | Self::Text(bytes) => of(bytes),
+            Self::Status(text) => text.len(),
+            Self::Array(items) | Self::Set(items) => items.iter().map(|it| it.weigh(of)).sum(),
+            Self::Map(pairs) | Self::Pairs(pairs) => {
+                let both = |(key, value): &(Self, Self)| key.weigh(of) + value.weigh(of);
+                pairs.iter().map(both).sum()
+            }
+            Self::Pushes(messages) => messages.iter().flatten().map(|it| it.weigh(of)).sum(),
+            Self::Parts(parts) => parts.kept(),
+            Self::Error(error) => error.to_string().len(),
+            Self::Ok | Self::Int(_) | Self::Nil | Self::NilArray => 0,
+            Self::Double(_) | Self::Bool(_) => 0,
+        };
+        size_of::<Self>() + inner
+    }
+
+    /// Likewise, of what nobody else has.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        self.weigh(&|bytes| if bytes.is_unique() { bytes.len() } else { 0 })
+    }
+
+    /// The items of an array.
+    ///
+    /// # Errors
+    /// It is no array.
+    pub fn into_items(self) -> Result<Vec<Self>, Self> {
+        match self {
+            Self::Array(items) => Ok(items),
+            Self::Parts(parts) if parts.shape() == Shape::Array => Ok(parts.whole()),
+            other => Err(other),
         }
     }
 
@@ -81,6 +133,7 @@ impl From<ReplyError> for Reply {
 
 /// An error as a client sees it. `Display` gives the wire text without the leading `-`: the prefix
 /// that clients match on, then the sentence. The texts are those of Redis wherever Redis has one.
+/// Bytes of a client in it are [escaped](crate::escaped); [`ReplyError::to_bytes`] gives them back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReplyError {
     /// The key holds another type.
@@ -89,6 +142,11 @@ pub enum ReplyError {
     Syntax,
     /// Not an integer, or outside 64 bits.
     NotInteger,
+    /// A RESP2 connection that listens to messages can do little else; the command's full name in
+    /// lower case.
+    OnlyListening(String),
+    /// A command that cannot wait for EXEC.
+    NotInTransaction,
     /// Not a float.
     NotFloat,
     /// The result of an increment would leave 64 bits.
@@ -109,6 +167,13 @@ pub enum ReplyError {
         name: String,
         /// The arguments, quoted and cut as Redis does.
         args: String,
+    },
+    /// A command of Redis that is out of scope here.
+    Absent {
+        /// The name as sent.
+        name: String,
+        /// What is lacking.
+        why: &'static str,
     },
     /// No such subcommand of a known command: the subcommand as sent and the command in upper case.
     UnknownSubcommand {
@@ -149,8 +214,18 @@ pub enum ReplyError {
     },
     /// Keys of an atomic command lie in different slots: the two first that do.
     CrossSlot(Option<Box<CrossSlot>>),
+    /// The key that is to be made exists.
+    BusyKey,
+    /// The key that is to be changed does not exist.
+    NoSuchKey,
     /// EXEC executed nothing, since a command could not be queued.
     ExecAbort,
+    /// EXEC itself was refused, for this reason: the transaction is over.
+    Discarded(Box<ReplyError>),
+    /// Not done: the disk of the only node that could execute it is full.
+    DiskFull,
+    /// Not done: the node that was asked is reading its data from its disk.
+    Loading,
     /// Not done: no node that can execute the command is reachable. Says why.
     ClusterDown(Cow<'static, str>),
     /// Not done: the cluster is changing; the same command may succeed in a moment. Says why.
@@ -173,6 +248,18 @@ pub struct CrossSlot {
 }
 
 impl ReplyError {
+    /// What is said instead of a reply that fits into no frame.
+    #[must_use]
+    pub fn reply_too_long(writes: bool) -> Self {
+        let limit = FRAME_BYTES;
+        if writes {
+            let why = format!("done, but the reply is longer than {limit} bytes");
+            return Self::Unknown(why.into());
+        }
+        let what = "reply";
+        Self::TooLong { what, limit }
+    }
+
     /// The prefix that clients match on, such as `ERR` or `WRONGTYPE`.
     #[must_use]
     pub fn prefix(&self) -> &str {
@@ -183,13 +270,22 @@ impl ReplyError {
             Self::NoProto => "NOPROTO",
             Self::Moved { .. } => "MOVED",
             Self::CrossSlot(_) => "CROSSSLOT",
-            Self::ExecAbort => "EXECABORT",
+            Self::BusyKey => "BUSYKEY",
+            Self::ExecAbort | Self::Discarded(_) => "EXECABORT",
+            Self::DiskFull => "MISCONF",
+            Self::Loading => "LOADING",
             Self::ClusterDown(_) => "CLUSTERDOWN",
             Self::TryAgain(_) => "TRYAGAIN",
             Self::Unknown(_) => "UNKNOWN",
             Self::Received(text) => text.split(' ').next().unwrap_or_default(),
             _ => "ERR",
         }
+    }
+
+    /// The wire text without the leading `-`, with the very bytes that clients have sent.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        unescape(&self.to_string()).into_owned()
     }
 
     /// An `ERR` error with a fixed sentence.
@@ -212,6 +308,12 @@ impl fmt::Display for ReplyError {
             Self::Syntax => f.write_str("syntax error"),
             Self::NotInteger => f.write_str("value is not an integer or out of range"),
             Self::NotFloat => f.write_str("value is not a valid float"),
+            Self::OnlyListening(name) => write!(
+                f,
+                "Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context"
+            ),
+            Self::NotInTransaction => f.write_str("Command not allowed inside a transaction"),
             Self::Overflow => f.write_str("increment or decrement would overflow"),
             Self::DecrementOverflow => f.write_str("decrement would overflow"),
             Self::NanOrInfinity => f.write_str("increment would produce NaN or Infinity"),
@@ -224,6 +326,7 @@ impl fmt::Display for ReplyError {
                     "unknown command '{name}', with args beginning with: {args}"
                 )
             }
+            Self::Absent { name, why } => write!(f, "unknown command '{name}': {why}"),
             Self::UnknownSubcommand { sub, command } => {
                 write!(f, "unknown subcommand '{sub}'. Try {command} HELP.")
             }
@@ -246,7 +349,18 @@ impl fmt::Display for ReplyError {
             Self::NoProto => f.write_str("unsupported protocol version"),
             Self::Moved { slot, to } => write!(f, "{slot} {to}"),
             Self::CrossSlot(keys) => write_cross_slot(f, keys.as_deref()),
+            Self::BusyKey => f.write_str("Target key name already exists."),
+            Self::NoSuchKey => f.write_str("no such key"),
+            Self::DiskFull => f.write_str(
+                "the disk is full: nothing is written until there is room again, and reads go on",
+            ),
+            Self::Loading => f.write_str("Redis is loading the dataset in memory"),
             Self::ExecAbort => f.write_str("Transaction discarded because of previous errors."),
+            Self::Discarded(why) => {
+                let why = why.to_string();
+                let sentence = why.strip_prefix("ERR ").unwrap_or(&why);
+                write!(f, "Transaction discarded because of: {sentence}")
+            }
             Self::ClusterDown(why) | Self::TryAgain(why) | Self::Unknown(why) => f.write_str(why),
             Self::Other(sentence) => f.write_str(sentence),
             Self::Received(_) => Ok(()),
@@ -267,3 +381,79 @@ fn write_cross_slot(f: &mut fmt::Formatter<'_>, keys: Option<&CrossSlot>) -> fmt
 }
 
 impl std::error::Error for ReplyError {}
+
+/// A client's word at the end of an error, where Redis drops the ends of lines.
+#[must_use]
+pub fn shown_last(word: &[u8]) -> String {
+    let end = memchr::memchr(0, word).unwrap_or(word.len());
+    let text = escape(&word[..end]);
+    text.trim_end_matches(['\r', '\n'])
+        .replace(['\r', '\n'], " ")
+}
+
+/// The first bytes of a client's word, fit for a line of text; as in Redis, up to a zero byte.
+#[must_use]
+pub fn shown(word: &[u8], limit: usize) -> String {
+    let cut = &word[..word.len().min(limit)];
+    let end = memchr::memchr(0, cut).unwrap_or(cut.len());
+    escape(&cut[..end]).replace(['\r', '\n'], " ")
+}
+
+/// A key in a sentence of our own, where Redis names none: what cannot be printed is escaped as in
+/// Rust, and of a long one there is the beginning.
+#[must_use]
+pub fn shown_key(key: &[u8]) -> String {
+    const BYTES: usize = 64;
+    let mut shown = String::new();
+    for chunk in key[..key.len().min(BYTES)].utf8_chunks() {
+        shown.extend(chunk.valid().escape_debug());
+        shown.extend(chunk.invalid().escape_ascii().map(char::from));
+    }
+    if key.len() > BYTES {
+        shown.push_str("...");
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_escaped_and_cut() {
+        for (key, shown) in [
+            (&b"user:1"[..], "user:1"),
+            (b"a\r\nb", r"a\r\nb"),
+            (b"c\0d", r"c\0d"),
+            (b"\xffe'", r"\xffe\'"),
+            ("größe".as_bytes(), "größe"),
+        ] {
+            assert_eq!(shown_key(key), shown);
+        }
+        assert_eq!(shown_key(&[b'k'; 64]), "k".repeat(64));
+        assert_eq!(shown_key(&[b'k'; 65536]), "k".repeat(64) + "...");
+    }
+
+    #[test]
+    fn a_refused_exec_says_why_without_a_prefix_of_no_meaning() {
+        let said = |why| ReplyError::Discarded(Box::new(why)).to_string();
+        let expect = "EXECABORT Transaction discarded because of: ";
+        let arity = ReplyError::Arity("exec".into());
+        let sentence = "wrong number of arguments for 'exec' command";
+        assert_eq!(said(arity), format!("{expect}{sentence}"));
+        let no_auth = "NOAUTH Authentication required.";
+        assert_eq!(said(ReplyError::NoAuth), format!("{expect}{no_auth}"));
+    }
+
+    #[test]
+    fn what_clients_have_sent_is_repeated_byte_by_byte() {
+        let sub = shown(b"\xe9\0x", 128);
+        let command = "CLIENT";
+        let error = ReplyError::UnknownSubcommand { sub, command };
+        let expect = b"ERR unknown subcommand '\xe9'. Try CLIENT HELP.";
+        assert_eq!(error.to_bytes(), expect);
+        let option = shown_last(b"\xff\xfe\r\n");
+        let error = ReplyError::Other(option.into());
+        assert_eq!(error.to_bytes(), b"ERR \xff\xfe");
+    }
+}

@@ -7,14 +7,16 @@
 use std::borrow::Cow;
 use std::io::{self, Write};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use rmp::encode;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Malformed};
 use crate::limits::{ARGUMENTS, FRAME_BYTES, NESTING};
 use crate::msgpack::{Item, item, message_pack};
-use crate::{Reply, ReplyError};
+use crate::output::Stream;
+use crate::parts::Shape;
+use crate::{Reply, ReplyError, Sink};
 
 const REQUEST: u8 = 0;
 const RESPONSE: u8 = 1;
@@ -22,6 +24,9 @@ const NOTIFICATION: u8 = 2;
 
 /// The MessagePack extension type of an error inside a reply; its data is the error's text.
 pub const ERROR_EXTENSION: i8 = 1;
+/// The head of an array of two, longer than it had to be: so the pairs of a list are told from
+/// other arrays where a reply goes on to a client of RESP2, for which they are one flat array.
+const PAIR: [u8; 3] = [0xdc, 0, 2];
 
 /// The notification with which a node ends a connection in order: all that it has executed is
 /// answered, and whatever else arrives will not be executed.
@@ -117,7 +122,7 @@ impl Meta {
 
 /// Appends a request. A command that fits into [`crate::limits::QUERY_BYTES`] as RESP fits into a
 /// frame.
-pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut BytesMut) {
+pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut impl Sink) {
     append(out, |to| {
         let with_meta = *meta != Meta::default();
         encode::write_array_len(to, 4 + u32::from(with_meta))?;
@@ -132,7 +137,7 @@ pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut
 }
 
 /// Appends a command that wants no answer.
-pub fn encode_notification(argv: &[impl AsRef<[u8]>], out: &mut BytesMut) {
+pub fn encode_notification(argv: &[impl AsRef<[u8]>], out: &mut impl Sink) {
     append(out, |to| {
         encode::write_array_len(to, 3)?;
         encode::write_uint(to, NOTIFICATION.into())?;
@@ -140,21 +145,18 @@ pub fn encode_notification(argv: &[impl AsRef<[u8]>], out: &mut BytesMut) {
     });
 }
 
-/// Appends a response. A reply that is longer than a frame may be becomes an error.
-pub fn encode_response(id: u64, reply: &Reply, out: &mut BytesMut) {
+/// Appends a response. A reply that is longer than a frame may be becomes an error, which says for
+/// a command that writes that it is done.
+pub fn encode_response(id: u64, reply: &Reply, writes: bool, out: &mut impl Sink) {
     let start = out.len();
     append_response(id, reply, out);
     if out.len() - start > FRAME_BYTES {
         out.truncate(start);
-        let error = ReplyError::TooLong {
-            what: "reply",
-            limit: FRAME_BYTES,
-        };
-        append_response(id, &error.into(), out);
+        append_response(id, &ReplyError::reply_too_long(writes).into(), out);
     }
 }
 
-fn append_response(id: u64, reply: &Reply, out: &mut BytesMut) {
+fn append_response(id: u64, reply: &Reply, out: &mut impl Sink) {
     append(out, |to| {
         encode::write_array_len(to, 4)?;
         encode::write_uint(to, RESPONSE.into())?;
@@ -173,12 +175,9 @@ fn append_response(id: u64, reply: &Reply, out: &mut BytesMut) {
 }
 
 /// Appends a frame that is written as a stream; memory takes all of it.
-fn append(
-    out: &mut BytesMut,
-    write: impl FnOnce(&mut bytes::buf::Writer<&mut BytesMut>) -> io::Result<()>,
-) {
+fn append<S: Sink>(out: &mut S, write: impl FnOnce(&mut Stream<'_, S>) -> io::Result<()>) {
     frame::append(out, |out| {
-        if let Err(error) = write(&mut out.writer()) {
+        if let Err(error) = write(&mut Stream(out)) {
             unreachable!("writing to memory failed: {error}");
         }
     });
@@ -202,12 +201,15 @@ fn write_words(argv: &[impl AsRef<[u8]>], to: &mut impl Write) -> io::Result<()>
     Ok(())
 }
 
-fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
+fn write_reply<S: Sink>(reply: &Reply, to: &mut Stream<'_, S>) -> io::Result<()> {
     match reply {
         Reply::Ok => encode::write_str(to, "OK")?,
         Reply::Status(text) => encode::write_str(to, text)?,
         Reply::Int(value) => encode::write_sint(to, *value).map(drop)?,
-        Reply::Bulk(bytes) => encode::write_bin(to, bytes)?,
+        Reply::Bulk(bytes) => {
+            encode::write_bin_len(to, length(bytes.len()))?;
+            to.0.put_shared(bytes);
+        }
         Reply::Nil | Reply::NilArray => encode::write_nil(to)?,
         Reply::Array(items) | Reply::Set(items) => {
             encode::write_array_len(to, length(items.len()))?;
@@ -218,6 +220,35 @@ fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
             for (key, value) in pairs {
                 write_reply(key, to)?;
                 write_reply(value, to)?;
+            }
+        }
+        Reply::Parts(parts) => {
+            match parts.shape() {
+                Shape::Array => encode::write_array_len(to, length(parts.len()))?,
+                Shape::Map => encode::write_map_len(to, length(parts.len() / 2))?,
+            };
+            let start = to.0.len();
+            for items in parts.blocks() {
+                // It fits into no frame, and is not sent.
+                if to.0.len() - start > FRAME_BYTES {
+                    break;
+                }
+                items.iter().try_for_each(|item| write_reply(item, to))?;
+            }
+        }
+        Reply::Pushes(messages) => {
+            encode::write_array_len(to, length(messages.len()))?;
+            for message in messages {
+                encode::write_array_len(to, length(message.len()))?;
+                message.iter().try_for_each(|item| write_reply(item, to))?;
+            }
+        }
+        Reply::Pairs(pairs) => {
+            encode::write_array_len(to, length(pairs.len()))?;
+            for (first, second) in pairs {
+                to.write_all(&PAIR)?;
+                write_reply(first, to)?;
+                write_reply(second, to)?;
             }
         }
         Reply::Double(value) => encode::write_f64(to, *value)?,
@@ -233,10 +264,29 @@ fn write_reply(reply: &Reply, to: &mut impl Write) -> io::Result<()> {
 }
 
 /// Appends a reply alone, for messages of other shapes.
-pub fn append_reply(reply: &Reply, out: &mut BytesMut) {
-    if let Err(error) = write_reply(reply, &mut out.writer()) {
+pub fn append_reply(reply: &Reply, out: &mut impl Sink) {
+    if let Err(error) = write_reply(reply, &mut Stream(out)) {
         unreachable!("writing to memory failed: {error}");
     }
+}
+
+/// Likewise, a byte string.
+pub(crate) fn append_bulk(bytes: &[u8], out: &mut impl Sink) {
+    if let Err(error) = encode::write_bin(&mut Stream(out), bytes) {
+        unreachable!("writing to memory failed: {error}");
+    }
+}
+
+/// Whether these bytes begin with a list of at least so many items; gives their number, that of a
+/// map's keys and values together, and where the first one is.
+pub(crate) fn long_list(bytes: &[u8], least: usize) -> Option<(Shape, usize, usize)> {
+    let mut rest = bytes;
+    let (shape, items) = match item(&mut rest).ok()? {
+        Item::Array(count) if !rest.starts_with(&PAIR) => (Shape::Array, count),
+        Item::Map(count) => (Shape::Map, 2 * count),
+        _ => return None,
+    };
+    (items >= least).then(|| (shape, items, bytes.len() - rest.len()))
 }
 
 /// Takes a reply off the bytes, as [`append_reply`] has written it.
@@ -331,10 +381,27 @@ fn read_response<'a>(rest: &mut &'a [u8]) -> Result<Message<'a>, Malformed> {
     })
 }
 
-fn received(text: &[u8]) -> Reply {
+/// An error of elsewhere.
+#[must_use]
+pub fn received(text: &[u8]) -> Reply {
     Reply::Error(ReplyError::Received(
         String::from_utf8_lossy(text).into_owned(),
     ))
+}
+
+fn read_pairs(
+    rest: &mut &[u8],
+    count: usize,
+    depth: usize,
+) -> Result<Vec<(Reply, Reply)>, Malformed> {
+    let pair = |_| match rest.strip_prefix(&PAIR) {
+        Some(behind) => {
+            *rest = behind;
+            Ok((read_reply(rest, depth + 2)?, read_reply(rest, depth + 2)?))
+        }
+        None => Err(Malformed("a pair was expected")),
+    };
+    (0..count).map(pair).collect()
 }
 
 fn read_reply(rest: &mut &[u8], depth: usize) -> Result<Reply, Malformed> {
@@ -351,6 +418,9 @@ fn read_reply(rest: &mut &[u8], depth: usize) -> Result<Reply, Malformed> {
         Item::Bin(bytes) => Reply::Bulk(Bytes::copy_from_slice(bytes)),
         Item::Ext(ERROR_EXTENSION, text) => received(text),
         Item::Ext(..) => return Err(Malformed("unknown extension type")),
+        Item::Array(count) if count > 0 && rest.starts_with(&PAIR) => {
+            Reply::Pairs(read_pairs(rest, count, depth)?)
+        }
         Item::Array(count) => {
             let items = (0..count).map(|_| read_reply(rest, depth + 1));
             Reply::Array(items.collect::<Result<_, _>>()?)
@@ -365,6 +435,8 @@ fn read_reply(rest: &mut &[u8], depth: usize) -> Result<Reply, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use super::*;
 
     fn content(frame: &[u8]) -> &[u8] {
@@ -479,7 +551,7 @@ mod tests {
         ];
         for reply in replies {
             let mut out = BytesMut::new();
-            encode_response(9, &reply, &mut out);
+            encode_response(9, &reply, false, &mut out);
             assert_eq!(
                 decode(content(&out)),
                 Ok(Message::Response { id: 9, reply })
@@ -491,7 +563,7 @@ mod tests {
     fn a_reply_that_is_too_long_becomes_an_error() {
         let value = Bytes::from(vec![0; FRAME_BYTES]);
         let mut out = BytesMut::from("before");
-        encode_response(9, &Reply::Bulk(value), &mut out);
+        encode_response(9, &Reply::Bulk(value), false, &mut out);
         let Ok(Message::Response { id: 9, reply }) = decode(content(&out[6..])) else {
             panic!("no response");
         };

@@ -5,8 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use crate::ReplyError;
+use crate::absent;
 use crate::commands::TABLE;
+use crate::escaped::unescape;
 use crate::names::Names;
+use crate::reply::shown;
 use crate::syntax::{self, Schema};
 
 /// A row of the command table.
@@ -46,8 +49,12 @@ pub enum Family {
     Hash,
     /// Several commands as one.
     Transaction,
+    /// Messages between clients.
+    PubSub,
     /// Redis Cluster's view.
     Cluster,
+    /// Functions that clients offer each other.
+    Service,
 }
 
 /// How a command runs: where its data is, and whether it changes it.
@@ -64,22 +71,34 @@ pub enum Kind {
     WRITE_EACH,
     /// Reads every shard; the answers are joined.
     READ_ALL,
+    /// Reads every shard; one of the answers is drawn at random.
+    READ_ANY,
     /// Changes every shard; the answers are joined.
     WRITE_ALL,
     /// Reads at the place that the cursor in its first argument names.
     CURSOR,
     /// Opens a session with the shard of the slot that its first argument names.
     SESSION,
+    /// Reads the shard of the slot that its first argument names, as it was at one moment.
+    SNAPSHOT,
+    /// Has another client, which offers a service, answer.
+    CALL,
     /// Has the meta group decide a change of the cluster.
     META,
     /// Runs on the node that the client is connected to.
     LOCAL,
-    /// Likewise, and also before the client has authenticated.
+    /// Likewise, and also where a RESP2 client listens to messages.
+    SIGN,
+    /// Likewise; begins or ends to listen to messages, and is never part of a transaction.
+    LISTEN,
+    /// Runs on the node that the client is connected to, also before it has authenticated.
     HANDSHAKE,
     /// Likewise, and never part of a transaction: it ends one.
     ENDING,
-    /// Begins, ends or guards a transaction of the connection; watched keys are of one slot.
+    /// Begins, gives up or guards a transaction of the connection; watched keys are of one slot.
     TRANSACTION,
+    /// Executes the transaction of the connection; where it is refused, that ends as well.
+    EXECUTION,
 }
 
 impl Kind {
@@ -89,16 +108,32 @@ impl Kind {
         matches!(self, Self::WRITE | Self::WRITE_EACH | Self::WRITE_ALL)
     }
 
+    /// Whether doing it twice does as little harm as doing it once.
+    #[must_use]
+    pub const fn is_repeatable(self) -> bool {
+        !self.writes() && !matches!(self, Self::CALL)
+    }
+
     /// Whether it runs on the node that the client is connected to, whatever its arguments.
     #[must_use]
     pub const fn is_local(self) -> bool {
-        matches!(self, Self::LOCAL | Self::HANDSHAKE | Self::ENDING)
+        matches!(
+            self,
+            Self::LOCAL | Self::SIGN | Self::LISTEN | Self::CALL | Self::HANDSHAKE | Self::ENDING
+        )
     }
 
-    /// Whether it works through the whole keyspace at once, however long that takes.
+    /// Whether a RESP2 client may send it while it listens to messages.
+    #[must_use]
+    pub const fn while_listening(self) -> bool {
+        matches!(self, Self::SIGN | Self::LISTEN | Self::ENDING)
+    }
+
+    /// Whether it works through the whole keyspace, or much of a shard, at once, however long that
+    /// takes.
     #[must_use]
     pub const fn is_long(self) -> bool {
-        matches!(self, Self::READ_ALL | Self::WRITE_ALL)
+        matches!(self, Self::READ_ALL | Self::WRITE_ALL | Self::SNAPSHOT)
     }
 
     /// Whether it may run before the client has authenticated.
@@ -110,7 +145,13 @@ impl Kind {
     /// Whether it runs as soon as it is sent also between MULTI and EXEC.
     #[must_use]
     pub const fn is_immediate(self) -> bool {
-        matches!(self, Self::ENDING | Self::TRANSACTION)
+        matches!(self, Self::ENDING) || self.is_transaction()
+    }
+
+    /// Whether it is about the transaction of the connection.
+    #[must_use]
+    pub const fn is_transaction(self) -> bool {
+        matches!(self, Self::TRANSACTION | Self::EXECUTION)
     }
 
     /// Whether it is about the whole cluster or keyspace and not about keys that it names.
@@ -118,7 +159,12 @@ impl Kind {
     pub const fn is_whole(self) -> bool {
         matches!(
             self,
-            Self::READ_ALL | Self::WRITE_ALL | Self::CURSOR | Self::META
+            Self::READ_ALL
+                | Self::READ_ANY
+                | Self::WRITE_ALL
+                | Self::CURSOR
+                | Self::SNAPSHOT
+                | Self::META
         )
     }
 }
@@ -163,6 +209,12 @@ impl Spec {
     #[must_use]
     pub fn full_name(&self) -> String {
         self.name.to_ascii_lowercase().replace(' ', "|")
+    }
+
+    /// Whether the column of what is told of it has a word.
+    #[must_use]
+    pub fn has_word(&self, word: &str) -> bool {
+        self.info.split(' ').any(|each| each == word)
     }
 }
 
@@ -255,22 +307,20 @@ fn find_sub(container: &Container, sub: &[u8]) -> Result<u16, ReplyError> {
 /// Redis shows at most 128 bytes of the name and, together, of the arguments.
 #[cold]
 fn unknown(argv: &[&[u8]]) -> ReplyError {
-    let name = shown(argv.first().copied().unwrap_or_default(), 128);
+    let word = argv.first().copied().unwrap_or_default();
+    let name = shown(word, 128);
+    if let Some(why) = absent::why(word) {
+        return ReplyError::Absent { name, why };
+    }
     let mut args = String::new();
     for arg in argv.iter().skip(1) {
-        if args.len() >= 128 {
+        let length = unescape(&args).len();
+        if length >= 128 {
             break;
         }
-        let room = 128 - args.len();
-        args.push_str(&format!("'{}' ", shown(arg, room)));
+        args.push_str(&format!("'{}' ", shown(arg, 128 - length)));
     }
     ReplyError::UnknownCommand { name, args }
-}
-
-/// The first bytes of client input, fit for one line of text.
-fn shown(bytes: &[u8], limit: usize) -> String {
-    let cut = &bytes[..bytes.len().min(limit)];
-    String::from_utf8_lossy(cut).replace(['\r', '\n'], " ")
 }
 
 #[cfg(test)]
@@ -327,6 +377,10 @@ mod tests {
         check(
             "nope a bc",
             Err("ERR unknown command 'nope', with args beginning with: 'a' 'bc' "),
+        );
+        check(
+            "BLPOP l 0",
+            Err("ERR unknown command 'BLPOP': keys hold hashes and strings here, no lists"),
         );
         check(
             "",

@@ -10,6 +10,11 @@ use std::fmt;
 use crate::commands::TABLE;
 use crate::spec::{Kind, Spec};
 
+/// What a row says of a command that a node has to be told to execute. Redis does not show it.
+pub const PROTECTED: &str = "protected";
+/// What a row says of a command that says something to clients that listen; nobody is told.
+pub const SAYS: &str = "says";
+
 /// What a syntax line says.
 #[derive(Debug)]
 pub struct Schema {
@@ -21,6 +26,14 @@ pub struct Schema {
     pub max: Option<usize>,
     /// Where the keys are.
     pub keys: Option<KeySpec>,
+    /// Where channels are that have slots as keys have, and lead to no data.
+    pub channels: Option<KeySpec>,
+    /// Whether nodes have to be told that they may execute it.
+    pub is_protected: bool,
+    /// Whether it says something to clients that listen.
+    pub says: bool,
+    /// Whether it may wait for EXEC.
+    pub may_be_queued: bool,
     /// What follows the name.
     pub arguments: Vec<Argument>,
 }
@@ -30,8 +43,21 @@ pub struct Schema {
 pub struct KeySpec {
     /// Position of the first key.
     pub first: usize,
-    /// Distance from a key to the next, up to the end of the request; 0 when there is one key only.
+    /// Distance from a key to the next.
     pub step: usize,
+    /// How many keys there are.
+    pub extent: Extent,
+}
+
+/// How far the keys of a request reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// There are so many.
+    Few(usize),
+    /// Up to the end of the request.
+    ToEnd,
+    /// The word in front of the first one says how many there are.
+    Counted,
 }
 
 /// A part of a syntax line.
@@ -63,9 +89,14 @@ impl Schema {
     /// make the number open above.
     #[must_use]
     pub fn accepts(&self, words: usize) -> bool {
-        words >= self.min
-            && self.max.is_none_or(|max| words <= max)
-            && self.keys.is_none_or(|keys| keys.are_whole(words))
+        words >= self.min && self.max.is_none_or(|max| words <= max)
+    }
+
+    /// Whether every key of a request of so many words has what belongs to it, such as MSET's
+    /// value: a request that is split by key relies on it. Who executes it finds out as well.
+    #[must_use]
+    pub fn is_whole(&self, words: usize) -> bool {
+        self.keys.is_none_or(|keys| keys.are_whole(words))
     }
 
     /// The arity that Redis publishes: the exact number of words, or the least, negated.
@@ -87,29 +118,39 @@ impl Schema {
 }
 
 impl KeySpec {
-    /// Whether every key of a request of so many words has what belongs to it, such as MSET's
-    /// value: a request that is split by key relies on it.
-    const fn are_whole(self, words: usize) -> bool {
-        self.step < 2 || words.saturating_sub(self.first).is_multiple_of(self.step)
+    fn are_whole(self, words: usize) -> bool {
+        let rest = words.saturating_sub(self.first);
+        self.extent != Extent::ToEnd || rest.is_multiple_of(self.step)
     }
 
-    /// The positions of all keys of a request of so many words.
-    pub fn positions(self, words: usize) -> impl Iterator<Item = usize> {
-        let end = if self.step == 0 {
-            words.min(self.first + 1)
-        } else {
-            words
+    /// The positions of all keys of a request.
+    pub fn positions(self, argv: &[impl AsRef<[u8]>]) -> impl Iterator<Item = usize> {
+        let count = match self.extent {
+            Extent::Few(count) => count,
+            Extent::ToEnd => argv.len(),
+            Extent::Counted => {
+                let number = argv.get(self.first - 1).map(AsRef::as_ref);
+                let text = number.and_then(|number| str::from_utf8(number).ok());
+                // What is no number is refused by the handler; it finds a key locked then, too.
+                let count = text.and_then(|text| text.parse().ok());
+                count.unwrap_or(1).max(1)
+            }
         };
-        (self.first..end).step_by(self.step.max(1))
+        (self.first..argv.len()).step_by(self.step).take(count)
     }
 
-    /// Redis's last key: the position, or -1 for the end of the request.
+    /// Redis's first key, last key and step: the last is -1 for the end of the request. They
+    /// cannot say that keys are counted.
     #[must_use]
-    pub fn last(self) -> i64 {
-        if self.step == 0 {
-            i64::try_from(self.first).unwrap_or(i64::MAX)
-        } else {
-            -1
+    pub fn published(self) -> (usize, i64, usize) {
+        let number = |n| i64::try_from(n).unwrap_or(i64::MAX);
+        match self.extent {
+            Extent::Few(count) => {
+                let last = self.first + (count - 1) * self.step;
+                (self.first, number(last), self.step)
+            }
+            Extent::ToEnd => (self.first, -1, self.step),
+            Extent::Counted => (0, 0, 0),
         }
     }
 }
@@ -214,23 +255,34 @@ pub fn schema(spec: &Spec) -> Schema {
     let exact = arguments.iter().all(Argument::is_fixed) && !has_subcommands(spec);
     let keys = match spec.kind {
         Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH | Kind::TRANSACTION => {
-            find_keys(&arguments, words)
+            find_keys(&arguments, words, "key")
         }
         // An argument of theirs that is called a key, as that of CLUSTER KEYSLOT, leads to no data.
         Kind::READ_ALL
+        | Kind::READ_ANY
         | Kind::WRITE_ALL
         | Kind::CURSOR
         | Kind::SESSION
+        | Kind::SNAPSHOT
         | Kind::META
         | Kind::LOCAL
+        | Kind::SIGN
+        | Kind::LISTEN
+        | Kind::CALL
         | Kind::HANDSHAKE
-        | Kind::ENDING => None,
+        | Kind::ENDING
+        | Kind::EXECUTION => None,
     };
     Schema {
         words,
+        is_protected: spec.has_word(PROTECTED),
+        says: spec.has_word(SAYS),
+        may_be_queued: !matches!(spec.kind, Kind::LISTEN | Kind::CALL)
+            && !spec.has_word("no_multi"),
         min,
         max: exact.then_some(min),
         keys,
+        channels: find_keys(&arguments, words, "shardchannel"),
         arguments,
     }
 }
@@ -245,17 +297,31 @@ fn has_subcommands(spec: &Spec) -> bool {
     })
 }
 
-/// The first argument that is a key and stands at a fixed place.
-fn find_keys(arguments: &[Argument], mut at: usize) -> Option<KeySpec> {
-    for argument in arguments {
+/// The first argument that is a key and stands at a fixed place, and those right behind it.
+fn find_keys(arguments: &[Argument], mut at: usize, suffix: &str) -> Option<KeySpec> {
+    for (index, argument) in arguments.iter().enumerate() {
         let found = match &argument.shape {
-            Shape::Value(name) if name.ends_with("key") => Some(at),
-            Shape::Block(parts) => find_keys(parts, at).map(|inner| inner.first),
+            Shape::Value(name) if name.ends_with(suffix) => Some(at),
+            Shape::Block(parts) => find_keys(parts, at, suffix).map(|inner| inner.first),
             _ => None,
         };
         if let Some(first) = found {
-            let step = if argument.repeated { argument.min() } else { 0 };
-            return Some(KeySpec { first, step });
+            let is_counted = index > 0 && arguments[index - 1].shape == Shape::Value("numkeys");
+            let is_key = |next: &&Argument| match &next.shape {
+                Shape::Value(name) => name.ends_with(suffix) && !next.optional,
+                _ => false,
+            };
+            let extent = match (is_counted, argument.repeated) {
+                (true, _) => Extent::Counted,
+                (false, true) => Extent::ToEnd,
+                (false, false) => Extent::Few(arguments[index..].iter().take_while(is_key).count()),
+            };
+            let step = argument.min().max(1);
+            return Some(KeySpec {
+                first,
+                step,
+                extent,
+            });
         }
         if !argument.is_fixed() {
             return None;
@@ -478,10 +544,8 @@ mod tests {
         let mut published = PUBLISHED.lines().skip(1);
         for id in CommandId::all() {
             let (name, schema) = (id.spec().name, id.schema());
-            let (first, step) = schema
-                .keys
-                .map_or((0, 0), |keys| (keys.first, keys.step.max(1)));
-            let last = schema.keys.map_or(0, KeySpec::last);
+            let keys = schema.keys.or(schema.channels).map(KeySpec::published);
+            let (first, last, step) = keys.unwrap_or_default();
             let row = format!("{name}: {} {first} {last} {step}", schema.arity());
             assert_eq!(published.next(), Some(row.as_str()));
         }
@@ -524,28 +588,32 @@ mod tests {
             );
             let keys = id.schema().keys;
             assert_eq!(keys.is_some(), about_keys, "{}", id.spec().name);
-            let many = matches!(id.spec().kind, Kind::READ_EACH | Kind::WRITE_EACH);
-            assert_eq!(
-                keys.is_some_and(|keys| keys.step > 0),
-                many,
-                "{}",
-                id.spec().name
-            );
+            // The parts of a split command are cut by its keys, up to the end.
+            let is_split = matches!(id.spec().kind, Kind::READ_EACH | Kind::WRITE_EACH);
+            let reaches_end = keys.is_some_and(|keys| keys.extent == Extent::ToEnd);
+            assert!(reaches_end || !is_split, "{}", id.spec().name);
         }
     }
 
     #[test]
     fn positions_of_keys() {
-        let check = |name: &str, words: usize, expect: &[usize]| {
-            let id = CommandId::all().find(|id| id.spec().name == name).unwrap();
-            let keys: Vec<usize> = id.schema().keys.unwrap().positions(words).collect();
-            assert_eq!(keys, expect, "{name}");
+        let check = |line: &str, expect: &[usize]| {
+            let argv: Vec<&str> = line.split(' ').collect();
+            let mut all = CommandId::all();
+            let id = all.find(|id| line.starts_with(&format!("{} ", id.spec().name)));
+            let keys = id.unwrap().schema().keys.unwrap();
+            assert_eq!(keys.positions(&argv).collect::<Vec<_>>(), expect, "{line}");
         };
-        check("GET", 2, &[1]);
-        check("HSET", 6, &[1]);
-        check("DEL", 4, &[1, 2, 3]);
-        check("MSET", 7, &[1, 3, 5]);
-        check("MSET", 1, &[]);
+        check("GET a", &[1]);
+        check("HSET a f v g w", &[1]);
+        check("DEL a b c", &[1, 2, 3]);
+        check("MSET a 1 b 2 c 3", &[1, 3, 5]);
+        check("RENAME a b", &[1, 2]);
+        check("COPY a b DB 0", &[1, 2]);
+        check("OBJECT ENCODING a", &[2]);
+        check("MSETEX 2 a 1 b 2 NX", &[2, 4]);
+        check("MSETEX x a 1", &[2]);
+        check("MSETEX 99 a 1", &[2]);
     }
 
     #[test]
@@ -554,7 +622,9 @@ mod tests {
         let tokens = id.schema().tokens();
         assert_eq!(
             tokens,
-            ["NX", "XX", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL"]
+            [
+                "NX", "XX", "IFEQ", "IFNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL"
+            ]
         );
     }
 }

@@ -9,19 +9,37 @@ import tempfile
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TARGET = os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target"))
+TARGET = os.path.abspath(os.environ.get("CARGO_TARGET_DIR", os.path.join(ROOT, "target")))
 READY_S = 30
 
 
 def prepare():
     """Builds the programs as scripts/cluster does, and finds redis-server."""
     steps = ("source scripts/lib.sh; need_cargo; need_redis; "
-             "cargo build --locked --release -q --bin dht-node --bin dht-cli")
-    subprocess.run(["bash", "-c", steps], cwd=ROOT, check=True)
+             "cargo build --locked --release -q -p dht-node -p dht-client --bins")
+    environment = os.environ | {"CARGO_TARGET_DIR": TARGET}
+    subprocess.run(["bash", "-c", steps], cwd=ROOT, env=environment, check=True)
 
 
 def binary(name):
     return os.path.join(TARGET, "release", name)
+
+
+class Goals:
+    """What is to be reached, a line for each; a script ends with what was missed."""
+
+    def __init__(self):
+        self.missed = []
+
+    def check(self, what, value, passed):
+        print(f"- {'pass' if passed else 'FAIL'}: {what}: {value}")
+        if not passed:
+            self.missed.append(f"{what}: {value}")
+
+    def settle(self):
+        """Ends the program with 1, naming every goal that was missed."""
+        if self.missed:
+            raise SystemExit("missed: " + "; ".join(self.missed))
 
 
 def free_ports(count):
@@ -108,14 +126,25 @@ def start_node(start, name="dht"):
                         "--cluster-listen", "127.0.0.1:0"], port)
 
 
-def start_nodes(start, count, name="dht"):
-    """A cluster of nodes, in memory; each key is on as many of them as replicate by default."""
+def start_durable_node(start, data_dir, name="dht"):
+    """A cluster of one, whose data is in this folder."""
+    [port] = free_ports(1)
+    server = start(name, [binary("dht-node"), "--listen", f"127.0.0.1:{port}",
+                          "--cluster-listen", "127.0.0.1:0", "--data-dir", data_dir], port)
+    wait_for(f"{name} to serve", lambda: "cluster_state:ok" in server.ask("CLUSTER INFO"))
+    return server
+
+
+def start_nodes(start, count, name="dht", data_dirs=None):
+    """A cluster of nodes, in memory or with its data in these folders; each key is on as many of
+    them as replicate by default."""
     ports = free_ports(2 * count)
     pairs = list(zip(ports[::2], ports[1::2]))
     join = ",".join(f"127.0.0.1:{port}" for port, _ in pairs)
     servers = [start(name, [binary("dht-node"), "--listen", f"127.0.0.1:{port}",
-                            "--cluster-listen", f"127.0.0.1:{other}", "--join", join], port)
-               for port, other in pairs]
+                            "--cluster-listen", f"127.0.0.1:{other}", "--join", join,
+                            *(["--data-dir", data_dirs[index]] if data_dirs else [])], port)
+               for index, (port, other) in enumerate(pairs)]
     for server in servers:
         wait_for(f"{name} to form", lambda: "cluster_state:ok" in server.ask("CLUSTER INFO"))
     return Cluster(name, servers)
@@ -128,6 +157,14 @@ def start_redis(start):
     """A redis-server that does not write to disk."""
     [port] = free_ports(1)
     return start("redis", [REDIS, "--port", str(port), "--save", "", "--appendonly", "no"], port)
+
+
+def start_durable_redis(start, fsync, folder, name):
+    """A redis-server that keeps a log of writes, flushed `always` or `everysec`."""
+    os.mkdir(folder)
+    [port] = free_ports(1)
+    return start(name, [REDIS, "--port", str(port), "--save", "", "--dir", folder,
+                        "--appendonly", "yes", "--appendfsync", fsync], port)
 
 
 def start_redis_cluster(start, leaders, name="redis"):

@@ -1,10 +1,8 @@
 import socket
-import sys
+import sys  # Departure: for the port.
 
 client_socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-# Departure: the port is the node's, not 12345.
-client_socket.connect(('localhost', int(sys.argv[1])))
-# Departure: a command instead of a greeting, ended by \r\n as the protocol wants it.
-client_socket.send(b'PING\r\n')
+client_socket.connect(('localhost', int(sys.argv[1])))  # Departure: the node's port, not 12345.
+client_socket.send(b'PING\r\n')  # Departure: a command, ended by \r\n, instead of a greeting.
 print(client_socket.recv(1024))
 client_socket.close()

@@ -1,5 +1,9 @@
 //! The article's programs, run with the real packages against a cluster of three processes.
-//! tests/article holds them; each departure from the article's text is a comment in them.
+//! tests/article holds them; each departure from the article's text is one line
+//! of them that says so.
+
+use std::fs;
+use std::path::Path;
 
 use dht_tests::process::Processes;
 use dht_tests::python;
@@ -37,4 +41,42 @@ fn the_redis_program_prints_the_same_on_every_node() {
             "on node {node}"
         );
     }
+}
+
+/// Who compares a program with the article has to see at a glance what is not the article's.
+#[test]
+fn each_departure_is_one_line_that_says_so() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("article");
+    for (program, departures, digest) in [
+        ("tcp_client.py", 2, 0xb2f1_d44b_30a9_577e),
+        ("tcp_client_ping.py", 3, 0x0130_c5a4_c4f0_3c44),
+        ("threads.py", 4, 0xa234_8c10_5e26_3611),
+        ("redis_hash.py", 2, 0xac7d_6bbc_3d56_d646),
+    ] {
+        let text = fs::read_to_string(folder.join(program)).unwrap();
+        let is_said = |line: &&str| line.contains("  # Departure: ");
+        assert_eq!(
+            text.lines().filter(is_said).count(),
+            departures,
+            "{program}"
+        );
+        // The others are to be the article's: whoever changes one has to look there.
+        let others: String = text
+            .lines()
+            .filter(|line| !is_said(line))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let found = fnv(others.as_bytes());
+        assert_eq!(
+            found, digest,
+            "{program} {found:#x}: a line without a mark has changed"
+        );
+    }
+}
+
+/// FNV-1a of 64 bits.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }

@@ -1,6 +1,6 @@
 //! `dht-cli` as people use it: exit codes and output, input from a pipe, the prompt on a terminal.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dht_tests::process::{Processes, program};
+use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::wait;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// How long something may take to be shown.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -88,8 +90,24 @@ fn commands_about_a_node_go_to_that_node() {
     );
 }
 
+/// Without any node.
+fn check_usage() {
+    for topic in ["nope", "@nope", "get nope"] {
+        let mut command = Command::new(program("dht-cli"));
+        let ended = run(command.arg("help").args(topic.split(' ')), "");
+        assert_eq!(ended.status.code(), Some(2), "{topic}");
+        assert_eq!(text(&ended.stdout), "", "{topic}");
+        let says = format!("there is no command or group '{topic}'\n");
+        assert_eq!(text(&ended.stderr), says);
+    }
+    let ended = run(Command::new(program("dht-cli")).args(["help", "HGET"]), "");
+    assert_eq!(ended.status.code(), Some(0));
+    assert!(text(&ended.stdout).contains("HGET key field\n"));
+}
+
 #[test]
 fn no_connection_and_wrong_usage() {
+    check_usage();
     let check = |args: &[&str], code: i32, err: &str| {
         let mut command = Command::new(program("dht-cli"));
         let ended = run(command.args(args).env_remove("DHT_URL"), "");
@@ -159,6 +177,140 @@ fn status_shows_every_node_also_one_that_is_down() {
         Some(status(&cluster)).filter(|shown| shown.contains(&line))
     });
     assert!(shown.contains("\ndegraded: 2 of 3 nodes up, "), "{shown}");
+}
+
+#[test]
+fn the_whole_keyspace_is_looked_through() {
+    let cluster = Processes::start(3);
+    let lines: String = (0..300)
+        .map(|n| format!("SET user:{n} {n}\nHSET h:{n} f v\n"))
+        .collect();
+    let piped = run(&mut cli(&cluster, 0, "--pipe"), &lines);
+    assert_eq!(text(&piped.stdout), "errors: 0, replies: 600\n");
+    let wrong = "*2\r\n$4\r\nINCR\r\n$3\r\nh:1\r\nSET \"a b\" c\r\nGET k";
+    let piped = run(&mut cli(&cluster, 1, "--pipe"), wrong);
+    assert_eq!(text(&piped.stdout), "errors: 1, replies: 3\n");
+    assert_eq!(piped.status.code(), Some(1));
+
+    let found = run(
+        &mut cli(&cluster, 2, "--scan --pattern user:*9 --count 50"),
+        "",
+    );
+    let mut found: Vec<String> = text(&found.stdout).lines().map(str::to_owned).collect();
+    found.sort();
+    found.dedup();
+    assert_eq!(found.len(), 30, "{found:?}");
+    let fields: String = (0..2000).map(|n| format!(" f{n} v")).collect();
+    run(&mut cli(&cluster, 0, ""), &format!("HSET big{fields}\n"));
+    let big = text(&run(&mut cli(&cluster, 1, "--bigkeys"), "").stdout);
+    assert!(big.contains("\n# 602 keys\n"), "{big}");
+    assert!(big.contains("the biggest is \"big\" with "), "{big}");
+    assert!(big.contains("string: 301 keys, "), "{big}");
+}
+
+#[test]
+fn commands_are_repeated_and_read_from_the_input() {
+    let cluster = Processes::start(1);
+    let check = |args: &str, input: &str, out: &str| {
+        let ended = run(&mut cli(&cluster, 0, args), input);
+        assert_eq!(text(&ended.stdout), out, "{args}");
+        assert_eq!(ended.status.code(), Some(0), "{args}");
+    };
+    check("-r 3 -i 0.01 incr n", "", "1\n2\n3\n");
+    check("-x set s", "two\nlines", "OK\n");
+    check("get s", "", "two\nlines\n");
+    check("--csv hset h a 1 b x", "", "2\n");
+    check("--csv hmget h a none b", "", "\"1\",NULL,\"x\"\n");
+    let stat = text(&run(&mut cli(&cluster, 0, "-r 2 -i 0.01 --stat"), "").stdout);
+    assert_eq!(stat.lines().count(), 3, "{stat}");
+    assert!(stat.starts_with("        KEYS "), "{stat}");
+    let latency = text(&run(&mut cli(&cluster, 0, "-i 0.1 --latency"), "").stdout);
+    let numbers: Vec<f64> = latency
+        .split_whitespace()
+        .map(|n| n.parse().unwrap())
+        .collect();
+    let [least, most, average, samples] = numbers[..] else {
+        panic!("{latency}");
+    };
+    assert!(
+        0.0 < most && least <= average && average <= most && samples >= 1.0,
+        "{latency}"
+    );
+    let watched = text(
+        &run(
+            &mut cli(&cluster, 0, "-r 2 -i 0.01 cluster status --watch"),
+            "",
+        )
+        .stdout,
+    );
+    assert_eq!(watched.matches("SLOTS LED").count(), 2, "{watched}");
+}
+
+#[test]
+fn a_server_behind_tls_is_reached_if_it_can_be_trusted() {
+    let redis = RealRedis::start(Mode::Tls).unwrap();
+    let (address, vouches) = redis.tls();
+    let at_redis = |vouches: &Path| {
+        let mut command = Command::new(program("dht-cli"));
+        command.env("SSL_CERT_FILE", vouches);
+        command.args(["-u", &format!("rediss://{address}"), "set", "k", "v"]);
+        run(&mut command, "")
+    };
+    let done = at_redis(&vouches);
+    assert_eq!(text(&done.stdout), "OK\n", "{done:?}");
+    let stranger = RealRedis::start(Mode::Tls).unwrap();
+    let refused = at_redis(&stranger.tls().1);
+    assert_eq!(refused.status.code(), Some(3), "{refused:?}");
+    let why = text(&refused.stderr);
+    assert!(why.contains("certificate"), "{why}");
+}
+
+#[test]
+fn keys_are_copied_from_redis_and_back() {
+    let cluster = Processes::start(3);
+    let redis = RealRedis::start(Mode::Alone).unwrap();
+    let url = format!("redis://{}", redis.address);
+    let at_redis = |args: &str, input: &str| {
+        let mut command = Command::new(program("dht-cli"));
+        command.args(["-u", &url]).args(args.split_whitespace());
+        text(&run(&mut command, input).stdout)
+    };
+    let mut lines = "RPUSH list a b\nSET brief x PX 100000\nSADD set a\nSADD other a\n".to_owned();
+    for n in 0..700 {
+        lines.push_str(&format!("SET s:{n} {n}\nHSET h:{n} a {n} b x\n"));
+    }
+    assert_eq!(at_redis("--pipe", &lines), "errors: 0, replies: 1404\n");
+    run(&mut cli(&cluster, 0, "hset h:1 old field"), "");
+    let copied = run(&mut cli(&cluster, 0, "import"), "");
+    assert_eq!(copied.status.code(), Some(2), "from where?");
+    let copied = run(&mut cli(&cluster, 0, &format!("import {url}")), "");
+    let said = text(&copied.stdout);
+    assert!(
+        said.starts_with("1401 keys copied\n1 keys left: type list"),
+        "{said}"
+    );
+    assert!(said.contains("2 keys left: type set"), "{said}");
+    assert!(said.ends_with("keys there now: 1401\n"), "{said}");
+    assert_eq!(copied.status.code(), Some(0), "{said}");
+    let get = |args: &str| text(&run(&mut cli(&cluster, 1, args), "").stdout);
+    assert_eq!(get("get s:77"), "77\n");
+    assert_eq!(get("hlen h:1"), "2\n", "what was there before is gone");
+    assert!(get("pttl brief").trim().parse::<u64>().unwrap() > 50_000);
+
+    assert_eq!(at_redis("flushall", ""), "OK\n");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("progress");
+    let args = format!("export {url} --pattern h:* --resume {}", file.display());
+    let said = text(&run(&mut cli(&cluster, 2, &args), "").stdout);
+    assert!(said.starts_with("700 keys copied\n"), "{said}");
+    assert!(!file.exists(), "there is nothing to go on with");
+    assert_eq!(at_redis("hmget h:9 a b", ""), "9\nx\n");
+    std::fs::write(&file, "no number").unwrap();
+    let ended = run(&mut cli(&cluster, 2, &args), "");
+    assert!(
+        text(&ended.stderr).contains("does not say how far"),
+        "{ended:?}"
+    );
 }
 
 /// `dht-cli` on a terminal, to which lines are typed one by one.
@@ -254,4 +406,84 @@ fn the_prompt_on_a_terminal() {
     let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
     assert!(history.contains("hgetall user:1\n"), "{history}");
     assert!(!history.contains("no-such-password"), "{history}");
+}
+
+/// Reads lines until there are as many as are expected, and compares them.
+fn expect_lines(lines: &mut impl Iterator<Item = std::io::Result<String>>, expect: &[&str]) {
+    for line in expect {
+        assert_eq!(lines.next().unwrap().unwrap(), *line);
+    }
+}
+
+#[test]
+fn messages_are_printed_until_ctrl_c() {
+    let cluster = Processes::start(3);
+    let mut child = cli(&cluster, 0, "--no-raw subscribe news sport")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    expect_lines(
+        &mut lines,
+        &[
+            "Reading messages... (press Ctrl-C to quit)",
+            "1) \"subscribe\"",
+            "2) \"news\"",
+            "3) (integer) 1",
+            "1) \"subscribe\"",
+            "2) \"sport\"",
+            "3) (integer) 2",
+        ],
+    );
+    for node in 0..3 {
+        let told = run(&mut cli(&cluster, node, "publish sport goal"), "");
+        assert_eq!(text(&told.stdout), if node == 0 { "1\n" } else { "0\n" });
+        let message = ["1) \"message\"", "2) \"sport\"", "3) \"goal\""];
+        expect_lines(&mut lines, &message);
+    }
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    // Into a pipe only the data goes; what ends to listen waits for nothing.
+    let ended = run(&mut cli(&cluster, 1, "punsubscribe a*"), "");
+    assert_eq!(text(&ended.stdout), "punsubscribe\na*\n0\n");
+    assert_eq!(ended.status.code(), Some(0));
+}
+
+#[test]
+fn what_is_said_to_redis_cli_may_be_said_to_dht_cli() {
+    let cluster = Processes::start(1);
+    let check = |args: &str, input: &str, code: i32, out: &str| {
+        let ended = run(&mut cli(&cluster, 0, args), input);
+        assert_eq!(text(&ended.stdout), out, "{args}: {ended:?}");
+        assert_eq!(ended.status.code(), Some(code), "{args}");
+    };
+    check(
+        "-n 0 -2 -c -e --no-auth-warning hset h f 1 g 2",
+        "",
+        0,
+        "2\n",
+    );
+    check("-3 -t 5 -d ; hgetall h", "", 0, "f;1;g;2\n");
+    check("-n 1 get k", "", 2, "");
+    for leave in ["quit", "EXIT"] {
+        check("", &format!("set s v\n{leave}\nget s\n"), 0, "OK\n");
+    }
+    // docs/clients.md names no option that there is not.
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/clients.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let listed = docs.split("options of redis-cli: `").nth(1).unwrap();
+    let listed = listed.split('`').next().unwrap();
+    let help = text(&run(&mut cli(&cluster, 0, "--help"), "").stdout);
+    let options = listed
+        .split_whitespace()
+        .filter(|word| word.starts_with('-'));
+    assert!(options.clone().count() > 20);
+    for option in options {
+        let is_there = |line: &str| {
+            let line = line.trim_start();
+            let words = line.split([' ', ',', '=']);
+            line.starts_with('-') && words.take(3).any(|word| word == option)
+        };
+        assert!(help.lines().any(is_there), "{option}");
+    }
 }

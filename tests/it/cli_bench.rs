@@ -231,3 +231,10 @@ fn answer(
         }
     }
 }
+
+/// With made-up measurements: whoever runs a benchmark sees by its end what was missed.
+#[test]
+fn benchmarks_end_with_an_error_where_a_goal_is_missed() {
+    let printed = dht_tests::python::run("python/bench_goals.py", &[]);
+    assert_eq!(printed, "right\n");
+}

@@ -1,14 +1,14 @@
-//! The client library against a cluster of three processes: typed calls, pipelines, and nodes that
-//! die, come back or freeze.
+//! The client library against a cluster of three processes: pipelines, and nodes that die, come
+//! back or freeze. What its calls do is in backends.rs.
 
 use std::time::{Duration, Instant};
 
-use dht_client::{
-    Cause, Client, Error, Exists, ExpireIf, Expiry, FromReply, Reply, ScanOptions, SetOptions,
-};
+use dht_client::{Cause, Client, Error, FromReply, Message, Reply};
 use dht_proto::limits;
 use dht_proto::slot::key_slot;
+use dht_tests::cluster::Cluster;
 use dht_tests::process::Processes;
+use futures_util::StreamExt;
 
 fn targets(cluster: &Processes) -> String {
     let seeds: Vec<String> = (0..3)
@@ -19,47 +19,6 @@ fn targets(cluster: &Processes) -> String {
 
 async fn connect(cluster: &Processes) -> Client {
     Client::connect(&targets(cluster)).await.unwrap()
-}
-
-#[tokio::test]
-async fn hashes_round_trip() {
-    let cluster = Processes::start(3);
-    let c = connect(&cluster).await;
-    assert_eq!(c.hset("h", [("name", "Alice"), ("age", "25")]).await, Ok(2));
-    assert_eq!(c.hset("h", &[("age", 26)]).await, Ok(0));
-    assert_eq!(c.hget("h", "name").await, Ok(Some("Alice".into())));
-    assert_eq!(c.hget("h", "none").await, Ok(None));
-    assert_eq!(c.hget("none", "f").await, Ok(None));
-    let mut all = c.hgetall("h").await.unwrap();
-    all.sort();
-    assert_eq!(
-        all,
-        [("age".into(), "26".into()), ("name".into(), "Alice".into())]
-    );
-    assert_eq!(
-        c.hmget("h", ["age", "none"]).await,
-        Ok(vec![Some("26".into()), None])
-    );
-    assert_eq!(c.hincrby("h", "age", -6).await, Ok(20));
-    assert_eq!(c.hincrbyfloat("h", "age", 0.5).await, Ok(20.5));
-    assert_eq!(c.hsetnx("h", "age", 1).await, Ok(false));
-    assert_eq!(c.hexists("h", "age").await, Ok(true));
-    assert_eq!(c.hstrlen("h", "name").await, Ok(5));
-    assert_eq!(c.hlen("h").await, Ok(2));
-    assert_eq!(c.hkeys("h").await.unwrap().len(), 2);
-    assert_eq!(c.hvals("h").await.unwrap().len(), 2);
-    let options = ScanOptions {
-        pattern: Some("n*".to_owned()),
-        count: Some(100),
-    };
-    let page = c.hscan("h", 0, &options).await;
-    assert_eq!(page, Ok((0, vec![("name".into(), "Alice".into())])));
-    assert_eq!(c.hdel("h", ["age", "none"]).await, Ok(1));
-    assert_eq!(c.key_type("h").await, Ok("hash".to_owned()));
-    let Err(Error::Reply(error)) = c.incr("h").await else {
-        panic!("a hash was counted");
-    };
-    assert_eq!(error.prefix(), "WRONGTYPE");
 }
 
 #[tokio::test]
@@ -78,55 +37,6 @@ async fn a_request_that_no_server_takes_is_refused_and_harms_no_other() {
     );
     assert_eq!(other, Ok(()));
     assert_eq!(c.exists(["s", "t"]).await, Ok(1));
-}
-
-#[tokio::test]
-async fn strings_and_keys_round_trip() {
-    let cluster = Processes::start(3);
-    let c = connect(&cluster).await;
-    assert_eq!(c.set("s", "1").await, Ok(()));
-    assert_eq!(c.incr("s").await, Ok(2));
-    assert_eq!(c.incrby("s", 10).await, Ok(12));
-    assert_eq!(c.decr("s").await, Ok(11));
-    assert_eq!(c.decrby("s", 11).await, Ok(0));
-    assert_eq!(c.append("s", "x").await, Ok(2));
-    assert_eq!(c.strlen("s").await, Ok(2));
-    assert_eq!(c.set_get("s", "new").await, Ok(Some("0x".into())));
-    let absent = SetOptions {
-        only_if: Some(Exists::No),
-        expiry: Some(Expiry::Seconds(100)),
-    };
-    assert_eq!(c.set_with("s", "no", absent).await, Ok(false));
-    assert_eq!(c.set_with("t", "yes", absent).await, Ok(true));
-    assert!((99..=100).contains(&c.ttl("t").await.unwrap()));
-    assert_eq!(c.expire_if("t", 50, ExpireIf::Longer).await, Ok(false));
-    assert_eq!(c.pexpire("t", 200_000).await, Ok(true));
-    assert!(c.pttl("t").await.unwrap() > 150_000);
-    assert_eq!(c.persist("t").await, Ok(true));
-    assert_eq!(c.ttl("t").await, Ok(-1));
-    assert_eq!(c.mset((0..100).map(|n| (format!("k{n}"), n))).await, Ok(()));
-    let values = c.mget(["k7", "none", "k93"]).await;
-    assert_eq!(values, Ok(vec![Some("7".into()), None, Some("93".into())]));
-    assert_eq!(c.exists(["k1", "k2", "none"]).await, Ok(2));
-    assert_eq!(c.touch(["k1"]).await, Ok(1));
-    assert_eq!(c.dbsize().await, Ok(102));
-    assert_eq!(c.keys("k9?").await.unwrap().len(), 10);
-    let (mut cursor, mut found) = (0, Vec::new());
-    loop {
-        let (next, keys) = c.scan(cursor, &ScanOptions::default()).await.unwrap();
-        found.extend(keys);
-        cursor = next;
-        if cursor == 0 {
-            break;
-        }
-    }
-    found.sort();
-    found.dedup();
-    assert_eq!(found.len(), 102);
-    assert_eq!(c.del(["k1", "k2", "none"]).await, Ok(2));
-    assert_eq!(c.unlink(["k3"]).await, Ok(1));
-    assert_eq!(c.flushall().await, Ok(()));
-    assert_eq!(c.dbsize().await, Ok(0));
 }
 
 #[tokio::test]
@@ -241,4 +151,60 @@ async fn a_deadline_before_a_frozen_node_is_noticed_leaves_a_write_unknown() {
         .await
         .unwrap();
     assert!((2..=3).contains(&counted), "{counted}");
+}
+
+#[tokio::test]
+async fn a_subscription_hears_all_nodes_and_outlives_its_own() {
+    let mut cluster = Cluster::start(3).await;
+    let seeds = [1, 0, 2].map(|node| cluster.client(node).to_string());
+    let client = Client::connect(&seeds.join(",")).await.unwrap();
+    let mut heard = client.subscription();
+    heard.subscribe(["news", "sport"]).await.unwrap();
+    heard.psubscribe(["n*"]).await.unwrap();
+    heard.ssubscribe(["news"]).await.unwrap();
+    heard.unsubscribe(["sport"]).await.unwrap();
+    let say = async |node: usize, word: &'static str, channel: &str| {
+        let node = client.node(&cluster.client(node).to_string());
+        node.call([word, channel, "hi"]).await.unwrap()
+    };
+    for node in 0..3 {
+        say(node, "PUBLISH", "sport").await;
+        say(node, "PUBLISH", "news").await;
+        say(node, "SPUBLISH", "news").await;
+        for (pattern, sharded) in [(None, false), (Some("n*"), false), (None, true)] {
+            let expect = Message {
+                pattern: pattern.map(Into::into),
+                sharded,
+                channel: "news".into(),
+                text: "hi".into(),
+            };
+            assert_eq!(heard.next().await.unwrap(), expect, "node {node}");
+        }
+    }
+    let refused = client.call(["SUBSCRIBE", "news"]).await.unwrap_err();
+    assert!(matches!(refused, Error::Reply(_)), "{refused}");
+    cluster.stop(1).await;
+    let missed = heard.next().await.unwrap_err();
+    assert!(
+        matches!(missed, Error::Unknown(Cause::Broken { .. })),
+        "{missed}"
+    );
+    // The next question connects to another node, which is told what is listened to.
+    let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn(async move {
+        let mut stream = std::pin::pin!(heard.into_stream());
+        while let Some(message) = stream.next().await {
+            sender.send(message.unwrap()).unwrap();
+        }
+    });
+    let node = client.node(&cluster.client(2).to_string());
+    let message = loop {
+        node.call(["PUBLISH", "news", "again"]).await.unwrap();
+        let soon = Duration::from_millis(100);
+        if let Ok(message) = tokio::time::timeout(soon, messages.recv()).await {
+            break message.unwrap();
+        }
+    };
+    assert_eq!(message.text, "again");
+    listening.abort();
 }

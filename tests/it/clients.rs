@@ -8,12 +8,56 @@ use dht_tests::python;
 #[test]
 fn redis_py_finds_the_nodes_and_their_slots() {
     let cluster = Processes::start(3);
-    let redirecting = (0..3).map(|node| cluster.redirect(node));
-    let addresses = std::iter::once(cluster.client(1)).chain(redirecting);
-    let ports: Vec<_> = addresses
-        .map(|address| address.port().to_string())
-        .collect();
+    let ports = plain_and_redirecting(&cluster);
     assert_eq!(python::run("python/cluster_client.py", &ports), "right\n");
+}
+
+#[test]
+fn ioredis_works_plainly_and_in_its_cluster_mode() {
+    let cluster = Processes::start(3);
+    let ports = plain_and_redirecting(&cluster);
+    assert_eq!(python::run_node("node/ioredis.js", &ports), "right\n");
+}
+
+#[tokio::test]
+async fn the_cluster_client_of_redis_rs_goes_to_every_node() {
+    use redis::AsyncCommands;
+
+    let cluster = Processes::start(3);
+    let url = format!("redis://{}", cluster.client(2));
+    let client = redis::cluster::ClusterClient::new(vec![url]).unwrap();
+    let mut connection = client.get_async_connection().await.unwrap();
+    for n in 0..300 {
+        let key = format!("user:{n}");
+        let fields = [("name", "Alice".to_owned()), ("age", n.to_string())];
+        let set: () = connection.hset_multiple(&key, &fields).await.unwrap();
+        let age: i64 = connection.hincr(&key, "age", 1).await.unwrap();
+        assert_eq!((set, age), ((), n + 1));
+    }
+    let values = redis::cmd("MGET")
+        .arg("a")
+        .arg("b")
+        .query_async(&mut connection)
+        .await;
+    assert_eq!(values, Ok((None::<String>, None::<String>)));
+    let mut pipeline = redis::pipe();
+    pipeline.atomic().incr("{t}n", 2).get("{t}n");
+    assert_eq!(
+        pipeline.query_async(&mut connection).await,
+        Ok((2, "2".to_owned()))
+    );
+    let size: u64 = redis::cmd("DBSIZE")
+        .query_async(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(size, 301);
+    for node in 0..3 {
+        let info = dht_tests::process::ask(cluster.client(node), "INFO stats").unwrap();
+        let forwarded = info.lines().find(|line| line.contains("forwarded"));
+        // What is about all keys goes through one node.
+        let count = forwarded.and_then(|line| line.rsplit_once(':')?.1.parse::<u64>().ok());
+        assert!(count.is_some_and(|count| count < 200), "{info}");
+    }
 }
 
 #[test]
@@ -29,7 +73,7 @@ fn redis_cli_follows_redirections() {
     let cluster = Processes::start(3);
     let port = cluster.redirect(0).port();
     let mut moved = 0;
-    for i in 0..12 {
+    for i in 0..40 {
         let (key, value) = (format!("user:{i}"), i.to_string());
         assert_eq!(redis_cli(port, &["-c", "SET", &key, &value]), "OK\n");
         assert_eq!(redis_cli(port, &["-c", "GET", &key]), format!("{value}\n"));
@@ -37,8 +81,8 @@ fn redis_cli_follows_redirections() {
         moved += usize::from(redirected.starts_with("MOVED "));
     }
     assert!(
-        (1..12).contains(&moved),
-        "{moved} of 12 keys were redirected"
+        (1..40).contains(&moved),
+        "{moved} of 40 keys were redirected"
     );
 }
 
@@ -52,6 +96,15 @@ fn redis_cli_finds_no_fault_in_the_cluster() {
         "{found}"
     );
     assert!(found.contains("[OK] All 16384 slots covered."), "{found}");
+}
+
+/// The port of a node that serves all keys, then those of all that redirect.
+fn plain_and_redirecting(cluster: &Processes) -> Vec<String> {
+    let redirecting = (0..3).map(|node| cluster.redirect(node));
+    let addresses = std::iter::once(cluster.client(1)).chain(redirecting);
+    addresses
+        .map(|address| address.port().to_string())
+        .collect()
 }
 
 /// What redis-cli prints; an error reply is printed too.

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use dht_proto::commands::TABLE;
+use dht_proto::differs::OWN;
 use dht_proto::resp::Version;
 use dht_proto::{Reply, spec::Spec};
 use dht_tests::door::Door;
@@ -22,7 +23,8 @@ async fn every_command_is_described_as_by_real_redis() -> io::Result<()> {
         let question = ["COMMAND", "INFO", &name];
         let real = only(redis.call(&question).await?);
         if real == Reply::Nil {
-            // It is newer than the redis-server of the tests.
+            // It is newer than the redis-server of the tests, or ours.
+            assert!(is_newer(&name) || is_ours(&name), "{name}");
             continue;
         }
         let described = only(ours.call(&question).await?);
@@ -34,8 +36,27 @@ async fn every_command_is_described_as_by_real_redis() -> io::Result<()> {
         }
         compared += 1;
     }
-    assert!(compared >= TABLE.len(), "{compared} commands were compared");
+    println!("{compared} commands were compared");
     Ok(())
+}
+
+/// Whether no Redis has it; a command with its subcommands, if it has none of them.
+fn is_ours(name: &str) -> bool {
+    let mut described = TABLE.iter().filter(|spec| {
+        let full = spec.full_name();
+        full == name
+            || full
+                .split_once('|')
+                .is_some_and(|(command, _)| command == name)
+    });
+    described.all(|spec| OWN.contains(&spec.name))
+}
+
+/// Whether a command came after Redis 7.0.
+fn is_newer(name: &str) -> bool {
+    let found = TABLE.iter().find(|spec| spec.full_name() == name);
+    let numbers = found.map(|spec| spec.since.split('.').filter_map(|part| part.parse().ok()));
+    numbers.is_some_and(|numbers| numbers.collect::<Vec<u32>>() > vec![7, 1])
 }
 
 /// As COMMAND INFO takes them; with the commands that have nothing but subcommands.

@@ -16,6 +16,7 @@ use dht_proto::peer::{Dialer, PeerHello, Step};
 use dht_proto::topology::NodeId;
 use dht_tests::cluster::Cluster;
 use dht_tests::process::{Processes, ask, program};
+use dht_tests::real_redis::{Mode, RealRedis};
 
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -306,5 +307,35 @@ fn signals_end_a_node_with_success() {
         let mut idle = connect(node.client(0));
         assert_eq!(node.end_by(0, signal), Some(0), "{signal}");
         assert_eq!(idle.read(&mut [0]).unwrap(), 0);
+    }
+}
+
+/// Also where another node has made the error.
+#[test]
+fn errors_repeat_words_byte_by_byte_as_redis_does() {
+    let requests: [&[u8]; 8] = [
+        b"\xe9t\xe9 \xff\xfe b",
+        b"CLIENT \xe9",
+        b"SET key:1 v",
+        b"EXPIRE key:1 10 \xff\xfe",
+        b"CLIENT LIST TYPE \xff",
+        b"HELLO 3 \xff",
+        b"CONFIG SET \xff\xe9 b",
+        b"gr\xc3\xb6\xc3\x9fer \xf4\x8f\xbe\x80",
+    ];
+    let requests = [&requests.join(&b"\r\n"[..]), &b"\r\nQUIT\r\n"[..]].concat();
+    let ask = |to: SocketAddr| {
+        let mut stream = connect(to);
+        stream.write_all(&requests).unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        answer.escape_ascii().to_string()
+    };
+    let redis = RealRedis::start(Mode::Alone).unwrap();
+    let expect = ask(redis.address);
+    assert!(expect.contains(r"Unsupported option \xff\xfe"), "{expect}");
+    let cluster = Processes::start(3);
+    for node in 0..3 {
+        assert_eq!(ask(cluster.client(node)), expect, "node {node}");
     }
 }

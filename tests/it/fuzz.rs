@@ -4,21 +4,29 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
+use dht_node::core::client::{Client, Door, Facts, Protocol};
 use dht_node::core::formation::{Formation, FormationMessage, Terms};
 use dht_node::core::meta::ClusterId;
-use dht_node::core::node::{Node, Settings};
+use dht_node::core::node::{Aside, Node, Permission, Settings};
 use dht_node::core::replication::machine::Answer;
 use dht_node::core::replication::mail::{Answered, Chunk, Led, Mail, Number, Post, Received, Sent};
 use dht_node::core::replication::worker::{Outbox, Worker};
 use dht_node::core::replication::{raft, task};
+use dht_node::core::session::{Effects, Session};
 use dht_node::core::time::Now;
+use dht_proto::frame::{self, Role};
 use dht_proto::resp::{self, Decoded, ReplyReader, RequestReader, Version};
 use dht_proto::rpc::{self, Message, Meta};
-use dht_proto::spec::{self, CommandId};
+use dht_proto::spec::CommandId;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
+
+#[path = "../fuzz/src/lib.rs"]
+mod targets;
 
 const INPUTS: u64 = 1_000_000;
 /// The dearer checks are made for one input in so many.
@@ -268,7 +276,7 @@ fn to_frame(message: &Message<'_>) -> Vec<u8> {
         Message::Request(request) => {
             rpc::encode_request(request.id, &request.argv, &request.meta, &mut out);
         }
-        Message::Response { id, reply } => rpc::encode_response(*id, reply, &mut out),
+        Message::Response { id, reply } => rpc::encode_response(*id, reply, false, &mut out),
         Message::Notification(argv) => rpc::encode_notification(argv, &mut out),
     }
     out.split_off(4).to_vec()
@@ -385,9 +393,13 @@ fn settings() -> Settings {
     Settings {
         password: None,
         standalone: false,
+        backend: None,
+        is_durable: false,
         max_clients: 1,
         shards: 64,
-        aside: |work| work(),
+        debug: Permission::No,
+        stopwatch: || 0,
+        aside: Aside::none(),
         client: "127.0.0.1:7400".to_owned(),
         redirect: "127.0.0.1:8400".to_owned(),
     }
@@ -437,31 +449,115 @@ fn names_of_commands() {
     let corpus: Vec<Vec<u8>> = CommandId::all()
         .map(|id| format!("{} key {} x", id.spec().name, id.spec().syntax).into_bytes())
         .collect();
+    let mut data = Vec::new();
     fuzz(&corpus, |random, input, _| {
-        let words = 1 + random.below(6);
-        let argv: Vec<&[u8]> = input.splitn(words, |byte| *byte == b' ').collect();
-        match spec::find(&argv) {
-            Ok(id) => {
-                let name = argv[..id.words()].join(&b' ');
-                assert!(
-                    name.eq_ignore_ascii_case(id.spec().name.as_bytes()),
-                    "{argv:?}"
-                );
-                assert!(id.schema().accepts(argv.len()), "{argv:?}");
-                if let Some(keys) = id.schema().keys {
-                    assert!(
-                        keys.positions(argv.len()).all(|at| at < argv.len()),
-                        "{argv:?}"
-                    );
-                }
-            }
-            Err(error) => {
-                let text = error.to_string();
-                assert!(
-                    text.starts_with("ERR ") && !text.contains(['\r', '\n']),
-                    "{text}"
-                );
-            }
+        data.clear();
+        data.push(1 + random.below(6) as u8);
+        data.extend_from_slice(input);
+        targets::syntax(&data);
+    });
+}
+
+/// How what a native connection sends is cut into frames, by the node's session as well.
+#[test]
+fn cuts_of_native_connections() {
+    let frames = |messages: &[&[&str]]| {
+        let mut out = BytesMut::new();
+        for (id, argv) in (0..).zip(messages) {
+            rpc::encode_request(id, argv, &Meta::default(), &mut out);
+        }
+        [&frame::preface(Role::Client)[..], &out].concat()
+    };
+    let corpus = vec![
+        frames(&[
+            &["PING"],
+            &["ECHO", "a word"],
+            &["HSET", "user:1", "name", "Alice"],
+        ]),
+        frames(&[&["ECHO", &"x".repeat(900)], &["ECHO", &"x".repeat(2000)]]),
+        [&frame::preface(Role::Client)[..], &[0; 8], &[0, 0, 4, 1, 9]].concat(),
+        frame::preface(Role::Peer).to_vec(),
+    ];
+    let now = Now {
+        unix_us: 1,
+        mono_ms: 1,
+    };
+    let node = Node::new(NodeId([1; 20]), settings(), now);
+    let mut data = Vec::new();
+    let mut refused = 0;
+    fuzz(&corpus, |random, input, thorough| {
+        data.clear();
+        data.push(1 + random.below(40) as u8);
+        data.extend_from_slice(input);
+        targets::cuts(&data);
+        if thorough && let Some(frames) = input.get(frame::PREFACE_BYTES..) {
+            refused += usize::from(serve(&node, frames, usize::from(data[0])));
         }
     });
+    assert!(refused > 1000, "{refused}");
+}
+
+/// Gives frames to a session in pieces; says whether it has closed the connection.
+fn serve(node: &Node, frames: &[u8], piece: usize) -> bool {
+    let now = Now {
+        unix_us: 1,
+        mono_ms: 1,
+    };
+    let facts = Facts {
+        id: 1,
+        addr: String::new(),
+        laddr: String::new(),
+        since_mono_ms: 0,
+        last_mono_ms: AtomicU64::default(),
+        last_command: AtomicU64::default(),
+        labels: ArcSwap::default(),
+        is_killed: AtomicBool::default(),
+    };
+    let client = Client::new(Arc::new(facts), Protocol::Native, Door::Forward, true);
+    let mut session = Session::new(client, 1);
+    let mut input = BytesMut::new();
+    for bytes in frames.chunks(piece) {
+        input.extend_from_slice(bytes);
+        let mut effects = Effects::default();
+        session.receive(node, now, &mut input, &mut effects);
+        if effects.close {
+            assert!(input.is_empty());
+            return true;
+        }
+        assert!(input.len() <= frames.len());
+    }
+    false
+}
+
+/// The targets of cargo-fuzz, which needs a compiler of its own, on the inputs of these tests.
+#[test]
+fn targets_of_cargo_fuzz() {
+    let mut corpus = request_corpus();
+    corpus.extend(replies().into_iter().map(|reply| to_resp(&[reply])));
+    let words = [b"SET".as_slice(), b"k", b"v"].map(Cow::Borrowed).to_vec();
+    corpus.push(to_frame(&Message::Notification(words)));
+    fuzz(&corpus, |random, input, thorough| {
+        if thorough {
+            targets::requests(input);
+            targets::replies(input);
+            targets::frames(input);
+            targets::cuts(input);
+            targets::syntax(input);
+            let frames = input.chunks(1 + random.below(64)).map(<[u8]>::to_vec);
+            targets::handshakes(&frames.collect::<Vec<_>>());
+        }
+    });
+    // Each of them is a program that calls the function of its name.
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/fuzz_targets");
+    for name in [
+        "requests",
+        "replies",
+        "cuts",
+        "frames",
+        "handshakes",
+        "syntax",
+    ] {
+        let program = std::fs::read_to_string(format!("{folder}/{name}.rs")).unwrap();
+        assert!(program.contains(&format!("dht_fuzz::{name}(")), "{name}");
+    }
 }

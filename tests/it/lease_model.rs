@@ -237,6 +237,24 @@ fn counters_without_locks_are_ordered_with_the_end_of_a_lease() {
     check(&[dismiss, lead_again], &[count]);
 }
 
+/// A command that was let in, and reads the slots at any time after that.
+fn read_later(shard: &Shard) {
+    let changes = shard.word.changes();
+    let (floor, now) = shard.arrive();
+    if shard.word.allows(now) {
+        let read = || [0, 1].map(|slot| *shard.slots[slot].read().unwrap());
+        judge_each(shard.word.read_since(changes, read), floor);
+    }
+}
+
+#[test]
+fn what_is_read_later_is_void_when_data_was_taken_away_meanwhile() {
+    check(&[write, step_down], &[read_later]);
+    check(&[dismiss], &[read_later]);
+    check(&[dismiss, lead_again], &[read_later]);
+    check(&[install, lead_again], &[read_later]);
+}
+
 /// The word is looked at, and only then are the slots locked.
 fn check_before_lock(shard: &Shard) {
     let (floor, now) = shard.arrive();

@@ -5,6 +5,10 @@
 #[cfg(test)]
 mod article;
 #[cfg(test)]
+mod backends;
+#[cfg(test)]
+mod backup;
+#[cfg(test)]
 mod cli;
 #[cfg(test)]
 mod cli_bench;
@@ -17,9 +21,19 @@ mod cluster_script;
 #[cfg(test)]
 mod command_info;
 #[cfg(test)]
+mod connections;
+#[cfg(test)]
+mod differential;
+#[cfg(test)]
 mod doors;
 #[cfg(test)]
+mod durable;
+#[cfg(test)]
+mod embedding;
+#[cfg(test)]
 mod exactly_once;
+#[cfg(test)]
+mod expiry;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
@@ -33,9 +47,21 @@ mod hostile;
 #[cfg(test)]
 mod lease_model;
 #[cfg(test)]
+mod log;
+#[cfg(test)]
+mod measures;
+#[cfg(test)]
 mod nemesis;
 #[cfg(test)]
+mod notify;
+#[cfg(test)]
+mod order;
+#[cfg(test)]
+mod pubsub;
+#[cfg(test)]
 mod scripts;
+#[cfg(test)]
+mod services;
 #[cfg(test)]
 mod sim;
 #[cfg(test)]

@@ -31,12 +31,13 @@ fn clients_are_told_the_truth_whatever_fails() {
         nodes: setting("NEMESIS_NODES", 3) as usize,
         clients: 12,
         pause_ms: 12,
-        time: Duration::from_secs(setting("NEMESIS_SECONDS", 45)),
+        time: Duration::from_secs(setting("NEMESIS_SECONDS", 60)),
         faults: Fault::ALL.to_vec(),
         seed: Random::seeded().next(),
     });
     if let Some(report) = report {
         assert!(report.kept > 1000 && report.counted > 1000, "{report}");
+        assert!(report.transactions > 300, "{report}");
     }
 }
 

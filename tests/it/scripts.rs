@@ -7,12 +7,13 @@ use std::path::Path;
 use dht_node::{Config, Listeners};
 use dht_proto::commands::TABLE;
 use dht_proto::resp::Version;
-use dht_proto::spec::Spec;
+use dht_proto::spec::{self, Spec};
 use dht_proto::syntax::schema;
+use dht_tests::cluster::Cluster;
 use dht_tests::door::Door;
 use dht_tests::expect::render;
 use dht_tests::process::Processes;
-use dht_tests::real_redis::{Mode, RealRedis};
+use dht_tests::real_redis::{Mode, RealCluster, RealRedis};
 use dht_tests::script::{Block, Script};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
@@ -89,6 +90,25 @@ async fn three_nodes_answer_as_one() -> io::Result<()> {
     check(&mut door, |_| true, false).await
 }
 
+/// A node that keeps no data, in front of this server.
+async fn check_backend(url: &str) -> io::Result<()> {
+    let node = Cluster::alone(&["--backend", url]).await;
+    let mut door = Door::resp("backend", Version::V3, vec![node.client(0)]);
+    check(&mut door, |_| true, false).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_in_front_of_real_redis_answers() -> io::Result<()> {
+    let server = RealRedis::start(Mode::Alone)?;
+    check_backend(&format!("redis://{}", server.address)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_in_front_of_a_real_cluster_answers() -> io::Result<()> {
+    let cluster = RealCluster::start(3)?;
+    check_backend(&cluster.url()).await
+}
+
 #[tokio::test]
 async fn real_redis_answers_in_resp2() -> io::Result<()> {
     check_real_redis(Version::V2, Mode::Alone).await
@@ -125,6 +145,50 @@ fn scripts_cover_the_command_table() -> io::Result<()> {
         .flat_map(|spec| uncovered(spec, &lines))
         .collect();
     assert!(missing.is_empty(), "no script has {missing:#?}");
+    Ok(())
+}
+
+/// Commands that Redis answers whatever their arguments are.
+const NEVER_REFUSED: [&str; 12] = [
+    "COMMAND",
+    "COMMAND DOCS",
+    "COMMAND INFO",
+    "INFO",
+    "LATENCY HISTOGRAM",
+    "LATENCY RESET",
+    "PUBSUB NUMSUB",
+    "PUBSUB SHARDNUMSUB",
+    "PUNSUBSCRIBE",
+    "QUIT",
+    "SUNSUBSCRIBE",
+    "UNSUBSCRIBE",
+];
+
+/// Every command is refused somewhere, with the error that it is refused with.
+#[test]
+fn scripts_have_an_error_of_every_command() -> io::Result<()> {
+    let scripts = scripts()?;
+    let steps = scripts.iter().flat_map(|script| &script.blocks);
+    let refused: Vec<Vec<&[u8]>> = steps
+        .flat_map(|block| &block.steps)
+        .filter(|step| step.is_refused())
+        .map(|step| step.argv.iter().map(AsRef::as_ref).collect())
+        .collect();
+    let is_of = |spec: &Spec, argv: &[&[u8]]| {
+        spec::look_up(argv).is_ok_and(|id| id.spec().name == spec.name)
+    };
+    let without: Vec<&str> = TABLE
+        .iter()
+        .filter(|spec| {
+            let is_refused = refused.iter().any(|argv| is_of(spec, argv));
+            is_refused == NEVER_REFUSED.contains(&spec.name)
+        })
+        .map(|spec| spec.name)
+        .collect();
+    assert!(
+        without.is_empty(),
+        "errors are lacking, or there are some that never are: {without:#?}"
+    );
     Ok(())
 }
 

@@ -5,31 +5,24 @@ use std::process::Command;
 use dht_node::core::mutation::Mutation;
 use dht_tests::sim::report::Report;
 use dht_tests::sim::run::{Options, run, run_many};
+use dht_tests::sim::tally::Fault;
 
 /// Seeds that have to count, and to be right.
 const SEEDS: u64 = 500;
+/// More that are run, since of a few too little comes, or too much to be judged.
+const SPARE: u64 = 10;
+/// Of all of them, how many may be too much to be judged.
+const UNDECIDED: usize = 5;
 /// The program that runs seeds in a process of its own.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sim");
 
-/// Seeds whose replicas come to rest too late, or in which too little happens to count, with what
-/// is to be mended; no promise about data is broken in them.
-const OPEN: [u64; 2] = [137, 298];
-
 #[test]
 fn whatever_goes_wrong_promises_are_kept() {
-    let summary = run_many(1..SEEDS + OPEN.len() as u64 + 1, Options::default(), |_| {
-        true
-    });
+    let summary = run_many(1..SEEDS + SPARE + 1, Options::default(), |_| true);
     println!("{summary}");
-    for report in &summary.failed {
-        let is_safe = report
-            .faults
-            .iter()
-            .all(|found| found.checker == "liveness");
-        let is_known = OPEN.contains(&report.seed) && is_safe;
-        assert!(is_known, "seed {} failed", report.seed);
-    }
+    assert!(summary.failed.is_empty(), "{} failed", summary.failed.len());
     assert!(summary.counted as u64 >= SEEDS);
+    assert!(summary.undecided() <= UNDECIDED, "{}", summary.undecided());
     let missing = summary.missing();
     assert!(missing.is_empty(), "never happened: {missing:?}");
 }
@@ -45,6 +38,68 @@ fn a_seed_has_one_trace_in_any_process() {
     }
 }
 
+#[test]
+fn a_run_tells_what_went_wrong_and_how_often() {
+    let summary = run_many(1..3, Options::default(), |_| true).to_string();
+    for fault in Fault::ALL {
+        let (_, count) = summary.split_once(&format!("{fault:?} ")).expect(&summary);
+        assert!(count.starts_with(|first: char| first.is_ascii_digit()));
+    }
+}
+
+#[test]
+fn too_few_seeds_prove_nothing() {
+    let ran = Command::new(PROGRAM).args(["--seeds", "1"]).output();
+    let ran = ran.unwrap();
+    let printed = String::from_utf8(ran.stdout).unwrap();
+    assert_eq!(ran.status.code(), Some(1), "{printed}");
+    let last = printed.lines().last().unwrap_or_default();
+    assert!(last.starts_with("never happened: "), "{printed}");
+    assert!(last.ends_with("; too few seeds"), "{printed}");
+}
+
+/// What the documents say that can be typed, with numbers that take less long.
+#[test]
+fn what_documents_say_of_the_simulator_can_be_typed() {
+    let text = include_str!("../../docs/consistency.md");
+    let quoted = text.split('`').skip(1).step_by(2);
+    let typed = quoted.filter_map(|words| words.strip_prefix("scripts/sim "));
+    let typed: Vec<_> = typed.collect();
+    for wanted in ["--seeds", "--trace", "--mutation"] {
+        assert!(typed.iter().any(|line| line.contains(wanted)), "{wanted}");
+    }
+    for line in typed {
+        let words = line.split(' ').map(|word| match word {
+            "SEED" => "3",
+            "NAME" => "LocalExpiry",
+            "1000" => "1",
+            word => word,
+        });
+        let ran = Command::new(PROGRAM).args(words).output().unwrap();
+        let code = ran.status.code();
+        assert!(matches!(code, Some(0 | 1)), "scripts/sim {line}: {code:?}");
+    }
+}
+
+#[test]
+fn a_trace_is_printed_line_by_line() {
+    let printed = Command::new(PROGRAM).args(["3", "--trace"]).output();
+    let printed = String::from_utf8(printed.unwrap().stdout).unwrap();
+    let here = run(3, Options::default());
+    let last = printed.lines().rev().nth(1).unwrap_or_default();
+    assert_eq!(last, here.to_string().lines().last().unwrap());
+    let traced = printed.lines().count() - 2;
+    assert_eq!(traced as u64, here.trace_lines);
+    for what in [
+        "start 0 at seat 0",
+        "fault ",
+        " leads shard ",
+        "all is calm",
+    ] {
+        assert!(printed.contains(what), "{what}");
+    }
+}
+
 /// Looks for a seed by which a bug is noticed, and checks by whom.
 #[track_caller]
 fn check(mutation: Mutation, checkers: &[&str]) {
@@ -52,8 +107,8 @@ fn check(mutation: Mutation, checkers: &[&str]) {
         mutation: Some(mutation),
         ..Options::default()
     };
-    let summary = run_many(1..SEEDS + 1, options, Report::is_right);
     let by = |report: &Report| report.found_by(checkers);
+    let summary = run_many(1..SEEDS + 1, options, |report| !by(report));
     let caught = summary.failed.iter().find(|report| by(report));
     let caught = caught.unwrap_or_else(|| panic!("{mutation:?} was not noticed:\n{summary}"));
     println!("{mutation:?}: {caught}");
@@ -61,7 +116,7 @@ fn check(mutation: Mutation, checkers: &[&str]) {
 
 #[test]
 fn bugs_put_back_are_noticed() {
-    let cases: [(Mutation, &[&str]); 10] = [
+    let cases: [(Mutation, &[&str]); 18] = [
         (Mutation::EarlyAnswer, &["acknowledged", "linearizable"]),
         (Mutation::LeaseBased, &["linearizable"]),
         (Mutation::NoVoteGuard, &["linearizable"]),
@@ -70,8 +125,22 @@ fn bugs_put_back_are_noticed() {
         (Mutation::RetryTwice, &["counters"]),
         (Mutation::LocalExpiry, &["state", "linearizable"]),
         (Mutation::NamesReused, &["log", "time", "panic"]),
+        (Mutation::NoTombstones, &["log", "leader", "panic"]),
         (Mutation::WaiterByIndex, &["counters", "linearizable"]),
         (Mutation::ReadAhead, &["linearizable"]),
+        (
+            Mutation::AckBeforeFlush,
+            &["acknowledged", "linearizable", "log", "state", "panic"],
+        ),
+        (Mutation::VoteBeforeFlush, &["leader"]),
+        (
+            Mutation::CutTooFar,
+            &["state", "acknowledged", "linearizable", "panic"],
+        ),
+        (Mutation::BareSnapshot, &["state"]),
+        (Mutation::LateCopy, &["state", "counters", "linearizable"]),
+        (Mutation::DamageIsTorn, &["damage"]),
+        (Mutation::TornIsDamage, &["damage"]),
     ];
     assert_eq!(cases.map(|(mutation, _)| mutation), Mutation::ALL);
     for (mutation, checkers) in cases {

@@ -1,6 +1,8 @@
 //! The style of the repository, checked line by line: what core may import, how long things may be,
 //! which words are unfinished work. Every rule has a canary, a bad snippet that it must catch.
 
+#[path = "style/imports.rs"]
+mod imports;
 #[path = "style/source.rs"]
 mod source;
 
@@ -20,6 +22,13 @@ const FILE_LINES: usize = 1000;
 const COLUMNS: usize = 100;
 /// Lines of ARCHITECTURE.md.
 const ARCHITECTURE_LINES: usize = 300;
+/// The files of a node that may name the client: what asks other servers, and the door of a program
+/// that embeds the node.
+const CLIENTS: [&str; 3] = [
+    "node/src/shell/backend.rs",
+    "node/src/shell/inside.rs",
+    "node/src/embed.rs",
+];
 /// The one file of the tests that may sleep: it asks again and again until something is so.
 const POLLING: &str = "tests/src/wait.rs";
 /// The one file that may be long: the command table.
@@ -62,6 +71,12 @@ static RULES: &[Rule] = &[
             lines_with(&source.product(), &words)
         },
         canary: || Source::new("node/src/core/x.rs", "use std::time::Instant;\n"),
+    },
+    Rule {
+        name: "core uses of other crates what is named in tests/it/style/imports.rs",
+        covers: is_core,
+        faults: imports::foreign,
+        canary: || Source::new("node/src/core/x.rs", "use rustix::fs;\n"),
     },
     Rule {
         name: "core has no map whose order differs from run to run, and shares no locks",
@@ -229,15 +244,21 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "node depends on proto only",
+        name: "node depends on proto and client only",
         covers: |path| path == "node/Cargo.toml",
-        faults: |source| lines_with(&source.code, &["dht-client", "dht-tests"]),
+        faults: |source| lines_with(&source.code, &["dht-tests"]),
         canary: || {
             Source::new(
                 "node/Cargo.toml",
-                "[dependencies]\ndht-client.workspace = true\n",
+                "[dependencies]\ndht-tests.workspace = true\n",
             )
         },
+    },
+    Rule {
+        name: "only the backend, and what embeds a node, name the client",
+        covers: |path| path.starts_with("node/src/") && !CLIENTS.contains(&path),
+        faults: |source| lines_with(&source.code, &["dht_client"]),
+        canary: || Source::new("node/src/core/a.rs", "use dht_client::Client;\n"),
     },
 ];
 
@@ -303,11 +324,16 @@ fn the_command_table_is_in_order() {
 
 #[test]
 fn documents_name_only_what_exists() {
-    let documents = ["README.md", "ARCHITECTURE.md", "docs/protocol.md"];
+    let others = [
+        "docs/protocol.md",
+        "docs/consistency.md",
+        "docs/operating.md",
+    ];
+    let documents = ["README.md", "ARCHITECTURE.md"].into_iter().chain(others);
     for document in documents {
         let text = fs::read_to_string(root().join(document)).expect(document);
         let paths = paths_in(&text);
-        let is_map = document != "docs/protocol.md";
+        let is_map = !document.starts_with("docs/");
         assert!(
             !is_map || paths.len() > 5,
             "{document} names hardly any file"

@@ -4,7 +4,7 @@
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use dht_node::{Config, Listeners, Running};
+use dht_node::{Config, Listeners, Node};
 
 use crate::wait;
 
@@ -13,7 +13,7 @@ const READY: Duration = Duration::from_secs(30);
 
 /// Nodes that form a cluster, or one alone. They end with this value.
 pub struct Cluster {
-    nodes: Vec<Option<Running>>,
+    nodes: Vec<Option<Node>>,
     configs: Vec<Config>,
     addresses: Vec<(SocketAddr, SocketAddr)>,
 }
@@ -76,7 +76,7 @@ impl Cluster {
     /// # Panics
     /// When it was stopped.
     #[must_use]
-    pub fn running(&self, node: usize) -> &Running {
+    pub fn running(&self, node: usize) -> &Node {
         self.nodes[node].as_ref().expect("it runs")
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use dht_proto::Reply;
 use dht_proto::resp::Version;
+use dht_proto::spec::{self, Kind};
 
 use crate::native_client::NativeClient;
 use crate::resp_client::RespClient;
@@ -104,7 +105,20 @@ impl Door {
         if argv[0].as_ref() == b"HELLO" && !matches!(reply, Reply::Error(_)) {
             self.is_flat = matches!(reply, Reply::Array(_));
         }
-        Ok(reply)
+        Ok(alone(argv, reply))
+    }
+}
+
+/// What is said of one channel is the same, be it pushed or a list of one message.
+fn alone(argv: &[impl AsRef<[u8]>], reply: Reply) -> Reply {
+    let words: Vec<&[u8]> = argv.iter().map(AsRef::as_ref).collect();
+    if !spec::find(&words).is_ok_and(|id| id.spec().kind == Kind::LISTEN) {
+        return reply;
+    }
+    match reply {
+        Reply::Pushes(mut messages) if messages.len() == 1 => Reply::Array(messages.remove(0)),
+        Reply::Array(mut items) if matches!(&items[..], [Reply::Array(_)]) => items.remove(0),
+        reply => reply,
     }
 }
 

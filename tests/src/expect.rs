@@ -91,6 +91,7 @@ impl Expect {
     #[must_use]
     pub fn accepts(&self, reply: &Reply, flat: bool) -> bool {
         match (self, reply) {
+            (_, Reply::Pairs(pairs)) => self.accepts(&nested(pairs), flat),
             (Self::Nil, Reply::Nil | Reply::NilArray) => true,
             (Self::Status(expected), Reply::Ok) => expected == "OK",
             (Self::Status(expected), Reply::Status(status)) => expected == status,
@@ -102,6 +103,11 @@ impl Expect {
                 glob::matches(pattern, bytes)
             }
             (Self::Any(kind), reply) => kind.covers(reply, flat),
+            (Self::Array(expected), Reply::Array(elements))
+                if flat && is_of_pairs(expected) && elements.len() == 2 * expected.len() =>
+            {
+                self.accepts(&in_pairs(elements), flat)
+            }
             (Self::Array(expected), Reply::Array(elements) | Reply::Set(elements)) => {
                 let accepts = |(expect, reply): (&Self, &Reply)| expect.accepts(reply, flat);
                 expected.len() == elements.len() && expected.iter().zip(elements).all(accepts)
@@ -120,6 +126,11 @@ impl Expect {
 
     fn accepts_unordered(&self, reply: &Reply, flat: bool) -> bool {
         match (self, reply) {
+            (Self::Array(expected), Reply::Array(elements))
+                if flat && is_of_pairs(expected) && elements.len() == 2 * expected.len() =>
+            {
+                self.accepts_unordered(&in_pairs(elements), flat)
+            }
             (Self::Array(expected), Reply::Array(elements) | Reply::Set(elements)) => {
                 is_matching(expected, elements, |expect, reply| {
                     expect.accepts(reply, flat)
@@ -136,6 +147,22 @@ impl Expect {
             _ => false,
         }
     }
+}
+
+/// Whether it is a list of arrays of two, which RESP2 gives as one flat array.
+fn is_of_pairs(expected: &[Expect]) -> bool {
+    let is_pair = |expect: &Expect| matches!(expect, Expect::Array(pair) if pair.len() == 2);
+    !expected.is_empty() && expected.iter().all(is_pair)
+}
+
+fn in_pairs(elements: &[Reply]) -> Reply {
+    let pairs = elements.as_chunks::<2>().0.iter();
+    Reply::Array(pairs.map(|pair| Reply::Array(pair.to_vec())).collect())
+}
+
+fn nested(pairs: &[(Reply, Reply)]) -> Reply {
+    let pair = |(first, second): &(Reply, Reply)| vec![first.clone(), second.clone()];
+    Reply::Array(pairs.iter().map(pair).map(Reply::Array).collect())
 }
 
 impl Kind {
@@ -275,6 +302,13 @@ impl fmt::Display for Shown<'_> {
             Reply::Bool(truth) => write!(f, "{}", i64::from(*truth)),
             Reply::Array(elements) => write!(f, "[{}]", joined(elements)),
             Reply::Set(elements) => write!(f, "unordered [{}]", joined(elements)),
+            Reply::Pushes(messages) => {
+                let shown = |message: &Vec<Reply>| format!("pushed [{}]", joined(message));
+                let messages: Vec<String> = messages.iter().map(shown).collect();
+                f.write_str(&messages.join(" "))
+            }
+            Reply::Pairs(pairs) => Shown(&nested(pairs)).fmt(f),
+            Reply::Parts(parts) => Shown(&parts.made()).fmt(f),
             Reply::Map(pairs) => {
                 let pair = |(name, value)| format!("{}: {}", Shown(name), Shown(value));
                 let pairs: Vec<String> = pairs

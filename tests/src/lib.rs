@@ -7,6 +7,7 @@
 
 pub mod check;
 pub mod cluster;
+pub mod differential;
 pub mod door;
 pub mod expect;
 pub mod native_client;

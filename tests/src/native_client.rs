@@ -1,5 +1,7 @@
 //! A minimal native client: one command, one reply.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
@@ -53,12 +55,63 @@ impl NativeClient {
         let mut request = BytesMut::new();
         encode_request(self.last_id, argv, meta, &mut request);
         self.stream.write_all(&request).await?;
+        let id = self.last_id;
+        self.next(|message| match message {
+            Message::Response { id: to, reply } if to == id => Ok(told_apart(reply)),
+            other => Err(other),
+        })
+        .await
+    }
+
+    /// Sends commands in one piece and gives their replies, in the order of the commands.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    pub async fn pipeline(&mut self, commands: &[Vec<String>]) -> io::Result<Vec<Reply>> {
+        let mut requests = BytesMut::new();
+        let first = self.last_id + 1;
+        for argv in commands {
+            self.last_id += 1;
+            encode_request(self.last_id, argv, &Meta::default(), &mut requests);
+        }
+        self.stream.write_all(&requests).await?;
+        let mut replies = BTreeMap::new();
+        for _ in commands {
+            let (id, reply) = self
+                .next(|message| match message {
+                    Message::Response { id, reply } => Ok((id, told_apart(reply))),
+                    other => Err(other),
+                })
+                .await?;
+            replies.insert(id, reply);
+        }
+        Ok((first..=self.last_id)
+            .filter_map(|id| replies.remove(&id))
+            .collect())
+    }
+
+    /// Waits for a notification and gives its words.
+    ///
+    /// # Errors
+    /// The connection breaks, or something else comes.
+    pub async fn notification(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        self.next(|message| match message {
+            Message::Notification(words) => Ok(words.into_iter().map(Cow::into_owned).collect()),
+            other => Err(other),
+        })
+        .await
+    }
+
+    /// Waits for the next message, which has to be the right one.
+    async fn next<T>(
+        &mut self,
+        take: impl FnOnce(Message<'_>) -> Result<T, Message<'_>>,
+    ) -> io::Result<T> {
         loop {
             if let Some(frame) = self.frames.decode(&mut self.input)? {
-                return match decode(&frame).map_err(|malformed| io::Error::other(malformed.0))? {
-                    Message::Response { id, reply } if id == self.last_id => Ok(told_apart(reply)),
-                    other => Err(io::Error::other(format!("no response: {other:?}"))),
-                };
+                let message = decode(&frame).map_err(|malformed| io::Error::other(malformed.0))?;
+                return take(message)
+                    .map_err(|other| io::Error::other(format!("not expected: {other:?}")));
             }
             if self.stream.read_buf(&mut self.input).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());

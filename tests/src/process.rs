@@ -27,6 +27,8 @@ pub struct Processes {
     /// What every node is started with, besides its ports.
     flags: Vec<String>,
     password: Option<String>,
+    /// Each has a data directory.
+    is_durable: bool,
     folder: TempDir,
 }
 
@@ -74,8 +76,17 @@ impl Processes {
     /// When a node does not start, or the cluster does not form in time.
     #[must_use]
     pub fn start_at(places: Vec<Place>, password: &str) -> Self {
+        Self::start_at_with(places, password, &[])
+    }
+
+    /// Likewise, each with these flags as well.
+    ///
+    /// # Panics
+    /// When they do not start.
+    #[must_use]
+    pub fn start_at_with(places: Vec<Place>, password: &str, flags: &[&str]) -> Self {
         let join = joined(&places);
-        let flags = ["--join", &join, "--password", password];
+        let flags = [&["--join", &join, "--password", password], flags].concat();
         Self::launch_all(places, &flags, Some(password))
     }
 
@@ -86,6 +97,42 @@ impl Processes {
     #[must_use]
     pub fn alone(flags: &[&str]) -> Self {
         Self::launch_all(local_places(1), flags, None)
+    }
+
+    /// A cluster of so many nodes that keep their data, with further flags for each; one node is
+    /// told of no others.
+    ///
+    /// # Panics
+    /// When a node does not start, or the cluster does not form in time.
+    #[must_use]
+    pub fn durable(nodes: usize, flags: &[&str], password: Option<&str>) -> Self {
+        let places = local_places(nodes);
+        let join = joined(&places);
+        let mut all = flags.to_vec();
+        if nodes > 1 {
+            all.extend(["--join", &join]);
+        }
+        all.extend(password.into_iter().flat_map(|it| ["--password", it]));
+        let mut cluster = Self::prepared(places, &all, password);
+        cluster.is_durable = true;
+        cluster.launch_all_and_wait();
+        cluster
+    }
+
+    /// Where a node keeps its data.
+    #[must_use]
+    pub fn data_dir(&self, node: usize) -> PathBuf {
+        self.folder.path().join(format!("data-{node}"))
+    }
+
+    /// Waits until the process of a node ends by itself; gives its exit code.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn await_end(&mut self, node: usize) -> Option<i32> {
+        let mut process = self.nodes[node].process.take().expect("it runs");
+        let ended = || process.try_wait().expect("a child");
+        wait::until(&format!("node {node} to end"), READY, ended).code()
     }
 
     /// A node with these flags that may not come to serve.
@@ -103,24 +150,34 @@ impl Processes {
     }
 
     fn launch_all(places: Vec<Place>, flags: &[&str], password: Option<&str>) -> Self {
-        let cluster = Self::launched(places, flags, password);
-        (0..cluster.nodes.len()).for_each(|node| cluster.await_ready(node));
+        let mut cluster = Self::prepared(places, flags, password);
+        cluster.launch_all_and_wait();
         cluster
     }
 
+    fn launch_all_and_wait(&mut self) {
+        (0..self.nodes.len()).for_each(|node| self.launch(node));
+        (0..self.nodes.len()).for_each(|node| self.await_ready(node));
+    }
+
     fn launched(places: Vec<Place>, flags: &[&str], password: Option<&str>) -> Self {
+        let mut cluster = Self::prepared(places, flags, password);
+        (0..cluster.nodes.len()).for_each(|node| cluster.launch(node));
+        cluster
+    }
+
+    fn prepared(places: Vec<Place>, flags: &[&str], password: Option<&str>) -> Self {
         let nodes = places.into_iter().map(|place| Node {
             place,
             process: None,
         });
-        let mut cluster = Self {
+        Self {
             nodes: nodes.collect(),
             password: password.map(str::to_owned),
             flags: flags.iter().copied().map(str::to_owned).collect(),
+            is_durable: false,
             folder: tempfile::tempdir().expect("a folder for logs"),
-        };
-        (0..cluster.nodes.len()).for_each(|node| cluster.launch(node));
-        cluster
+        }
     }
 
     /// Resident memory of a node, in bytes.
@@ -150,6 +207,12 @@ impl Processes {
         self.nodes[node].place.redirect
     }
 
+    /// What clients have to know, if they have to know something.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_deref()
+    }
+
     /// Ends a node at once, as SIGKILL does.
     ///
     /// # Panics
@@ -164,8 +227,21 @@ impl Processes {
     /// When the node does not run.
     pub fn end_by(&mut self, node: usize, signal: &str) -> Option<i32> {
         self.signal(node, signal);
+        self.wait(node)
+    }
+
+    /// Waits for the end of a node that was told to, and gives its exit code.
+    ///
+    /// # Panics
+    /// When the node does not run.
+    pub fn wait(&mut self, node: usize) -> Option<i32> {
         let mut process = self.nodes[node].process.take().expect("it runs");
         process.wait().expect("a child that was told to end").code()
+    }
+
+    /// Tells a node to end by a signal, such as `-TERM`, and waits for nothing.
+    pub fn tell(&self, node: usize, signal: &str) {
+        self.signal(node, signal);
     }
 
     /// What a node has logged.
@@ -187,6 +263,18 @@ impl Processes {
     pub fn restart(&mut self, node: usize) {
         self.begin_again(node);
         self.await_ready(node);
+    }
+
+    /// Has a node that was killed serve at other addresses when it is started again.
+    pub fn move_away(&mut self, node: usize) {
+        if let Some(place) = local_places(1).pop() {
+            self.nodes[node].place = place;
+        }
+    }
+
+    /// From now on nodes are started with these flags, and no others.
+    pub fn give_flags(&mut self, flags: &[&str]) {
+        self.flags = flags.iter().copied().map(str::to_owned).collect();
     }
 
     /// Starts a node again and waits for nothing.
@@ -258,10 +346,15 @@ impl Processes {
             .append(true)
             .open(self.log_path(node))
             .expect("a log");
+        let data_dir = self.data_dir(node);
         let Node { place, process } = &mut self.nodes[node];
         let mut words: Vec<OsString> = place.within.iter().map(Into::into).collect();
         words.push(program("dht-node").into());
-        let started = Command::new(&words[0])
+        let mut command = Command::new(&words[0]);
+        if self.is_durable {
+            command.env("DHT_DATA_DIR", data_dir);
+        }
+        let started = command
             .args(&words[1..])
             .args(["--listen", &place.client.to_string()])
             .args(["--cluster-listen", &place.redirect.to_string()])
@@ -273,7 +366,11 @@ impl Processes {
         *process = Some(started.expect("dht-node"));
     }
 
-    fn await_ready(&self, node: usize) {
+    /// Waits until a node serves.
+    ///
+    /// # Panics
+    /// When it does not in time.
+    pub fn await_ready(&self, node: usize) {
         wait::until(&format!("node {node}"), READY, || {
             let info = self.ask(node, "CLUSTER INFO").ok()?;
             // One with a password says nothing, and has nothing to wait for when it is alone.

@@ -1,14 +1,17 @@
-//! Random numbers that follow from a seed, alike on every machine.
+//! Random numbers that follow from a seed, alike on every machine: those of the product, and what
+//! tests want of them besides.
 
-/// SplitMix64 (Steele, Lea and Flood 2014).
+use dht_proto::random;
+
+/// A sequence of random numbers.
 #[derive(Clone, Debug)]
-pub struct Random(u64);
+pub struct Random(random::Random);
 
 impl Random {
     /// The sequence of a seed.
     #[must_use]
     pub const fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(random::Random::new(seed))
     }
 
     /// The sequence of `SEED` in the environment, or of 1; prints which.
@@ -19,15 +22,12 @@ impl Random {
     pub fn seeded() -> Self {
         let seed = std::env::var("SEED").map_or(1, |seed| seed.parse().expect("SEED is a number"));
         println!("SEED={seed}");
-        Self(seed)
+        Self::new(seed)
     }
 
     /// The next number.
     pub const fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
+        self.0.next()
     }
 
     /// A number from 0 to `end`, `end` not included; 0 when that is nothing.
@@ -56,7 +56,7 @@ impl Random {
     /// Another sequence, which follows from this one.
     #[must_use]
     pub const fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self::new(self.next())
     }
 }
 

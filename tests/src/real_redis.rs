@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use dht_proto::slot::SLOTS;
 use tempfile::TempDir;
 
 use crate::process::{ask, free_addresses};
@@ -19,7 +20,9 @@ pub struct RealRedis {
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
-    _home: TempDir,
+    /// Where other servers of a cluster reach it, or clients with TLS.
+    bus: SocketAddr,
+    home: TempDir,
 }
 
 /// Alone, or as a cluster of one node that has every slot.
@@ -29,6 +32,65 @@ pub enum Mode {
     Alone,
     /// With `cluster-enabled yes`.
     Cluster,
+    /// Likewise, without any slot yet.
+    Member,
+    /// Alone, and through TLS as well.
+    Tls,
+}
+
+/// A Redis Cluster of several servers, each with its share of the slots.
+pub struct RealCluster {
+    /// The servers.
+    pub servers: Vec<RealRedis>,
+}
+
+impl RealCluster {
+    /// Starts servers and waits until each of them sees the whole cluster.
+    ///
+    /// # Errors
+    /// There is no redis-server, or it does not start.
+    pub fn start(count: u16) -> io::Result<Self> {
+        let servers = (0..count).map(|_| RealRedis::start(Mode::Member));
+        let servers = servers.collect::<io::Result<Vec<_>>>()?;
+        let share = SLOTS / count;
+        for (place, server) in (0..count).zip(&servers) {
+            let first = place * share;
+            let last = if place + 1 == count {
+                SLOTS - 1
+            } else {
+                first + share - 1
+            };
+            ask(
+                server.address,
+                &format!("CLUSTER ADDSLOTSRANGE {first} {last}"),
+            )?;
+            // Two servers with one epoch would have to settle that first.
+            let epoch = place + 1;
+            ask(server.address, &format!("CLUSTER SET-CONFIG-EPOCH {epoch}"))?;
+        }
+        for server in &servers[1..] {
+            let (host, port) = (server.address.ip(), server.address.port());
+            let meet = format!("CLUSTER MEET {host} {port} {}", server.bus.port());
+            ask(servers[0].address, &meet)?;
+        }
+        let size = format!("cluster_size:{count}");
+        for server in &servers {
+            let is_whole =
+                |info: &String| info.contains("cluster_state:ok") && info.contains(&size);
+            wait::until("the cluster", START, || {
+                ask(server.address, "CLUSTER INFO").ok().filter(is_whole)
+            });
+        }
+        Ok(Self { servers })
+    }
+
+    /// `redis-cluster://` and the servers' addresses.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let addresses = self.servers.iter().map(|server| server.address.to_string());
+        let addresses: Vec<_> = addresses.collect();
+        format!("redis-cluster://{}", addresses.join(","))
+    }
 }
 
 impl RealRedis {
@@ -47,7 +109,21 @@ impl RealRedis {
             .args(["--save", "", "--appendonly", "no", "--dir"])
             .arg(home.path())
             .args(["--logfile", "redis.log"]);
-        if mode == Mode::Cluster {
+        if mode == Mode::Tls {
+            make_certificates(home.path())?;
+            command.args(["--tls-port", &bus.port().to_string()]);
+            command.args(["--tls-auth-clients", "no"]);
+            for (flag, file) in [
+                ("cert", "cert.pem"),
+                ("key", "key.pem"),
+                ("ca-cert", "ca.pem"),
+            ] {
+                command
+                    .arg(format!("--tls-{flag}-file"))
+                    .arg(home.path().join(file));
+            }
+        }
+        if matches!(mode, Mode::Cluster | Mode::Member) {
             command.args([
                 "--cluster-enabled",
                 "yes",
@@ -59,7 +135,8 @@ impl RealRedis {
         let server = Self {
             child,
             address,
-            _home: home,
+            bus,
+            home,
         };
         wait::until("redis-server", START, || ask(address, "PING").ok());
         if mode == Mode::Cluster {
@@ -73,12 +150,67 @@ impl RealRedis {
     }
 }
 
+impl RealRedis {
+    /// Where it listens for TLS, and the file with the certificate that vouches for it.
+    #[must_use]
+    pub fn tls(&self) -> (SocketAddr, PathBuf) {
+        (self.bus, self.home.path().join("ca.pem"))
+    }
+
+    /// Stops it where it is, as a machine without time; ended by [`thaw`](Self::thaw).
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When there is no such process.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let process = self.child.id().to_string();
+        let sent = Command::new("kill").args([signal, &process]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+}
+
 impl Drop for RealRedis {
     fn drop(&mut self) {
         // It may have ended by itself; then there is nothing to end and nobody to tell.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A certificate for loopback, its key, and the certificate of who vouches for it.
+fn make_certificates(folder: &Path) -> io::Result<()> {
+    let new = "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    for line in [
+        &format!("{new} -x509 -days 2 -subj /CN=test -keyout ca.key -out ca.pem"),
+        &format!(
+            "{new} -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -keyout key.pem \
+             -out req.pem"
+        ),
+        "x509 -req -in req.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
+         -copy_extensions copy -out cert.pem",
+    ] {
+        let mut openssl = Command::new("openssl");
+        let ended = openssl
+            .args(line.split_whitespace())
+            .current_dir(folder)
+            .output()?;
+        if !ended.status.success() {
+            let why = String::from_utf8_lossy(&ended.stderr);
+            return Err(io::Error::other(format!("openssl {line}: {why}")));
+        }
+    }
+    Ok(())
 }
 
 /// `$REDIS_SERVER`, the one that `scripts/test` has put aside, or the one on the path.

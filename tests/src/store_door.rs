@@ -5,10 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use dht_node::core::client::{Client, Door, Facts, Protocol};
 use dht_node::core::execute::{Command, Here, Outcome};
-use dht_node::core::node::{Node, Settings};
+use dht_node::core::node::{Aside, Node, Permission, Settings};
 use dht_node::core::router;
 use dht_node::core::time::Now;
-use dht_node::core::transaction::Transaction;
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, spec};
 
@@ -32,9 +31,13 @@ impl StoreDoor {
         let settings = Settings {
             password: None,
             standalone: true,
+            backend: None,
+            is_durable: false,
             max_clients: 100,
             shards: 1,
-            aside: |work| work(),
+            debug: Permission::No,
+            stopwatch: || 0,
+            aside: Aside::none(),
             client: address.clone(),
             redirect: address.clone(),
         };
@@ -45,20 +48,14 @@ impl StoreDoor {
             since_mono_ms: NOW.mono_ms,
             last_mono_ms: NOW.mono_ms.into(),
             last_command: 0.into(),
+            is_killed: false.into(),
             labels: Default::default(),
         });
         let node = Node::new(NodeId([1; 20]), settings, NOW);
         node.clients.insert(facts.id, Arc::clone(&facts));
         Self {
             node,
-            client: Client {
-                facts,
-                protocol: Protocol::Resp3,
-                door: Door::Forward,
-                authenticated: true,
-                closing: false,
-                transaction: Transaction::default(),
-            },
+            client: Client::new(facts, Protocol::Resp3, Door::Forward, true),
         }
     }
 
@@ -70,6 +67,7 @@ impl StoreDoor {
 
     fn execute(&mut self, words: &[&[u8]]) -> Outcome {
         let id = spec::find(words)?;
+        self.client.check(id)?;
         let last_command = &self.client.facts.last_command;
         last_command.store(id.index() as u64 + 1, Relaxed);
         let here = Here {
@@ -77,6 +75,7 @@ impl StoreDoor {
             now: NOW,
             stamp: NOW.unix_ms(),
             seed: 0,
+            lookups: Default::default(),
         };
         let keys = router::keys(id, words)?;
         here.run(&mut self.client, &Command::new(id, words, &keys))

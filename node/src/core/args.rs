@@ -27,6 +27,18 @@ impl<'a> Args<'a> {
         }
     }
 
+    /// The first word of the command's name.
+    #[must_use]
+    pub fn name(&self) -> &'a [u8] {
+        self.words.first().copied().unwrap_or_default()
+    }
+
+    /// The second word: of a command with subcommands, which.
+    #[must_use]
+    pub fn subcommand(&self) -> &'a [u8] {
+        self.words.get(1).copied().unwrap_or_default()
+    }
+
     /// How many words are left.
     #[must_use]
     pub const fn left(&self) -> usize {
@@ -69,6 +81,13 @@ impl<'a> Args<'a> {
         let rest = self.words.get(self.next..).unwrap_or_default();
         self.next = self.words.len();
         rest
+    }
+
+    /// The next so many words, if there are so many.
+    pub fn words(&mut self, count: usize) -> Option<&'a [&'a [u8]]> {
+        let words = self.words.get(self.next..self.next.checked_add(count)?)?;
+        self.next += count;
+        Some(words)
     }
 
     /// The words that are left, two by two.

@@ -8,9 +8,13 @@ use super::execute::{self, Command, Handler, Outcome, handler};
 use super::keyspace::Write;
 use super::random::Random;
 use super::replication::task::Words;
+use super::rest::{Found, ReplyRoom};
 use super::router;
 use super::store::{Key, Keys, SlotSet, Store, Watched, Watcher};
 use super::time::UnixMs;
+
+/// Fields of a watched hash that are due, which WATCH removes at most.
+const WATCHED_FIELDS: usize = 4096;
 
 /// Commands on data that are executed together.
 pub struct Batch<'a> {
@@ -70,7 +74,7 @@ impl<'a> Batch<'a> {
         (store, watched): (&Store, &Watched),
         watcher: Option<Watcher>,
         at: Occasion,
-    ) -> Reply {
+    ) -> Found {
         let guarded = watcher.map(|watcher| watched.keys(watcher.token));
         let guarded = guarded.unwrap_or_default();
         let keys = self.keys.iter().copied();
@@ -84,31 +88,40 @@ impl<'a> Batch<'a> {
         store.write_watched(&keys, (at.stamp, at.seed), Some(watched), |write| {
             let is_unchanged = watcher.is_none_or(|watcher| {
                 let claimed = watched.claim(watcher, at.watch_time);
-                claimed.is_some_and(|keys| !keys.iter().any(|key| write.is_due(key)))
+                claimed.is_some_and(|keys| !keys.iter().any(|key| write.has_due(key)))
             });
             if !is_unchanged {
-                return Reply::NilArray;
+                return Reply::NilArray.into();
             }
             let mut seeds = Random::new(at.seed);
-            let replies = self.commands.iter().map(|command| {
+            let mut room = ReplyRoom::default();
+            let found = self.commands.iter().map(|command| {
                 write.seed = seeds.next();
-                let command = command.as_ref().map_err(Clone::clone);
-                let outcome = command.and_then(|command| run(write, command));
-                outcome.unwrap_or_else(Reply::Error)
+                match command {
+                    Ok(command) => {
+                        let found = run(write, command);
+                        let bytes = found.bytes();
+                        room.take(found, bytes, command.id.spec().kind.writes())
+                    }
+                    Err(error) => error.clone().into(),
+                }
             });
-            Reply::Array(replies.collect())
+            Found::list(found.collect())
         })
     }
 }
 
-fn run(write: &mut Write<'_>, command: &Command<'_>) -> Outcome {
+fn run(write: &mut Write<'_>, command: &Command<'_>) -> Found {
     let mut args = Args::new(command.argv, command.id.words());
-    match handler(command.id) {
-        Handler::Read(read) => write.reading(|slots| read(slots, &mut args)),
+    let outcome = match handler(command.id) {
+        Handler::Read(read) => {
+            return write.reading(|slots| slots.found(read(slots, &mut args)));
+        }
         Handler::Write(change) => change(write, &mut args),
         Handler::Whole(whole) => write.whole(&SlotSet::all(), |slots| whole(slots, &mut args)),
         Handler::Local(_) | Handler::Transaction(_) => Err(execute::not_of_this_shard()),
-    }
+    };
+    outcome.unwrap_or_else(Reply::Error).into()
 }
 
 /// Adds keys to a watch; they and the connection's earlier ones are compared at its EXEC. `times`
@@ -125,8 +138,10 @@ pub fn watch(
     let slots = Keys::any(keys);
     let keys: Vec<&[u8]> = keys.iter().map(|key| key.bytes()).collect();
     store.write_watched(&slots, (stamp, 0), Some(watched), |write| {
-        // What is due is gone for the client already; found due at EXEC, it was there at WATCH.
-        keys.iter().for_each(|key| _ = write.expire(key));
+        // What is due is gone for the client already; found due at EXEC, it was there at WATCH, or
+        // there was so much of it that the client has to try again.
+        keys.iter()
+            .for_each(|key| _ = write.expire(key, WATCHED_FIELDS));
         watched.watch(watcher, &keys, watch_time)?;
         Ok(Reply::Ok)
     })

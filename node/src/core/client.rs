@@ -1,13 +1,17 @@
 //! What is known of one connection: who the client says it is, and what it may do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
+use dht_proto::ReplyError;
 use dht_proto::spec::CommandId;
 
+use super::pubsub::{News, Subscriptions};
+use super::services::Call;
 use super::time::Now;
 use super::transaction::Transaction;
+use super::wire::Origin;
 
 /// The version of the protocol in which replies are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,33 @@ pub enum Door {
     Redirect,
 }
 
+/// Which requests of a RESP connection are answered: `CLIENT REPLY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None.
+    Off,
+    /// All but the next.
+    SkipNext,
+    /// All but the present one.
+    Skip,
+}
+
+/// What a command has the shell do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Close another connection, by its id, at once.
+    HangUp(u64),
+    /// Let those go on whose commands wait.
+    Resume,
+    /// End the node; if so, without handing anything over.
+    ShutDown {
+        /// Nobody waits for others to take over.
+        at_once: bool,
+    },
+}
+
 /// A connection, as its own session sees it.
 pub struct Client {
     /// The part that `CLIENT LIST` of other connections shows.
@@ -53,11 +84,104 @@ pub struct Client {
     pub authenticated: bool,
     /// Set by QUIT: nothing more is executed, and the connection closes after the replies so far.
     pub closing: bool,
+    /// Which of its requests are answered.
+    pub replies: Replies,
     /// What it watches, and what it has sent since MULTI.
     pub transaction: Transaction,
+    /// What it listens to.
+    pub subscriptions: Subscriptions,
+    /// Whether it may execute commands for which the node has to allow it.
+    pub may_debug: bool,
+    /// Its present command is answered when the pause is over that it has begun.
+    pub sleeps: bool,
+    /// What the other nodes are still to be told of it.
+    pub news: Vec<News>,
+    /// What the shell is still to do for it.
+    pub orders: Vec<Order>,
+    /// The call of a service that it makes at present.
+    pub call: Option<Call>,
+    /// It has offered a service.
+    pub provides: bool,
+    /// What it offers has changed, and nobody was told.
+    pub has_offered: bool,
 }
 
 impl Client {
+    /// A connection that has just been made.
+    #[must_use]
+    pub fn new(facts: Arc<Facts>, protocol: Protocol, door: Door, authenticated: bool) -> Self {
+        Self {
+            facts,
+            protocol,
+            door,
+            authenticated,
+            closing: false,
+            replies: Replies::On,
+            transaction: Transaction::default(),
+            subscriptions: Subscriptions::default(),
+            may_debug: false,
+            sleeps: false,
+            news: Vec::new(),
+            orders: Vec::new(),
+            call: None,
+            provides: false,
+            has_offered: false,
+        }
+    }
+
+    /// Whether it may execute a command at this node.
+    ///
+    /// # Errors
+    /// It may not, in Redis's words.
+    pub fn check(&self, id: CommandId) -> Result<(), ReplyError> {
+        if id.schema().is_protected && !self.may_debug {
+            return Err(ReplyError::err(
+                "DEBUG command not allowed. If the enable-debug-command option is set to \
+                 \"local\", you can run it from a local connection, otherwise you need to set \
+                 this option in the configuration file, and then restart the server.",
+            ));
+        }
+        Ok(())
+    }
+
+    /// How its next RESP request is answered.
+    pub fn next_origin(&mut self) -> Origin {
+        if self.replies == Replies::SkipNext {
+            self.replies = Replies::Skip;
+        }
+        self.origin()
+    }
+
+    /// How a RESP request is answered at present.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let origin = Origin::resp(self.protocol);
+        match (self.replies, origin) {
+            (Replies::On, origin) => origin,
+            (_, Origin::Resp(version)) => Origin::Muted(version),
+            (_, origin) => origin,
+        }
+    }
+
+    /// A request has been taken: what held for it alone is over.
+    pub fn end_request(&mut self) {
+        if self.replies == Replies::Skip {
+            self.replies = Replies::On;
+        }
+    }
+
+    /// Whether what is pushed to it would be taken for replies: it can do little but listen.
+    #[must_use]
+    pub fn only_listens(&self) -> bool {
+        self.protocol == Protocol::Resp2 && !self.subscriptions.is_empty()
+    }
+
+    /// Shows others to how much it listens.
+    pub fn show_subscriptions(&self) {
+        let counts = self.subscriptions.counts();
+        self.facts.label(|labels| labels.listens = counts);
+    }
+
     /// Changes the version of RESP; native frames stay what they are.
     pub fn speak(&mut self, protocol: Protocol) {
         if self.protocol != Protocol::Native {
@@ -81,6 +205,8 @@ pub struct Facts {
     pub last_mono_ms: AtomicU64,
     /// The index of its last command in the table, plus one; 0 before the first.
     pub last_command: AtomicU64,
+    /// Another client has had it closed.
+    pub is_killed: AtomicBool,
     /// What the client says of itself.
     pub labels: ArcSwap<Labels>,
 }
@@ -103,18 +229,22 @@ impl Facts {
         let seconds_since = |mono_ms: u64| now.mono_ms.saturating_sub(mono_ms) / 1000;
         let age = seconds_since(self.since_mono_ms);
         let idle = seconds_since(self.last_mono_ms.load(Relaxed));
+        let labels = self.labels.load();
         let Labels {
             name,
             lib_name,
             lib_ver,
             resp,
-        } = &**self.labels.load();
+            listens,
+        } = &**labels;
+        let [sub, psub, ssub] = listens;
+        let flags = if labels.is_listening() { 'P' } else { 'N' };
         let command = self.command();
         format!(
-            "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} flags=N \
-             db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 \
-             rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={command} user=default redir=-1 \
-             resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
+            "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} \
+             flags={flags} db=0 sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf=0 qbuf-free=0 \
+             argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
+             cmd={command} user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
         )
     }
 
@@ -139,4 +269,14 @@ pub struct Labels {
     pub lib_ver: String,
     /// 2 or 3.
     pub resp: u8,
+    /// To how many channels, patterns and channels of shards it listens.
+    pub listens: [u32; 3],
+}
+
+impl Labels {
+    /// Whether it listens to anything.
+    #[must_use]
+    pub fn is_listening(&self) -> bool {
+        self.listens.iter().any(|count| *count > 0)
+    }
 }

@@ -1,6 +1,10 @@
 //! One answer from several: the parts of a command that was split over shards.
 
-use dht_proto::{Reply, ReplyError};
+use dht_proto::spec::CommandId;
+use dht_proto::{Parts, Reply, ReplyError};
+
+use super::random::Random;
+use super::rest::ReplyRoom;
 
 /// A part of a split command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +14,22 @@ pub struct Part {
     /// Which of the command's keys it has, counted from 0; empty for a command on the whole
     /// keyspace.
     pub keys: Vec<usize>,
+}
+
+impl Part {
+    /// The words of a command that belong to the part: its name, and the part's keys with what
+    /// follows each.
+    #[must_use]
+    pub fn words<'a>(&self, id: CommandId, argv: &[&'a [u8]]) -> Vec<&'a [u8]> {
+        let step = id.schema().keys.map_or(1, |keys| keys.step);
+        let (name, arguments) = argv.split_at(id.words());
+        if self.keys.is_empty() {
+            return argv.to_vec();
+        }
+        let keys = self.keys.iter();
+        let groups = keys.flat_map(|key| &arguments[key * step..(key + 1) * step]);
+        name.iter().chain(groups).copied().collect()
+    }
 }
 
 /// The answers to a command's parts, joined as they come.
@@ -25,6 +45,10 @@ pub struct Gather {
     done: usize,
     joined: Option<Reply>,
     error: Option<ReplyError>,
+    /// Room for the answers of all parts.
+    room: ReplyRoom,
+    /// Draws one of several answers.
+    lot: Option<Random>,
     /// Of a transaction: the answers that belong among those of its shard, and their places.
     placed: Option<Vec<(usize, Reply)>>,
 }
@@ -47,7 +71,18 @@ impl Gather {
             done: 0,
             joined: None,
             error: None,
+            lot: None,
+            room: ReplyRoom::default(),
             placed: None,
+        }
+    }
+
+    /// Likewise; of the answers that are there one is drawn.
+    #[must_use]
+    pub fn drawing(self, seed: u64) -> Self {
+        Self {
+            lot: Some(Random::new(seed)),
+            ..self
         }
     }
 
@@ -74,7 +109,11 @@ impl Gather {
             Reply::Error(error) => self.fail(error),
             reply => {
                 self.done += 1;
-                self.join(part, reply);
+                let bytes = reply.own_bytes();
+                match self.room.take(reply, bytes, self.writes) {
+                    Reply::Error(error) => self.fail(error),
+                    reply => self.join(part, reply),
+                }
             }
         }
         self.left == 0
@@ -91,9 +130,12 @@ impl Gather {
             .into(),
             Some(error) => error.into(),
             None => match (self.joined.unwrap_or(Reply::Nil), self.placed) {
-                (Reply::Array(items), Some(placed)) => Reply::Array(interleave(items, placed)),
                 (Reply::Nil, Some(_)) => Reply::NilArray,
-                (reply, _) => reply,
+                (reply, Some(placed)) => match reply.into_items() {
+                    Ok(items) => Reply::Array(interleave(items, placed)),
+                    Err(reply) => reply,
+                },
+                (reply, None) => reply,
             },
         }
     }
@@ -112,17 +154,44 @@ impl Gather {
             .get(part)
             .map(|part| part.keys.as_slice())
             .unwrap_or_default();
+        if let Some(lot) = &mut self.lot {
+            if reply == Reply::Nil {
+                self.done -= 1;
+            } else if lot.below(self.done as u64) == 0 {
+                self.joined = Some(reply);
+            }
+            return;
+        }
+        let reply = match keys.is_empty() {
+            true => reply,
+            false => match reply.into_items() {
+                Ok(items) => {
+                    let all = self.joined.take().and_then(|all| all.into_items().ok());
+                    let width = self.parts.iter().map(|part| part.keys.len()).sum();
+                    let all = all.unwrap_or_else(|| vec![Reply::Nil; width]);
+                    self.joined = Some(place(all, keys, items));
+                    return;
+                }
+                Err(reply) => reply,
+            },
+        };
         self.joined = Some(match (self.joined.take(), reply) {
-            (None, Reply::Array(items)) if !keys.is_empty() => {
-                let width = self.parts.iter().map(|part| part.keys.len()).sum();
-                place(vec![Reply::Nil; width], keys, items)
-            }
-            (Some(Reply::Array(all)), Reply::Array(items)) if !keys.is_empty() => {
-                place(all, keys, items)
-            }
             (Some(Reply::Array(mut all)), Reply::Array(items)) => {
                 all.extend(items);
                 Reply::Array(all)
+            }
+            (Some(Reply::Parts(mut all)), Reply::Array(items)) => {
+                all.append(items.into());
+                Reply::Parts(all)
+            }
+            (Some(Reply::Parts(mut all)), Reply::Parts(items)) => {
+                all.append(items);
+                Reply::Parts(all)
+            }
+            (Some(Reply::Array(all)), Reply::Parts(items)) => {
+                let mut all = Parts::from(all);
+                all.append(items);
+                Reply::Parts(all)
             }
             (Some(Reply::Int(sum)), Reply::Int(more)) => Reply::Int(sum.saturating_add(more)),
             (_, reply) => reply,
@@ -182,6 +251,25 @@ mod tests {
             vec![Reply::Int(1), Reply::Int(2)],
             &Reply::Int(3),
         );
+    }
+
+    #[test]
+    fn one_of_the_answers_is_drawn() {
+        let drawn = |seed| {
+            let parts = (0..3).map(|shard| Part {
+                shard,
+                keys: Vec::new(),
+            });
+            let mut gather = Gather::split(parts.collect(), false).drawing(seed);
+            gather.settle(0, Reply::Int(1));
+            gather.settle(1, Reply::Nil);
+            gather.settle(2, Reply::Int(2));
+            gather.reply()
+        };
+        let ones = (0..1000)
+            .filter(|seed| drawn(*seed) == Reply::Int(1))
+            .count();
+        assert!((400..600).contains(&ones), "{ones}");
     }
 
     #[test]

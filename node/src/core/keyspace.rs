@@ -5,4 +5,6 @@
 //! [`Whole`] that locks slot by slot. Keys that are due at the command's stamp do not exist for any
 //! of them.
 
-pub use super::store::{Expiry, HashRef, Read, StringRef, ValueKind, Whole, Write};
+pub use super::store::{
+    Expiry, HashRef, LONG_FIELDS, NoValue, Read, SharedHash, StringRef, ValueKind, Whole, Write,
+};

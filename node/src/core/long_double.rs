@@ -9,8 +9,8 @@ use std::fmt;
 
 use super::natural::Natural;
 
-/// Longest text that is read as a number, in bytes, as in Redis.
-const TEXT_BYTES: usize = 255;
+/// Longest text that is read as a number, in bytes, as in Redis. Whatever is written is shorter.
+const TEXT_BYTES: usize = 5 * 1024 - 1;
 /// The greatest power of two of a leading bit, plus one.
 const EXPONENT_LIMIT: i32 = 16384;
 /// The power of two of the smallest number's only bit.
@@ -18,7 +18,7 @@ const EXPONENT_MIN: i32 = -16445;
 /// Ten to the number of decimals that are printed.
 const DECIMALS: u128 = 10_u128.pow(17);
 /// Below or above this power of ten no text of [`TEXT_BYTES`] is in range.
-const SCALE_LIMIT: i32 = 5300;
+const SCALE_LIMIT: i32 = 10_200;
 
 /// A finite extended float: ±`mantissa` × 2^`exponent`, the mantissa's top bit set unless it is
 /// zero.
@@ -166,6 +166,8 @@ impl Digits {
             None => (text, 0),
         };
         let mut digits = Natural::from(0);
+        // As many digits at a time as a limb takes: each step goes through the whole number.
+        let (mut some, mut factor) = (0, 1);
         let (mut seen_digit, mut seen_point) = (false, false);
         for byte in text {
             if *byte == b'.' && !seen_point {
@@ -173,10 +175,16 @@ impl Digits {
                 continue;
             }
             let digit = char::from(*byte).to_digit(radix)?;
-            digits.multiply_add(radix.into(), digit.into());
+            some = some * u64::from(radix) + u64::from(digit);
+            factor *= u64::from(radix);
+            if factor >= 1 << 56 {
+                digits.multiply_add(factor, some);
+                (some, factor) = (0, 1);
+            }
             seen_digit = true;
             scale -= if seen_point { digit_scale } else { 0 };
         }
+        digits.multiply_add(factor, some);
         seen_digit.then_some(Self { digits, scale })
     }
 
@@ -272,7 +280,7 @@ mod tests {
 
     #[test]
     fn what_is_no_finite_number_is_refused() {
-        let long = "1".repeat(256);
+        let long = "1".repeat(TEXT_BYTES + 1);
         let unreadable = [
             "",
             "-",
@@ -301,6 +309,31 @@ mod tests {
         for text in ["inf", "-INF", "+Infinity"] {
             let read = LongDouble::parse(text.as_bytes());
             assert_eq!(read, Err(NoNumber::Infinite), "{text}");
+        }
+    }
+
+    #[test]
+    fn long_texts_are_read_as_far_as_redis_does() {
+        let sum = |text: &str| {
+            let read = LongDouble::parse(text.as_bytes()).expect("in range");
+            read.checked_add(LongDouble::ZERO)
+                .expect("finite")
+                .to_string()
+        };
+        let padded = |length: usize| "0".repeat(length - 3) + "123";
+        for length in [255, 256, 300, 4933, TEXT_BYTES] {
+            assert_eq!(sum(&padded(length)), "123", "{length}");
+        }
+        let thirds = format!("0.{}", "3".repeat(TEXT_BYTES - 2));
+        assert_eq!(sum(&thirds), sum("0.333333333333333333333"));
+        // Far more digits than a float has, and an exponent that makes up for them.
+        let shifted = format!("0.{}7e4500", "0".repeat(4499));
+        assert_eq!(sum(&shifted), "7");
+        let shifted = format!("7{}e-5000", "0".repeat(5000));
+        assert_eq!(sum(&shifted), "7");
+        for written in ["1e300", "1e4932", "1.5e-4932"] {
+            let written = sum(written);
+            assert_eq!(sum(&written), written);
         }
     }
 

@@ -81,6 +81,17 @@ pub enum Change {
         /// The node that takes its seat; what it says of its own seat does not count.
         new: Member,
     },
+    /// A node joins beside the members, in a seat of its own: it gets a copy of everything, as long
+    /// as there are fewer members than copies to be.
+    Add {
+        /// The node.
+        member: Member,
+    },
+    /// A member is reached at other addresses than before; its seat stays the same.
+    Move {
+        /// The member; what it says of its seat does not count.
+        member: Member,
+    },
     /// Shards begin anew, without what they held: they have lost most of their replicas.
     Empty {
         /// Each shard, and the first of the peers with which it has begun: what has begun anew
@@ -98,6 +109,8 @@ pub enum Refused {
     Seated(String),
     /// There is no such shard.
     NoShard(u16),
+    /// There are as many members as copies.
+    Enough,
 }
 
 impl fmt::Display for Refused {
@@ -105,6 +118,7 @@ impl fmt::Display for Refused {
         match self {
             Self::NoMember(node) => write!(f, "{node} is no member"),
             Self::Seated(seat) => write!(f, "the new member is the one at {seat} already"),
+            Self::Enough => f.write_str("there are as many members as copies of each shard"),
             Self::NoShard(shard) => write!(f, "there is no shard {shard}"),
         }
     }
@@ -159,6 +173,8 @@ impl ClusterState {
     pub fn apply(&mut self, change: &Change) -> Result<(), Refused> {
         match change {
             Change::Replace { old, new } => self.replace(*old, new),
+            Change::Add { member } => self.add(member),
+            Change::Move { member } => self.move_to(member),
             Change::Empty { shards } => self.empty(shards),
         }
     }
@@ -216,6 +232,56 @@ impl ClusterState {
                 Ok(())
             }
         }
+    }
+
+    fn move_to(&mut self, new: &Member) -> Result<(), Refused> {
+        let seat = self.seat_of(new.id).ok_or(Refused::NoMember(new.id))?;
+        let member = &mut self.members[seat];
+        let moved = Member {
+            seat: member.seat.clone(),
+            ..new.clone()
+        };
+        self.epoch += u64::from(*member != moved);
+        *member = moved;
+        Ok(())
+    }
+
+    fn add(&mut self, new: &Member) -> Result<(), Refused> {
+        if self.seat_of(new.id).is_some() {
+            return Ok(());
+        }
+        if self.members.iter().any(|member| member.seat == new.seat) {
+            return Err(Refused::Seated(new.seat.clone()));
+        }
+        if self.members.len() >= self.copies {
+            return Err(Refused::Enough);
+        }
+        self.members.push(new.clone());
+        self.members.sort_by(|a, b| a.seat.cmp(&b.seat));
+        let mut next_peer = self.next_peer;
+        let mut newcomer = || {
+            next_peer += 1;
+            Replica {
+                peer: next_peer - 1,
+                node: new.id,
+            }
+        };
+        if self.meta.len() < meta_copies(self.copies) {
+            self.meta.push(newcomer());
+        }
+        let seats: BTreeSet<String> = self.members.iter().map(|it| it.seat.clone()).collect();
+        let placements = place(&seats, self.shards.len(), self.copies, None);
+        for (replicas, placement) in self.shards.iter_mut().zip(placements) {
+            let old = std::mem::take(replicas);
+            for index in placement.replicas {
+                let node = self.members[usize::from(index)].id;
+                let known = old.iter().find(|replica| replica.node == node);
+                replicas.push(known.copied().unwrap_or_else(&mut newcomer));
+            }
+        }
+        self.next_peer = next_peer;
+        self.epoch += 1;
+        Ok(())
     }
 
     /// Puts a new replica on `new` for every one on `old`.
@@ -392,6 +458,34 @@ mod tests {
     }
 
     #[test]
+    fn members_that_join_beside_others_get_a_copy_of_everything() {
+        let mut state = formed(1, 16, 3);
+        let before = peers(&state);
+        for number in [3, 2] {
+            let change = Change::Add {
+                member: member(number, number),
+            };
+            state.apply(&change).unwrap();
+            let once = state.clone();
+            state.apply(&change).unwrap();
+            assert_eq!(state, once, "it is one already");
+            assert_eq!(state.hosted_by(node(number)).count(), 17);
+            assert!(state.hosted_by(node(number)).all(|(group, peer)| {
+                state.first_voters(group, peer).is_empty() && !before.contains(&peer)
+            }));
+        }
+        let kept: Vec<PeerId> = state.hosted_by(node(1)).map(|(_, peer)| peer).collect();
+        assert_eq!(kept, before);
+        let seats = state.members.iter().map(|m| m.seat.clone()).collect();
+        assert_eq!(state.topology(|_| None).shards, place(&seats, 16, 3, None));
+        let fourth = Change::Add {
+            member: member(4, 4),
+        };
+        assert_eq!(state.apply(&fourth), Err(Refused::Enough));
+        assert_eq!(state.epoch, 3);
+    }
+
+    #[test]
     fn the_placement_is_that_of_the_ring() {
         let state = formed(5, 64, 3);
         let seats = state.members.iter().map(|m| m.seat.clone()).collect();
@@ -481,6 +575,33 @@ mod tests {
             "a node that was replaced comes back"
         );
         assert_eq!(state.epoch, 3);
+    }
+
+    #[test]
+    fn a_member_that_moves_keeps_its_seat_and_its_replicas() {
+        let mut state = formed(3, 16, 3);
+        let before = state.clone();
+        let moved = Member {
+            client: "10.9.9.9:1".to_owned(),
+            redirect: "10.9.9.9:2".to_owned(),
+            seat: "not its own".to_owned(),
+            id: node(2),
+        };
+        let change = Change::Move {
+            member: moved.clone(),
+        };
+        state.apply(&change).unwrap();
+        let there = state.member(node(2)).unwrap();
+        let seat = before.member(node(2)).unwrap().seat.clone();
+        assert_eq!(*there, Member { seat, ..moved });
+        assert_eq!((state.epoch, &state.shards), (2, &before.shards));
+        let once = state.clone();
+        state.apply(&change).unwrap();
+        assert_eq!(state, once);
+        let stranger = Change::Move {
+            member: member(9, 9),
+        };
+        assert_eq!(state.apply(&stranger), Err(Refused::NoMember(node(9))));
     }
 
     #[test]

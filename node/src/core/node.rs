@@ -1,9 +1,10 @@
 //! What all connections of one node share.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
@@ -12,6 +13,10 @@ use dht_proto::topology::{Member, NodeId, Placement, Topology};
 
 use super::client::Facts;
 use super::lease::Word;
+use super::measures::Measures;
+use super::pause::Pause;
+use super::pubsub::Hub;
+use super::services::Services;
 use super::store::{Store, Watched};
 use super::time::{Now, UnixMs};
 
@@ -24,20 +29,36 @@ pub struct Node {
     /// When it was started.
     pub started: Now,
     /// The data.
-    pub store: Store,
+    pub store: Arc<Store>,
     /// Who watches keys of a node that is alone; those of a cluster are in its shards.
     pub watched: Watched,
     /// The cluster as it is known here; without members while it forms.
     pub view: ArcSwap<View>,
     /// One a shard: whether its reads may be answered here, and its time.
-    pub words: Box<[Word]>,
+    pub words: Box<[Arc<Word>]>,
+    /// Who listens to which channels.
+    pub hub: Hub,
+    /// Whether clients have to wait.
+    pub pause: Pause,
+    /// Who offers which services.
+    pub services: Services,
     /// Counters.
     pub stats: Stats,
+    /// Commands, errors, and what took long.
+    pub measures: Measures,
     /// Every open client connection by id.
     pub clients: DashMap<u64, Arc<Facts>>,
     /// Groups, the meta group among them, of which it is not known that every replica which there
     /// is to be has a vote and is heard from. With 0, any one node may be lost.
     pub short: AtomicUsize,
+    /// Snapshots that clients have asked for.
+    pub saves: Saves,
+    /// The node's disk has no room.
+    pub is_full: AtomicBool,
+    /// What is due is searched for, and not only found when it is asked for.
+    pub sweeps: AtomicBool,
+    /// The program that this node is a part of ends it when a client says so.
+    pub may_be_shut_down: AtomicBool,
     /// The latest stamp given, in milliseconds since the Unix epoch.
     clock: AtomicU64,
 }
@@ -47,7 +68,7 @@ impl Node {
     /// [`Node::publish`].
     #[must_use]
     pub fn new(id: NodeId, settings: Settings, started: Now) -> Self {
-        let topology = if settings.standalone {
+        let topology = if settings.standalone || settings.backend.is_some() {
             Ok(Topology {
                 epoch: 1,
                 members: vec![settings.member(id)],
@@ -63,14 +84,25 @@ impl Node {
         Self {
             id,
             started,
-            words: (0..shards).map(|_| Word::default()).collect(),
-            store: Store::new(),
+            words: (0..shards).map(|_| Arc::default()).collect(),
+            store: Arc::new(Store::new()),
             watched: Watched::default(),
             view: ArcSwap::from_pointee(View::new(id, topology)),
+            hub: Hub::default(),
+            pause: Pause::default(),
+            services: Services::default(),
             stats: Stats::default(),
+            measures: Measures::default(),
             clients: DashMap::new(),
             short: AtomicUsize::new(usize::from(!settings.standalone)),
             settings,
+            saves: Saves {
+                last_s: AtomicU64::new(started.unix_us / 1_000_000),
+                ..Saves::default()
+            },
+            is_full: AtomicBool::new(false),
+            sweeps: AtomicBool::new(true),
+            may_be_shut_down: AtomicBool::new(false),
             clock: AtomicU64::new(0),
         }
     }
@@ -105,6 +137,15 @@ impl Node {
         self.show(View::new(self.id, topology));
     }
 
+    /// Says that the node reads its data from its disk.
+    pub fn show_loading(&self) {
+        let why = Err("the node is reading its data".to_owned());
+        self.show(View {
+            is_loading: true,
+            ..View::new(self.id, why)
+        });
+    }
+
     /// Puts a view of the cluster in force.
     pub fn show(&self, view: View) {
         self.view.store(Arc::new(view));
@@ -116,6 +157,8 @@ impl Node {
 pub struct View {
     /// Members and placements; while the cluster forms, the reason that clients are told.
     pub topology: Result<Topology, String>,
+    /// The node is reading its data from its disk, and has no topology before it has done so.
+    pub is_loading: bool,
     /// This node's index among the members.
     pub me: u16,
     /// Members that cannot be reached at present, by index.
@@ -133,10 +176,81 @@ impl View {
             me: formed
                 .and_then(|topology| topology.index_of(me))
                 .unwrap_or_default(),
+            is_loading: false,
             down: vec![false; formed.map_or(0, |topology| topology.members.len())],
             unled: BTreeSet::new(),
             topology,
         }
+    }
+}
+
+/// From where clients may do something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Permission {
+    /// From nowhere.
+    No,
+    /// From this machine.
+    Local,
+    /// From everywhere.
+    Yes,
+}
+
+impl Permission {
+    /// By its name: `no`, `local` or `yes`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::No, Self::Local, Self::Yes];
+        all.into_iter().find(|permission| permission.name() == name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::Local => "local",
+            Self::Yes => "yes",
+        }
+    }
+
+    /// Whether it allows a client to do so.
+    #[must_use]
+    pub const fn allows(self, is_local: bool) -> bool {
+        match self {
+            Self::No => false,
+            Self::Local => is_local,
+            Self::Yes => true,
+        }
+    }
+}
+
+type Run = dyn Fn(&mut dyn FnMut()) + Send + Sync;
+
+/// How work that may take long is done.
+#[derive(Clone)]
+pub struct Aside(Arc<Run>);
+
+impl Aside {
+    /// Done so.
+    pub fn new(run: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(run))
+    }
+
+    /// Done like any other work, where nobody can be held up.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(|work| work())
+    }
+
+    /// Does the work, and comes back when it is done.
+    pub fn run(&self, work: &mut dyn FnMut()) {
+        (self.0)(work);
+    }
+}
+
+impl fmt::Debug for Aside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Aside")
     }
 }
 
@@ -147,6 +261,11 @@ pub struct Settings {
     pub password: Option<String>,
     /// Started alone: no cluster, and any slots may meet in one command.
     pub standalone: bool,
+    /// The URL of the server that has the data in this node's place, without its password; the
+    /// consistency is then that server's.
+    pub backend: Option<String>,
+    /// What it acknowledges is on its disk.
+    pub is_durable: bool,
     /// `host:port` for clients.
     pub client: String,
     /// `host:port` for cluster-aware clients.
@@ -155,8 +274,12 @@ pub struct Settings {
     pub max_clients: usize,
     /// Shards of the cluster.
     pub shards: u32,
+    /// From where DEBUG is allowed.
+    pub debug: Permission,
+    /// Microseconds since some moment in the past, to measure by.
+    pub stopwatch: fn() -> u64,
     /// Does work that may take long so that it holds up no other connection, if there is a way.
-    pub aside: fn(&mut dyn FnMut()),
+    pub aside: Aside,
 }
 
 impl Settings {
@@ -198,6 +321,17 @@ impl Settings {
     }
 }
 
+/// Snapshots that clients have asked for.
+#[derive(Debug, Default)]
+pub struct Saves {
+    /// They have been asked for, and not begun.
+    pub is_wanted: AtomicBool,
+    /// They have been asked for, and are not all written.
+    pub is_under_way: AtomicBool,
+    /// When all were written that were last asked for, in seconds; at first when the node started.
+    pub last_s: AtomicU64,
+}
+
 /// Counters that only grow, bumped once a batch of requests, and the last sample of what the
 /// process uses.
 #[derive(Debug, Default)]
@@ -214,6 +348,8 @@ pub struct Stats {
     pub frames_received: AtomicU64,
     /// Frames for other nodes.
     pub frames_sent: AtomicU64,
+    /// Messages that no room was for on the way to another node.
+    pub messages_dropped: AtomicU64,
     /// Bytes read from clients.
     pub input_bytes: AtomicU64,
     /// Bytes written to clients.
@@ -231,6 +367,10 @@ pub struct Usage {
     pub cpu_user_us: u64,
     /// CPU time in the kernel, in microseconds.
     pub cpu_system_us: u64,
+    /// Which process it is.
+    pub process_id: u64,
+    /// Memory of the machine, in bytes.
+    pub system_bytes: u64,
 }
 
 /// What the process used at a moment, and how busy it has been since the one before.
@@ -242,22 +382,48 @@ pub struct Sample {
     pub rss_peak_bytes: u64,
     /// Commands per second since the sample before.
     pub commands_per_s: u64,
-    /// [`Stats::commands`] at the moment.
-    commands: u64,
+    /// Bytes per second from clients.
+    pub input_bytes_per_s: u64,
+    /// Bytes per second to clients.
+    pub output_bytes_per_s: u64,
+    /// [`Stats::commands`], input and output at the moment.
+    counts: [u64; 3],
     taken_mono_ms: u64,
 }
 
 impl Stats {
+    /// Sets what is counted since the start to 0.
+    pub fn reset(&self) {
+        let counters = [
+            &self.connections,
+            &self.rejected,
+            &self.commands,
+            &self.forwarded,
+            &self.frames_received,
+            &self.frames_sent,
+            &self.input_bytes,
+            &self.output_bytes,
+        ];
+        for counter in counters {
+            counter.store(0, Relaxed);
+        }
+    }
+
     /// Takes a sample. The caller does so from time to time, about once a second.
     pub fn take_sample(&self, now: Now, usage: Usage) {
         let last = self.sample.load();
-        let commands = self.commands.load(Relaxed);
+        let counters = [&self.commands, &self.input_bytes, &self.output_bytes];
+        let counts = counters.map(|counter| counter.load(Relaxed));
         let passed_ms = now.mono_ms.saturating_sub(last.taken_mono_ms).max(1);
+        let per_s =
+            |index: usize| counts[index].saturating_sub(last.counts[index]) * 1000 / passed_ms;
         self.sample.store(Arc::new(Sample {
             usage,
             rss_peak_bytes: usage.rss_bytes.max(last.rss_peak_bytes),
-            commands_per_s: commands.saturating_sub(last.commands) * 1000 / passed_ms,
-            commands,
+            commands_per_s: per_s(0),
+            input_bytes_per_s: per_s(1),
+            output_bytes_per_s: per_s(2),
+            counts,
             taken_mono_ms: now.mono_ms,
         }));
     }

@@ -1,6 +1,6 @@
 //! Which node executes a command: from its keys to their slots, from the slots to their leaders.
 
-use dht_proto::reply::CrossSlot;
+use dht_proto::reply::{CrossSlot, shown_key};
 use dht_proto::slot::SLOTS;
 use dht_proto::spec::{CommandId, Kind};
 use dht_proto::topology::Topology;
@@ -37,7 +37,7 @@ pub enum Route {
 pub fn keys<'a>(id: CommandId, argv: &[&'a [u8]]) -> Result<Keys<'a>, ReplyError> {
     let spec = id.schema().keys;
     spec.into_iter()
-        .flat_map(|spec| spec.positions(argv.len()))
+        .flat_map(|spec| spec.positions(argv))
         .map(|position| match argv[position] {
             key if key.len() > limits::KEY_BYTES => Err(ReplyError::TooLong {
                 what: "key",
@@ -74,18 +74,35 @@ impl Router<'_> {
         if self.standalone {
             return Ok(Route::Here);
         }
+        let route = self.place(id, argv, keys)?;
+        // As in Redis's cluster, the slots come first.
+        if id.schema().is_whole(argv.len()) {
+            Ok(route)
+        } else {
+            Err(ReplyError::Arity(id.spec().full_name().into()))
+        }
+    }
+
+    fn place(&self, id: CommandId, argv: &[&[u8]], keys: &[Key<'_>]) -> Result<Route, ReplyError> {
         match id.spec().kind {
-            Kind::READ | Kind::WRITE | Kind::TRANSACTION => self.one_slot(keys),
+            Kind::READ | Kind::WRITE | Kind::TRANSACTION | Kind::EXECUTION => self.one_slot(keys),
             Kind::READ_EACH | Kind::WRITE_EACH if self.door == Door::Redirect => {
                 self.one_slot(keys)
             }
             Kind::READ_EACH | Kind::WRITE_EACH => Ok(self.each(keys)),
             Kind::CURSOR if self.door == Door::Redirect => Ok(Route::Led),
-            Kind::READ_ALL | Kind::WRITE_ALL => Ok(self.all()),
+            Kind::READ_ALL | Kind::READ_ANY | Kind::WRITE_ALL => Ok(self.all()),
             Kind::CURSOR => Ok(self.cursor(argv.get(id.words()).copied().unwrap_or_default())),
-            Kind::SESSION => self.session(argv.get(id.words()).copied().unwrap_or_default()),
+            Kind::SESSION | Kind::SNAPSHOT => {
+                self.named(argv.get(id.words()).copied().unwrap_or_default())
+            }
             Kind::META => Ok(Route::Meta),
-            Kind::LOCAL | Kind::HANDSHAKE | Kind::ENDING => Ok(Route::Here),
+            Kind::LOCAL
+            | Kind::SIGN
+            | Kind::LISTEN
+            | Kind::CALL
+            | Kind::HANDSHAKE
+            | Kind::ENDING => Ok(Route::Here),
         }
     }
 
@@ -158,7 +175,8 @@ impl Router<'_> {
         spread(parts.collect())
     }
 
-    fn session(&self, slot: &[u8]) -> Result<Route, ReplyError> {
+    /// The place of a command that names a slot.
+    fn named(&self, slot: &[u8]) -> Result<Route, ReplyError> {
         let number = str::from_utf8(slot).ok().and_then(|text| text.parse().ok());
         match number.filter(|slot| *slot < SLOTS) {
             Some(slot) => self.slot(slot),
@@ -186,7 +204,7 @@ impl Router<'_> {
 /// Two keys that were expected in one slot.
 #[must_use]
 pub fn crossed(first: Key<'_>, second: Key<'_>) -> ReplyError {
-    let shown = |key: Key<'_>| (String::from_utf8_lossy(key.bytes()).into(), key.slot());
+    let shown = |key: Key<'_>| (shown_key(key.bytes()), key.slot());
     let keys = CrossSlot {
         first: shown(first),
         second: shown(second),

@@ -3,6 +3,7 @@
 //! Knows neither sockets nor the bytes of a protocol: the requests are parsed by [`super::wire`],
 //! and what has to be written, asked for or closed is left in [`Effects`].
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,28 +12,38 @@ use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec::{self, CommandId, Kind};
 use dht_proto::topology::Topology;
-use dht_proto::{Reply, ReplyError, limits};
+use dht_proto::{Output, Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::ahead;
-use super::client::{Client, Protocol};
+use super::client::{Client, Order, Protocol};
 use super::execute::{Command, Here, Look};
-use super::gather::{Gather, Part};
+use super::gather::Gather;
+use super::measures::Done;
 use super::mutation::{self, Mutation};
 use super::node::{Node, View};
+use super::pubsub::News;
 use super::random::Random;
 use super::replication::machine::session_unknown;
 use super::replication::replica::{Mode, Pending};
 use super::replication::task::{self, Task};
 use super::replication::worker::Request as Asked;
 use super::router::{self, Route, Router};
+use super::services::Call;
 use super::store::SlotSet;
 use super::time::{Now, UnixMs};
 use super::wire::{self, Origin, Wire};
 
+mod calls;
+mod held;
+#[cfg(test)]
+mod line_tests;
+mod measured;
+mod messages;
 #[cfg(test)]
 mod placed_tests;
+mod spread;
 mod transactions;
 
 /// The words of a request.
@@ -53,34 +64,82 @@ pub struct Session {
     loose: BTreeMap<u64, Waiting>,
     /// The last number among those.
     last_loose: u64,
+    /// The last request that reads whole shards: nothing that comes after it may be seen by it.
+    long: Option<u64>,
+    /// A request that `CLIENT PAUSE` has wait, and everything behind it.
+    waits: Option<Box<held::Waits>>,
     /// Bytes of replies that wait in `turns` for an earlier one.
     held_bytes: usize,
+    /// Replies among those that are still to be made.
+    unmade: usize,
+    /// Bytes of the tasks of all requests that wait for shards.
+    asked_bytes: usize,
     /// How many tasks each shard has not yet answered; empty before the first.
     asked: Vec<u32>,
+    /// The command that is being executed.
+    current: Option<CommandId>,
+    /// What the stopwatch showed when it was looked at last.
+    lap_us: u64,
+    /// The present request is the last that has arrived.
+    is_last: bool,
     /// Seeds of commands.
     random: Random,
 }
+
+/// Room for so many requests is kept for those to come.
+const KEPT_TURNS: usize = 128;
 
 /// A request that has been taken.
 enum Turn {
     /// Shards have to answer first.
     Waiting(Box<Waiting>),
     /// Answered, and encoded; it waits for an earlier one.
-    Ready(BytesMut),
+    Ready(Output),
 }
 
 struct Waiting {
     origin: Origin,
     gather: Gather,
+    /// To be told if it is a transaction that was executed.
+    held: Vec<News>,
+    /// What shards were asked for.
+    asked: Question,
+    /// Bytes of the tasks that shards were asked for.
+    asked_bytes: usize,
+}
+
+/// What is known of a command that shards have to answer.
+struct Question {
+    command: Option<CommandId>,
+    /// What the stopwatch showed when it was taken.
+    since_us: u64,
+    /// The first of its tasks.
+    task: Option<Bytes>,
 }
 
 /// What the shell has to do after a call; it takes what it finds and leaves the rest empty.
 #[derive(Debug, Default)]
 pub struct Effects {
     /// To be written to the connection.
-    pub output: BytesMut,
+    pub output: Output,
+    /// Said by the shell before a call: bytes of earlier output that the socket has not taken.
+    pub unsent: usize,
     /// Tasks for shards. Each with a ticket is settled exactly once by [`Session::settle`].
     pub asked: Vec<Asked<Ticket>>,
+    /// To be told to all nodes, this one among them, in this order.
+    pub news: Vec<News>,
+    /// Said by the shell before a call: what the stopwatch shows.
+    pub now_us: u64,
+    /// What was measured; before a call the shell says what is wanted.
+    pub done: Done,
+    /// To be done besides.
+    pub orders: Vec<Order>,
+    /// Calls of services, each with the time for its answer, in milliseconds. Settled as tasks are.
+    pub calls: Vec<(Ticket, Call, u64)>,
+    /// The client's answers to calls that it was asked, by their numbers.
+    pub answers: Vec<(u64, Reply)>,
+    /// It speaks HTTP: somebody may have a browser attack the node.
+    pub attack: bool,
     /// Close the connection once the output is written.
     pub close: bool,
 }
@@ -102,6 +161,8 @@ pub enum Progress {
     /// Output has to be written, or a task settled, before the rest of the input is
     /// taken: call [`Session::receive`] again after that.
     Blocked,
+    /// `CLIENT PAUSE` has a request wait: call [`Session::receive`] again when that is over.
+    Held,
 }
 
 impl Session {
@@ -115,15 +176,22 @@ impl Session {
             first_turn: 0,
             loose: BTreeMap::new(),
             last_loose: 0,
+            long: None,
+            waits: None,
             held_bytes: 0,
+            unmade: 0,
+            asked_bytes: 0,
             asked: Vec::new(),
+            current: None,
+            lap_us: 0,
+            is_last: false,
             random: Random::new(seed),
         }
     }
 
     /// Tells a client that has the words for it that what is not answered will not be executed;
     /// says whether it has them.
-    pub fn say_farewell(&self, output: &mut BytesMut) -> bool {
+    pub fn say_farewell(&self, output: &mut Output) -> bool {
         let is_native = self.client.protocol == Protocol::Native;
         if is_native {
             wire::encode_farewell(output);
@@ -131,7 +199,8 @@ impl Session {
         is_native
     }
 
-    /// Takes every complete request from `input`, as long as the output stays below its soft limit.
+    /// Takes every complete request from `input`, as long as the output stays below its soft limit,
+    /// with what the socket has not taken of it.
     pub fn receive(
         &mut self,
         node: &Node,
@@ -146,8 +215,11 @@ impl Session {
             now,
             stamp: node.stamp(now),
             taken: 0,
+            lookups: Cell::default(),
             effects,
         };
+        self.lap_us = step.effects.now_us;
+        self.take_up(&mut step);
         let progress = match self.wire.take() {
             Some(Wire::Resp(mut reader)) => {
                 let progress = self.receive_resp(&mut step, &mut reader, input);
@@ -161,11 +233,16 @@ impl Session {
             }
             None => unreachable!("it is put back above"),
         };
+        if step.effects.done.is_open() {
+            self.lap(&mut step);
+        }
         if self.client.closing {
             input.clear();
         }
         self.forget(node, now, step.effects);
         self.note(&step);
+        step.effects.news.append(&mut self.client.news);
+        step.effects.orders.append(&mut self.client.orders);
         step.effects.close |= self.client.closing && self.in_flight() == 0;
         progress
     }
@@ -189,7 +266,10 @@ impl Session {
                         fetched = next + ahead::fetch(&step.node.store, &input[next..]);
                     }
                     let words: Words<'_> = reader.words(&input[at..]).collect();
+                    let origin = self.client.next_origin();
+                    self.is_last = next == input.len();
                     self.request(step, origin, &words);
+                    self.end_request();
                     at = next;
                 }
                 Ok(Decoded::Nothing(length)) => at += length,
@@ -201,6 +281,7 @@ impl Session {
             }
         };
         input.advance(at);
+        reader.rest();
         progress
     }
 
@@ -216,7 +297,10 @@ impl Session {
             }
             codec.set_max_frame_length(wire::frame_bytes(self.client.authenticated));
             let refusal = match codec.decode(input) {
-                Ok(Some(frame)) => self.message(step, &frame).err(),
+                Ok(Some(frame)) => {
+                    self.is_last = input.is_empty();
+                    self.message(step, &frame).err()
+                }
                 Ok(None) => return Progress::Input,
                 Err(_) => Some("a frame is longer than allowed"),
             };
@@ -237,6 +321,7 @@ impl Session {
                     id,
                     deadline_ms: meta.deadline_ms.unwrap_or(wire::DEADLINE_MS),
                     place: place.clone().unwrap_or_default(),
+                    writes: false,
                 };
                 if let Err(error) = place {
                     self.answer(step.effects, origin, &error.into());
@@ -245,7 +330,9 @@ impl Session {
                 (origin, argv)
             }
             Message::Notification(argv) => (Origin::Silent, argv),
-            Message::Response { .. } => return Err("a response to no request"),
+            Message::Response { id, reply } => {
+                return self.answered((id, reply), frame.len(), step.effects);
+            }
         };
         let words: Words<'_> = argv.iter().map(AsRef::as_ref).collect();
         self.request(step, origin, &words);
@@ -254,8 +341,16 @@ impl Session {
 
     /// Why no further request is taken at present, if so.
     fn pause(&self, effects: &Effects) -> Option<Progress> {
-        let blocked = effects.output.len() + self.held_bytes >= limits::OUTPUT_SOFT_BYTES
-            || self.in_flight() >= limits::IN_FLIGHT;
+        if self.waits.is_some() {
+            return Some(Progress::Held);
+        }
+        let unread = effects.unsent + effects.output.len() + self.held_bytes;
+        let blocked = unread >= limits::OUTPUT_SOFT_BYTES
+            || effects.output.is_unmade()
+            || self.unmade > 0
+            || self.asked_bytes >= limits::IN_FLIGHT_BYTES
+            || self.in_flight() >= limits::IN_FLIGHT
+            || self.long.is_some_and(|turn| self.waits(turn));
         match (self.client.closing, blocked) {
             (true, _) => Some(Progress::Input),
             (false, true) => Some(Progress::Blocked),
@@ -271,6 +366,30 @@ impl Session {
         effects.close |= self.client.closing && self.in_flight() == 0;
     }
 
+    /// Bytes that are kept for the client: of a request that has begun, or that a pause holds,
+    /// replies that wait for earlier ones, and what it has queued since MULTI.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let begun = match &self.wire {
+            Some(Wire::Resp(reader)) => reader.kept_bytes(),
+            Some(Wire::Native(_)) | None => 0,
+        };
+        let waiting = self.waits.as_ref().map_or(0, |waits| waits.bytes());
+        begun + self.held_bytes + self.client.transaction.queued_bytes() + waiting
+    }
+
+    /// Drops what is kept for the client, of whom nothing more is taken.
+    pub fn let_go(&mut self) {
+        self.client.closing = true;
+        self.wire = Some(Wire::new(self.client.protocol));
+        self.client.transaction.refuse();
+        self.turns.clear();
+        self.loose.clear();
+        self.waits = None;
+        (self.held_bytes, self.unmade) = (0, 0);
+        self.asked_bytes = 0;
+    }
+
     /// How many requests wait for shards, or for one that does.
     #[must_use]
     pub fn in_flight(&self) -> usize {
@@ -281,6 +400,7 @@ impl Session {
     fn note(&self, step: &Step<'_>) {
         if step.taken > 0 {
             step.node.stats.commands.fetch_add(step.taken, Relaxed);
+            step.node.store.lookups.add(step.lookups.get());
             self.client
                 .facts
                 .last_mono_ms
@@ -302,29 +422,60 @@ impl Session {
     }
 
     fn request(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
+        if self.hold_back(step, origin, argv) {
+            return;
+        }
         step.taken += 1;
-        if self.client.transaction.is_open() {
+        let before = self.begin(step, argv);
+        if speaks_http(argv) {
+            step.effects.attack = true;
+            self.client.closing = true;
+        } else if self.client.transaction.is_open() {
             self.request_in_transaction(step, origin, argv);
         } else {
             self.request_now(step, origin, argv);
         }
+        self.done(step, argv, &before);
     }
 
     fn request_now(&mut self, step: &mut Step<'_>, origin: Origin, argv: &[&[u8]]) {
         match self.place(step, argv) {
-            Ok((command, route)) if command.id.spec().kind == Kind::TRANSACTION => {
+            Ok((command, route)) => {
+                self.found(step, command.id);
+                let origin = origin.of_kind(command.id.spec().kind);
+                self.run(step, origin, argv, (command, route));
+            }
+            Err(error) => {
+                Self::refused(step, argv);
+                self.answer(step.effects, origin, &error.into());
+            }
+        }
+    }
+
+    fn run(
+        &mut self,
+        step: &mut Step<'_>,
+        origin: Origin,
+        argv: &[&[u8]],
+        placed: (Command<'_>, Route),
+    ) {
+        match placed {
+            (command, route) if command.id.spec().kind.is_transaction() => {
                 self.transact(step, origin, &command, &route);
             }
-            Ok((command, route)) if origin.place().is_some() && !has_place(&command, &route) => {
+            (command, route) if origin.place().is_some() && !has_place(&command, &route) => {
                 let error = no_place(&route);
                 self.answer(step.effects, origin, &error.into());
             }
-            Ok((command, Route::Here)) if command.id.spec().kind.is_long() => {
-                let aside = step.node.settings.aside;
-                aside(&mut || self.do_here(step, origin, &command));
+            (command, Route::Here) if command.id.spec().kind == Kind::CALL => {
+                self.call(step, origin, &command);
             }
-            Ok((command, Route::Here)) => self.do_here(step, origin, &command),
-            Ok((command, Route::Meta)) => {
+            (command, Route::Here) if command.id.spec().kind.is_long() => {
+                let aside = &step.node.settings.aside;
+                aside.run(&mut || self.do_here(step, origin, &command));
+            }
+            (command, Route::Here) => self.do_here(step, origin, &command),
+            (command, Route::Meta) => {
                 let meta = step.node.meta_shard();
                 let gather = Gather::whole(meta, command.id.spec().kind.writes());
                 let turn = self.wait(origin, gather);
@@ -332,11 +483,11 @@ impl Session {
                 let task = task::command(argv);
                 self.ask(step, origin, (meta, Mode::Repeatable), ticket, task);
             }
-            Ok((command, Route::Led)) => {
+            (command, Route::Led) => {
                 let reply = self.look_through(step, &command);
                 self.answer(step.effects, origin, &reply);
             }
-            Ok((command, Route::Shard(shard))) => match self.mode(step, &command, shard) {
+            (command, Route::Shard(shard)) => match self.mode(step, &command, shard) {
                 Ok(reply) => self.answer_aside(step, origin, reply),
                 Err(mode) => {
                     let gather = Gather::whole(shard, command.id.spec().kind.writes());
@@ -349,20 +500,40 @@ impl Session {
                     self.ask(step, origin, (shard, mode), ticket, task);
                 }
             },
-            Ok((command, Route::Spread(parts))) => self.spread(step, origin, &command, &parts),
-            Err(error) => self.answer(step.effects, origin, &error.into()),
+            (command, Route::Spread(parts)) => {
+                self.spread_aside(step, origin, &command, &parts);
+            }
         }
     }
 
-    /// Finds the command, if the client may use it now.
-    fn find(&self, argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
-        let id = spec::find(argv);
-        let allowed =
-            self.client.authenticated || id.as_ref().is_ok_and(|id| id.spec().kind.before_auth());
-        if !allowed {
+    /// Finds the command, if the client may use it now. An EXEC that it may not use ends the
+    /// transaction, as in Redis.
+    fn find(&mut self, argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
+        self.find_usable(argv).map_err(|error| {
+            let meant = spec::look_up(argv);
+            if meant.is_ok_and(|id| id.spec().kind == Kind::EXECUTION) {
+                self.client.transaction.end();
+                return ReplyError::Discarded(Box::new(error));
+            }
+            error
+        })
+    }
+
+    fn find_usable(&self, argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
+        let id = match spec::find(argv) {
+            // Redis has such a command, which would have to wait for the password.
+            Err(ReplyError::Absent { .. }) if !self.client.authenticated => {
+                return Err(ReplyError::NoAuth);
+            }
+            found => found?,
+        };
+        if !self.client.authenticated && !id.spec().kind.before_auth() {
             return Err(ReplyError::NoAuth);
         }
-        let id = id?;
+        if self.client.only_listens() && !id.spec().kind.while_listening() {
+            return Err(ReplyError::OnlyListening(id.spec().full_name()));
+        }
+        self.client.check(id)?;
         self.client
             .facts
             .last_command
@@ -372,13 +543,13 @@ impl Session {
 
     /// Finds the command and where it runs.
     fn place<'a>(
-        &self,
+        &mut self,
         step: &Step<'_>,
         argv: &'a [&'a [u8]],
     ) -> Result<(Command<'a>, Route), ReplyError> {
         let id = self.find(argv)?;
         let kind = id.spec().kind;
-        if kind.is_local() || kind == Kind::TRANSACTION && id.schema().keys.is_none() {
+        if kind.is_local() || kind.is_transaction() && id.schema().keys.is_none() {
             return Ok((Command::new(id, argv, &[]), Route::Here));
         }
         let keys = router::keys(id, argv)?;
@@ -397,8 +568,12 @@ impl Session {
 
     fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {
         let reply = self.execute(step, command);
-        // HELLO and RESET answer in the version that they have chosen.
-        let origin = origin.in_version_of(self.client.protocol);
+        // HELLO and RESET answer in the version that they have chosen, CLIENT REPLY as it has.
+        let origin = origin.as_wanted_by(&self.client);
+        if std::mem::take(&mut self.client.sleeps) {
+            self.waits = Some(Box::new(held::Waits::Answer(origin, reply)));
+            return;
+        }
         self.answer_aside(step, origin, reply);
     }
 
@@ -408,7 +583,8 @@ impl Session {
             return self.answer(step.effects, origin, &reply);
         }
         let mut reply = Some(reply);
-        (step.node.settings.aside)(&mut || {
+        let aside = &step.node.settings.aside;
+        aside.run(&mut || {
             if let Some(reply) = reply.take() {
                 self.answer(step.effects, origin, &reply);
             }
@@ -417,12 +593,14 @@ impl Session {
 
     fn execute(&mut self, step: &Step<'_>, command: &Command<'_>) -> Reply {
         let here = self.here(step);
-        here.run(&mut self.client, command)
-            .unwrap_or_else(Reply::Error)
+        let outcome = here.run(&mut self.client, command);
+        step.count(&here);
+        outcome.unwrap_or_else(Reply::Error)
     }
 
-    const fn here<'a>(&mut self, step: &Step<'a>) -> Here<'a> {
+    fn here<'a>(&mut self, step: &Step<'a>) -> Here<'a> {
         Here {
+            lookups: Cell::default(),
             node: step.node,
             now: step.now,
             stamp: step.stamp,
@@ -440,7 +618,14 @@ impl Session {
         if self.has_asked(shard) && !mutation::is(Mutation::ReadAhead) {
             return Err(Mode::OrderedRead);
         }
-        match self.here(step).look(command, shard) {
+        if command.id.spec().kind == Kind::SNAPSHOT {
+            // It is opened between two entries: by who applies them.
+            return Err(Mode::Read);
+        }
+        let here = self.here(step);
+        let look = here.look(command, shard);
+        step.count(&here);
+        match look {
             Look::Seen(reply) => Ok(reply),
             Look::NoLease => Err(Mode::Read),
             Look::Early => Err(Mode::OrderedRead),
@@ -477,50 +662,20 @@ impl Session {
         asked.is_some_and(|asked| *asked > 0)
     }
 
-    /// Has the parts of a command answered, each by its shard.
-    fn spread(
-        &mut self,
-        step: &mut Step<'_>,
-        origin: Origin,
-        command: &Command<'_>,
-        parts: &[Part],
-    ) {
-        let writes = command.id.spec().kind.writes();
-        let asked = parts.iter().any(|part| self.has_asked(part.shard));
-        if !writes
-            && !asked
-            && !parts[0].keys.is_empty()
-            && let Look::Seen(reply) = self.here(step).look(command, parts[0].shard)
-        {
-            return self.answer(step.effects, origin, &reply);
-        }
-        let turn = self.wait(origin, Gather::split(parts.to_vec(), writes));
-        for (part, place) in parts.iter().enumerate() {
-            let words = part_of(command, place);
-            let outcome = router::keys(command.id, &words).map(|keys| {
-                let command = Command::new(command.id, &words, &keys);
-                self.mode(step, &command, place.shard)
-            });
-            let ticket = Ticket { turn, part };
-            match outcome {
-                Ok(Err(mode)) => {
-                    let task = task::command(&words);
-                    self.ask(step, origin, (place.shard, mode), ticket, task);
-                }
-                Ok(Ok(reply)) => _ = self.settle_part(ticket, reply, step.effects),
-                Err(error) => _ = self.settle_part(ticket, error.into(), step.effects),
-            }
-        }
-    }
-
     /// Takes the answer of a part; gives its shard, if somebody waited for it.
     fn settle_part(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) -> Option<u16> {
         if let Some(waiting) = self.loose.get_mut(&ticket.turn) {
             let shard = waiting.gather.shard(ticket.part);
             if waiting.gather.settle(ticket.part, reply)
-                && let Some(Waiting { origin, gather }) = self.loose.remove(&ticket.turn)
+                && let Some(waiting) = self.loose.remove(&ticket.turn)
             {
-                origin.encode(&gather.reply(), &mut effects.output);
+                self.asked_bytes -= waiting.asked_bytes;
+                let now_us = effects.now_us;
+                waiting.encode(
+                    &mut effects.output,
+                    &mut effects.news,
+                    (now_us, &mut effects.done),
+                );
             }
             return shard;
         }
@@ -552,6 +707,11 @@ impl Session {
             self.asked = vec![0; step.node.words.len() + 1];
         }
         self.asked[usize::from(shard)] += 1;
+        self.asked_bytes += task.len();
+        if let Some(waiting) = self.waiting(ticket.turn) {
+            waiting.asked_bytes += task.len();
+            waiting.asked.task.get_or_insert_with(|| task.clone());
+        }
         step.effects.asked.push(Asked {
             shard,
             pending: Pending {
@@ -563,9 +723,31 @@ impl Session {
         });
     }
 
+    /// The request of a number, as long as shards have to answer.
+    fn waiting(&mut self, turn: u64) -> Option<&mut Waiting> {
+        if let Some(waiting) = self.loose.get_mut(&turn) {
+            return Some(waiting);
+        }
+        let index = turn.checked_sub(self.first_turn)?;
+        match self.turns.get_mut(usize::try_from(index).ok()?)? {
+            Turn::Waiting(waiting) => Some(waiting),
+            Turn::Ready(_) => None,
+        }
+    }
+
     /// Keeps a place in the order of replies, if there is one; gives the request's number.
     fn wait(&mut self, origin: Origin, gather: Gather) -> u64 {
-        let waiting = Waiting { origin, gather };
+        let waiting = Waiting {
+            origin,
+            gather,
+            held: Vec::new(),
+            asked: Question {
+                command: self.current,
+                since_us: self.lap_us,
+                task: None,
+            },
+            asked_bytes: 0,
+        };
         if !origin.is_ordered() {
             self.last_loose += 1;
             self.loose.insert(self.last_loose, waiting);
@@ -577,13 +759,17 @@ impl Session {
 
     /// Answers a request at once, or as soon as the earlier ones are answered.
     fn answer(&mut self, effects: &mut Effects, origin: Origin, reply: &Reply) {
+        if let Reply::Error(error) = reply {
+            effects.done.error(error);
+        }
         if self.turns.is_empty() {
             origin.encode(reply, &mut effects.output);
             return;
         }
-        let mut encoded = BytesMut::new();
+        let mut encoded = Output::default();
         origin.encode(reply, &mut encoded);
         self.held_bytes += encoded.len();
+        self.unmade += usize::from(encoded.is_unmade());
         self.turns.push_back(Turn::Ready(encoded));
     }
 
@@ -592,19 +778,26 @@ impl Session {
         let Some(turn) = self.turns.get_mut(index) else {
             return;
         };
-        let Turn::Waiting(waiting) = std::mem::replace(turn, Turn::Ready(BytesMut::new())) else {
+        let Turn::Waiting(waiting) = std::mem::replace(turn, Turn::Ready(Output::default())) else {
             return;
         };
-        let Waiting { origin, gather } = *waiting;
-        let mut encoded = BytesMut::new();
-        origin.encode(&gather.reply(), &mut encoded);
+        self.asked_bytes -= waiting.asked_bytes;
+        let mut encoded = Output::default();
+        let now_us = effects.now_us;
+        waiting.encode(&mut encoded, &mut effects.news, (now_us, &mut effects.done));
         self.held_bytes += encoded.len();
+        self.unmade += usize::from(encoded.is_unmade());
         self.turns[index] = Turn::Ready(encoded);
-        while let Some(Turn::Ready(encoded)) = self.turns.front() {
-            effects.output.extend_from_slice(encoded);
+        while let Some(Turn::Ready(encoded)) = self.turns.front_mut() {
             self.held_bytes -= encoded.len();
+            self.unmade -= usize::from(encoded.is_unmade());
+            effects.output.append(encoded);
             self.turns.pop_front();
             self.first_turn += 1;
+        }
+        // Who has once had thousands of requests on their way may be idle from now on.
+        if self.turns.is_empty() && self.turns.capacity() > KEPT_TURNS {
+            self.turns.shrink_to(KEPT_TURNS);
         }
     }
 }
@@ -617,15 +810,33 @@ struct Step<'a> {
     stamp: UnixMs,
     /// Requests taken.
     taken: u64,
+    /// Keys that were read and were there, and that were not.
+    lookups: Cell<(u32, u32)>,
     effects: &'a mut Effects,
 }
 
 impl Step<'_> {
+    fn count(&self, here: &Here<'_>) {
+        let ((hits, misses), (here_hits, here_misses)) = (self.lookups.get(), here.lookups.get());
+        self.lookups.set((hits + here_hits, misses + here_misses));
+    }
+
     fn topology(&self) -> Result<&Topology, ReplyError> {
-        self.view
-            .topology
-            .as_ref()
-            .map_err(|why| ReplyError::ClusterDown(why.clone().into()))
+        let topology = self.view.topology.as_ref();
+        topology.map_err(|why| match self.view.is_loading {
+            true => ReplyError::Loading,
+            false => ReplyError::ClusterDown(why.clone().into()),
+        })
+    }
+}
+
+/// Whether the client's first word is one that a browser sends, as in Redis: a page can make it
+/// speak to a node that only its own machine reaches.
+fn speaks_http(argv: &[&[u8]]) -> bool {
+    match argv.first() {
+        Some(word @ [b'p' | b'P', _, _, _]) => word.eq_ignore_ascii_case(b"POST"),
+        Some(word @ [b'h' | b'H', _, _, _, _]) => word.eq_ignore_ascii_case(b"HOST:"),
+        _ => false,
     }
 }
 
@@ -640,361 +851,5 @@ fn no_place(route: &Route) -> ReplyError {
     match route {
         Route::Here => session_unknown(),
         _ => ReplyError::err("a command that is split over shards has no place in a session"),
-    }
-}
-
-/// The words of a command that belong to a part: its name, and the part's keys with what follows
-/// each.
-fn part_of<'a>(command: &Command<'a>, part: &Part) -> Vec<&'a [u8]> {
-    let words = command.id.words();
-    let step = command.id.schema().keys.map_or(1, |keys| keys.step.max(1));
-    let arguments = &command.argv[words..];
-    if part.keys.is_empty() {
-        return command.argv.to_vec();
-    }
-    let groups = part
-        .keys
-        .iter()
-        .flat_map(|key| &arguments[key * step..(key + 1) * step]);
-    command.argv[..words]
-        .iter()
-        .chain(groups)
-        .copied()
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::core::client::Door;
-    use crate::core::commands::testing::{self, Desk};
-    use crate::core::node::Settings;
-
-    /// Keys of shard 0, which this node leads and may read, and of shards 1 and 2.
-    const HERE: [&str; 2] = ["b", "hello"];
-    const THERE: [&str; 2] = ["bar", "foo"];
-
-    /// A connection and its node, driven by inline commands.
-    pub(super) struct Line {
-        pub(super) desk: Node,
-        pub(super) now: Now,
-        pub(super) session: Session,
-        pub(super) effects: Effects,
-    }
-
-    impl Line {
-        pub(super) fn new(node: Node, change: impl FnOnce(&mut Client)) -> Self {
-            let mut desk = Desk::at(node);
-            change(&mut desk.client);
-            let session = Session::new(desk.client, 1);
-            desk.node.words[0].grant(u64::MAX);
-            Self {
-                desk: desk.node,
-                now: desk.now,
-                session,
-                effects: Effects::default(),
-            }
-        }
-
-        pub(super) fn send(&mut self, input: &str) -> Progress {
-            self.receive(&mut BytesMut::from(input))
-        }
-
-        pub(super) fn receive(&mut self, input: &mut BytesMut) -> Progress {
-            self.session
-                .receive(&self.desk, self.now, input, &mut self.effects)
-        }
-
-        /// Answers the task that was asked as the so-many-eth.
-        pub(super) fn settle(&mut self, asked: usize, reply: Reply) {
-            if let Some(ticket) = self.effects.asked[asked].pending.ticket {
-                self.session.settle(ticket, reply, &mut self.effects);
-            }
-        }
-
-        pub(super) fn output(&mut self) -> String {
-            String::from_utf8(self.effects.output.split().to_vec()).unwrap()
-        }
-
-        /// Which shard was asked for what, in which way.
-        pub(super) fn asked(&self) -> Vec<(u16, Mode, Bytes)> {
-            let asked = self.effects.asked.iter();
-            asked
-                .map(|asked| (asked.shard, asked.pending.mode, asked.pending.task.clone()))
-                .collect()
-        }
-
-        fn set_here(&mut self, key: &str, value: &str) {
-            let alone = Settings {
-                standalone: true,
-                ..self.desk.settings.clone()
-            };
-            let settings = std::mem::replace(&mut self.desk.settings, alone);
-            self.send(&format!("SET {key} {value}\r\n"));
-            self.desk.settings = settings;
-            assert_eq!(self.output(), "+OK\r\n");
-        }
-    }
-
-    pub(super) fn alone() -> Line {
-        Line::new(testing::node(), |_| ())
-    }
-
-    pub(super) fn member() -> Line {
-        Line::new(testing::cluster(), |_| ())
-    }
-
-    pub(super) fn task(line: &str) -> Bytes {
-        task::command(&line.split(' ').collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn all_that_has_arrived_is_answered_at_once_and_in_order() {
-        let mut line = alone();
-        line.send("SET b 1\r\nINCR b\r\nGET b\r\nPI");
-        assert_eq!(line.output(), "+OK\r\n:2\r\n$1\r\n2\r\n");
-        assert!(line.effects.asked.is_empty());
-    }
-
-    #[test]
-    fn hello_answers_in_the_version_that_it_chooses() {
-        let mut line = alone();
-        line.send("HELLO 3\r\n");
-        assert!(line.output().starts_with("%7\r\n"));
-        line.send("RESET\r\nGET b\r\n");
-        assert_eq!(line.output(), "+RESET\r\n$-1\r\n");
-    }
-
-    #[test]
-    fn a_read_is_answered_here_only_under_a_lease() {
-        let mut line = member();
-        line.set_here("b", "1");
-        line.send("GET b\r\n");
-        assert_eq!(line.output(), "$1\r\n1\r\n");
-        line.desk.words[0].clear();
-        line.send("GET b\r\n");
-        assert_eq!(line.asked(), [(0, Mode::Read, task("GET b"))]);
-    }
-
-    #[test]
-    fn a_key_that_is_due_by_the_clock_alone_is_read_through_the_log() {
-        let mut line = member();
-        line.set_here("b", "1 PX 100");
-        let due_ms = line.now.unix_ms() + 101;
-        line.now.unix_us = due_ms * 1000;
-        line.send("GET b\r\n");
-        assert_eq!(line.asked(), [(0, Mode::OrderedRead, task("GET b"))]);
-        line.desk.words[0].advance(due_ms);
-        line.settle(0, Reply::Nil);
-        line.send("GET b\r\n");
-        assert_eq!(line.output(), "$-1\r\n".repeat(2));
-    }
-
-    #[test]
-    fn a_key_that_is_due_in_its_shard_is_dead_beside_one_of_a_shard_that_is_behind() {
-        let mut line = member();
-        line.set_here("b", "1 PX 100");
-        line.desk.words[0].advance(line.now.unix_ms() + 101);
-        line.desk.words[1].grant(u64::MAX);
-        line.send("MGET b bar\r\n");
-        assert_eq!(line.output(), "*2\r\n$-1\r\n$-1\r\n");
-    }
-
-    #[test]
-    fn a_read_behind_an_unanswered_write_of_its_shard_keeps_its_place() {
-        let mut line = member();
-        line.send("SET b 2\r\nGET b\r\n");
-        let write = (0, Mode::Write, task("SET b 2"));
-        assert_eq!(line.asked(), [write, (0, Mode::OrderedRead, task("GET b"))]);
-        line.settle(1, Reply::bulk("2"));
-        line.settle(0, Reply::Ok);
-        assert_eq!(line.output(), "+OK\r\n$1\r\n2\r\n");
-        line.send("GET b\r\n");
-        assert_eq!(line.output(), "$-1\r\n", "read here again");
-    }
-
-    #[test]
-    fn a_question_holds_back_the_replies_behind_it() {
-        let mut line = member();
-        line.send("PING\r\nGET foo\r\nGET b\r\nGET bar\r\nPING\r\n");
-        assert_eq!(line.output(), "+PONG\r\n");
-        let read = |shard, text| (shard, Mode::Read, task(text));
-        assert_eq!(line.asked(), [read(2, "GET foo"), read(1, "GET bar")]);
-        line.settle(1, Reply::Int(2));
-        assert_eq!(line.output(), "", "the first one is still out");
-        line.settle(0, Reply::Int(1));
-        assert_eq!(line.output(), ":1\r\n$-1\r\n:2\r\n+PONG\r\n");
-        assert_eq!(line.session.in_flight(), 0);
-        line.settle(0, Reply::Int(1));
-        assert_eq!(line.output(), "", "a ticket is settled once");
-    }
-
-    #[test]
-    fn commands_on_keys_of_several_shards_are_split_and_joined() {
-        let mut line = member();
-        line.set_here("b", "1");
-        let keys = [THERE[0], HERE[0], THERE[1], HERE[1]].join(" ");
-        line.send(&format!("MGET {keys}\r\n"));
-        let read = |shard, text| (shard, Mode::Read, task(text));
-        assert_eq!(line.asked(), [read(1, "MGET bar"), read(2, "MGET foo")]);
-        let one = |text: &str| Reply::Array(vec![Reply::bulk(text)]);
-        line.settle(1, one("foo"));
-        line.settle(0, one("bar"));
-        assert_eq!(
-            line.output(),
-            "*4\r\n$3\r\nbar\r\n$1\r\n1\r\n$3\r\nfoo\r\n$-1\r\n"
-        );
-    }
-
-    #[test]
-    fn a_write_that_some_shards_refused_is_unknown() {
-        let mut line = member();
-        line.send("MSET b 1 foo 2\r\n");
-        let write = |shard, text| (shard, Mode::Write, task(text));
-        assert_eq!(line.asked(), [write(0, "MSET b 1"), write(2, "MSET foo 2")]);
-        line.settle(0, Reply::Ok);
-        line.settle(1, ReplyError::ClusterDown("no".into()).into());
-        assert!(line.output().starts_with("-UNKNOWN "));
-    }
-
-    #[test]
-    fn a_key_without_its_value_is_refused_before_anything_is_split() {
-        let mut line = member();
-        line.send("MSET foo 1 b\r\n");
-        let refused = "-ERR wrong number of arguments for 'mset' command\r\n";
-        assert_eq!(line.output(), refused);
-        assert!(line.effects.asked.is_empty());
-    }
-
-    #[test]
-    fn whole_commands_ask_every_shard_or_the_led_ones() {
-        let mut line = member();
-        line.send("FLUSHALL\r\nDBSIZE\r\n");
-        let shards: Vec<u16> = line.asked().iter().map(|(shard, ..)| *shard).collect();
-        assert_eq!(shards, [0, 1, 2, 3, 0, 1, 2, 3]);
-        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
-        let led = testing::cluster().view.load().topology.clone().unwrap();
-        let led = led.shards.iter().filter(|shard| shard.leader == 0).count();
-        line.send("FLUSHALL\r\n");
-        assert_eq!(line.asked().len(), led);
-        for word in &line.desk.words {
-            word.grant(u64::MAX);
-        }
-        line.send("SCAN 0\r\n");
-        (0..led).for_each(|asked| line.settle(asked, Reply::Ok));
-        let refused = "-TRYAGAIN earlier commands of this connection are not answered yet\r\n";
-        assert_eq!(line.output(), format!("+OK\r\n{refused}"));
-        line.send("DBSIZE\r\nSCAN 0\r\n");
-        assert_eq!(line.output(), ":0\r\n*2\r\n$1\r\n0\r\n*0\r\n");
-    }
-
-    #[test]
-    fn the_redirecting_door_says_where_to_go() {
-        let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
-        line.send("GET foo\r\nDEL b hello\r\n");
-        let output = line.output();
-        let mut replies = output.split("\r\n");
-        assert_eq!(replies.next(), Some("-MOVED 12182 [::1]:8403"));
-        let crossed = "-CROSSSLOT Keys in request don't hash to the same slot";
-        assert!(replies.next().unwrap().starts_with(crossed));
-    }
-
-    #[test]
-    fn nothing_runs_before_the_password() {
-        let mut line = Line::new(testing::node(), |client| client.authenticated = false);
-        line.send("SET b 1\r\nnonsense\r\n");
-        let refused = "-NOAUTH Authentication required.\r\n";
-        assert_eq!(line.output(), refused.repeat(2));
-        assert_eq!(line.desk.store.keys_in_slot(3300), 0);
-    }
-
-    #[test]
-    fn a_connection_closes_behind_its_last_reply() {
-        let mut line = member();
-        line.send("GET foo\r\nQUIT\r\nSET b 1\r\n");
-        assert!(!line.effects.close);
-        assert_eq!(line.asked().len(), 1);
-        line.settle(0, Reply::Nil);
-        assert_eq!(line.output(), "$-1\r\n+OK\r\n");
-        assert!(line.effects.close);
-
-        let mut line = member();
-        line.send("*1\r\n!\r\nPING\r\n");
-        assert_eq!(
-            line.output(),
-            "-ERR Protocol error: expected '$', got '!'\r\n"
-        );
-        assert!(line.effects.close);
-    }
-
-    #[test]
-    fn a_full_output_stops_the_intake_until_it_is_written() {
-        let mut line = alone();
-        let text = |n: usize| {
-            format!(
-                "*3\r\n$3\r\nSET\r\n$1\r\nb\r\n${n}\r\n{}\r\n",
-                "x".repeat(n)
-            )
-        };
-        let mut input = BytesMut::from(text(limits::OUTPUT_SOFT_BYTES).as_str());
-        input.extend_from_slice(b"GET b\r\nPING\r\n");
-        assert_eq!(line.receive(&mut input), Progress::Blocked);
-        assert_eq!(&input[..], b"PING\r\n");
-        line.effects.output.clear();
-        assert_eq!(line.receive(&mut input), Progress::Input);
-        assert_eq!(line.output(), "+PONG\r\n");
-    }
-
-    #[test]
-    fn native_requests_are_answered_by_id_in_any_order() {
-        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
-        let mut input = BytesMut::new();
-        let meta = rpc::Meta {
-            deadline_ms: Some(70),
-            ..rpc::Meta::default()
-        };
-        rpc::encode_request(7, &["GET", "foo"], &meta, &mut input);
-        rpc::encode_request(8, &["PING"], &meta, &mut input);
-        line.receive(&mut input);
-        let deadline_mono_ms = line.effects.asked[0].pending.deadline_mono_ms;
-        assert_eq!(deadline_mono_ms, line.now.mono_ms + 70);
-        let mut expect = BytesMut::new();
-        rpc::encode_response(8, &Reply::Status("PONG".into()), &mut expect);
-        assert_eq!(line.effects.output, expect);
-        line.settle(0, Reply::Int(1));
-        rpc::encode_response(7, &Reply::Int(1), &mut expect);
-        assert_eq!(line.effects.output, expect);
-        assert_eq!(line.session.in_flight(), 0);
-    }
-
-    #[test]
-    fn a_deadline_beyond_all_time_is_no_error() {
-        let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
-        let mut input = BytesMut::new();
-        let meta = rpc::Meta {
-            deadline_ms: Some(u64::MAX),
-            ..rpc::Meta::default()
-        };
-        rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
-        line.receive(&mut input);
-        assert_eq!(line.effects.asked[0].pending.deadline_mono_ms, u64::MAX);
-    }
-
-    #[test]
-    fn who_has_not_authenticated_sends_short_frames() {
-        let set = |authenticated| {
-            let mut line = Line::new(testing::node(), |client| {
-                client.protocol = Protocol::Native;
-                client.authenticated = authenticated;
-            });
-            let mut input = BytesMut::new();
-            let value = vec![b'x'; limits::UNAUTHENTICATED_BYTES];
-            let words = [b"SET".as_slice(), b"b", &value];
-            rpc::encode_request(1, &words, &rpc::Meta::default(), &mut input);
-            line.receive(&mut input);
-            (line.effects.close, input.is_empty())
-        };
-        assert_eq!(set(true), (false, true));
-        assert_eq!(set(false), (true, true));
     }
 }

@@ -152,6 +152,12 @@ impl Transaction {
         watch.watcher
     }
 
+    /// Bytes of the commands since MULTI.
+    #[must_use]
+    pub fn queued_bytes(&self) -> usize {
+        self.queue.as_ref().map_or(0, |queue| queue.commands.len())
+    }
+
     /// Hands out the watches that were given up.
     pub fn take_dropped(&mut self) -> Vec<Watch> {
         std::mem::take(&mut self.dropped)
@@ -201,6 +207,12 @@ impl Queue {
 }
 
 impl Taken {
+    /// Bytes of the commands.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.queue.commands.len()
+    }
+
     /// The commands, in order.
     #[must_use]
     pub fn commands(&self) -> Vec<Words<'_>> {

@@ -28,9 +28,25 @@ pub struct Input {
     pub bytes: BytesMut,
     /// Whether `bytes` lies in the buffer that the thread's connections share.
     borrowed: bool,
+    /// The most bytes that have been in this buffer at once: memory that was never written to
+    /// costs nothing.
+    filled: usize,
 }
 
 impl Input {
+    /// How much memory it takes while it waits, in bytes.
+    pub fn kept_bytes(&self) -> usize {
+        match self.bytes.len() {
+            short @ ..=COPY_BYTES => short,
+            long => long.max(self.filled) + READ_BYTES,
+        }
+    }
+
+    /// More has arrived.
+    pub fn arrived(&mut self) {
+        self.filled = self.filled.max(self.bytes.len());
+    }
+
     /// Makes room for a read.
     pub fn make_room(&mut self) {
         if !self.borrowed && self.bytes.len() <= COPY_BYTES {
@@ -45,9 +61,13 @@ impl Input {
 
     /// Lets go of all room that is not needed to wait.
     pub fn rest(&mut self) {
-        if self.bytes.is_empty() || (self.borrowed && self.bytes.len() <= COPY_BYTES) {
+        let is_short = self.borrowed && self.bytes.len() <= COPY_BYTES;
+        // The little that follows a long request does not keep its room.
+        let is_rest = self.filled > 2 * self.bytes.len() + 2 * READ_BYTES;
+        if self.bytes.is_empty() || is_short || is_rest {
             let waiting = copy(&self.bytes);
             let buffer = mem::replace(&mut self.bytes, waiting);
+            self.filled = self.bytes.len();
             if self.borrowed {
                 INPUT.set(buffer);
             }
@@ -69,13 +89,18 @@ pub fn with_effects(act: impl FnOnce(&mut Effects)) {
     let mut effects = EFFECTS.take();
     act(&mut effects);
     effects.output.clear();
+    effects.unsent = 0;
     effects.asked.clear();
+    effects.news.clear();
+    effects.attack = false;
     effects.close = false;
     EFFECTS.set(effects);
 }
 
 #[cfg(test)]
 mod tests {
+    use dht_proto::Sink;
+
     use super::*;
 
     #[test]
@@ -111,9 +136,29 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_long_request_does_not_keep_its_room() {
+        const LONG: usize = 4 << 20;
+        let mut input = Input::default();
+        for step in [COPY_BYTES + 1, LONG] {
+            input.make_room();
+            input.bytes.resize(step, 7);
+            input.arrived();
+            input.rest();
+            assert_eq!(input.kept_bytes(), step + READ_BYTES);
+        }
+        input.make_room();
+        drop(input.bytes.split_to(LONG - COPY_BYTES - 1));
+        assert!(input.kept_bytes() > LONG);
+        input.rest();
+        assert_eq!(input.bytes, vec![7; COPY_BYTES + 1]);
+        assert!(input.bytes.capacity() <= 4 * COPY_BYTES);
+        assert!(input.kept_bytes() < 2 * READ_BYTES);
+    }
+
+    #[test]
     fn effects_are_empty_for_the_next() {
         with_effects(|effects| {
-            effects.output.resize(100, 7);
+            effects.output.put(&[7; 100]);
             effects.close = true;
         });
         with_effects(|effects| assert!(effects.output.is_empty() && !effects.close));

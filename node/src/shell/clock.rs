@@ -22,8 +22,8 @@ const MONOTONIC: ClockId = ClockId::Monotonic;
 /// was until the process restarts.
 #[derive(Debug)]
 pub struct Clock {
-    /// By the system's monotonic clock.
-    start: Duration,
+    /// By the stopwatch.
+    start_us: u64,
     /// Microseconds from the Unix epoch to `start`.
     offset_us: AtomicU64,
 }
@@ -33,7 +33,7 @@ impl Clock {
     #[must_use]
     pub fn new() -> Self {
         Self {
-            start: monotonic(),
+            start_us: stopwatch(),
             offset_us: AtomicU64::new(system_unix_us()),
         }
     }
@@ -41,7 +41,13 @@ impl Clock {
     /// The time.
     #[must_use]
     pub fn now(&self) -> Now {
-        let passed_us = self.passed_us();
+        self.at(stopwatch())
+    }
+
+    /// The time when the stopwatch showed so much.
+    #[must_use]
+    pub fn at(&self, stopwatch_us: u64) -> Now {
+        let passed_us = stopwatch_us.saturating_sub(self.start_us);
         Now {
             unix_us: self.offset_us.load(Relaxed) + passed_us,
             mono_ms: passed_us / 1000,
@@ -57,8 +63,7 @@ impl Clock {
     }
 
     fn passed_us(&self) -> u64 {
-        let passed = monotonic().saturating_sub(self.start);
-        u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
+        stopwatch().saturating_sub(self.start_us)
     }
 }
 
@@ -68,9 +73,12 @@ impl Default for Clock {
     }
 }
 
-fn monotonic() -> Duration {
-    // Since the machine started: never negative.
-    Duration::try_from(clock_gettime(MONOTONIC)).unwrap_or_default()
+/// The monotonic clock, in microseconds since the machine started.
+#[must_use]
+pub fn stopwatch() -> u64 {
+    // Never negative.
+    let passed = Duration::try_from(clock_gettime(MONOTONIC)).unwrap_or_default();
+    u64::try_from(passed.as_micros()).unwrap_or(u64::MAX)
 }
 
 fn system_unix_us() -> u64 {
@@ -87,11 +95,14 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn counts_the_time_in_which_the_machine_is_suspended() {
-        let read = || Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();
+        let read = || {
+            let passed = Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap();
+            passed.as_micros() as u64
+        };
         let before = read();
         let clock = Clock::new();
         // On a machine that has not slept, any clock would pass; on one that has, only this.
-        assert!((before..=read()).contains(&clock.start));
+        assert!((before..=read()).contains(&clock.start_us));
         assert_eq!(MONOTONIC, ClockId::Boottime);
     }
 

@@ -3,12 +3,14 @@
 
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 use tracing::warn;
 
-use super::{Clock, Shell};
+use super::{Clock, Shell, stopwatch};
+use crate::core::measures::latency::EXPIRE_CYCLE;
 use crate::core::node::{Node, Usage};
 use crate::core::store::{Cursor, SlotSet};
 
@@ -37,12 +39,18 @@ pub async fn run(shell: Arc<Shell>) {
         ticks.tick().await;
         ahead = follow_clock(clock, ahead);
         // The shards of a cluster expire keys through their logs.
-        if node.settings.standalone {
+        if node.settings.standalone && node.sweeps.load(Relaxed) {
             cursor = expire(node, clock, cursor).await;
+            shell.broadcast.announce();
         }
         reclaim(node).await;
+        shell.services.expire();
         if round % ROUNDS_A_SAMPLE == 0 {
             node.stats.take_sample(clock.now(), usage());
+            node.store.age_exports(ROUND * ROUNDS_A_SAMPLE as u32);
+            shell.broadcast.ears.check();
+            shell.broadcast.remind();
+            shell.services.offer();
         }
     }
 }
@@ -65,9 +73,13 @@ async fn expire(node: &Node, clock: &Clock, mut cursor: Cursor) -> Cursor {
     let slots = SlotSet::all();
     for _ in 0..STEPS {
         let stamp = clock.now().unix_ms();
+        let begun_us = stopwatch();
         let due = node.store.due(&slots, cursor, stamp, STEP_KEYS);
         cursor = due.next;
         let expired = node.store.expire(&due.keys, stamp, Some(&node.watched));
+        let took_us = stopwatch().saturating_sub(begun_us);
+        let latency = &node.measures.latency;
+        latency.add(EXPIRE_CYCLE, stamp / 1000, took_us);
         if expired * 10 <= due.looked_at {
             break;
         }
@@ -87,12 +99,13 @@ fn usage() -> Usage {
     usage_of(
         &fs::read_to_string("/proc/self/statm").unwrap_or_default(),
         &fs::read_to_string("/proc/self/stat").unwrap_or_default(),
+        &fs::read_to_string("/proc/meminfo").unwrap_or_default(),
         rustix::param::page_size() as u64,
         rustix::param::clock_ticks_per_second(),
     )
 }
 
-fn usage_of(statm: &str, stat: &str, page_bytes: u64, ticks_per_s: u64) -> Usage {
+fn usage_of(statm: &str, stat: &str, memory: &str, page_bytes: u64, ticks_per_s: u64) -> Usage {
     let number = |word: Option<&str>| word.and_then(|word| word.parse().ok()).unwrap_or(0u64);
     // The name in parentheses may hold blanks; user time is the 12th word after it.
     let after_name = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
@@ -101,6 +114,9 @@ fn usage_of(statm: &str, stat: &str, page_bytes: u64, ticks_per_s: u64) -> Usage
     Usage {
         cpu_user_us: next_us(),
         cpu_system_us: next_us(),
+        process_id: number(stat.split_whitespace().next()),
+        // Its first line: `MemTotal: 16384 kB`.
+        system_bytes: number(memory.split_whitespace().nth(1)) * 1024,
         rss_bytes: number(statm.split_whitespace().nth(1)) * page_bytes,
     }
 }
@@ -112,14 +128,17 @@ mod tests {
     #[test]
     fn usage_is_read_from_what_the_kernel_prints() {
         let stat = "7 (a (b) c) S 1 7 7 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 99 1 2 3";
-        let usage = usage_of("5000 300 200 1 0 100 0", stat, 4096, 100);
+        let memory = "MemTotal:       2048 kB\nMemFree:  1 kB\n";
+        let usage = usage_of("5000 300 200 1 0 100 0", stat, memory, 4096, 100);
         let expect = Usage {
             rss_bytes: 300 * 4096,
             cpu_user_us: 2_500_000,
             cpu_system_us: 500_000,
+            process_id: 7,
+            system_bytes: 2_097_152,
         };
         assert_eq!(usage, expect);
-        assert_eq!(usage_of("", "", 4096, 100), Usage::default());
+        assert_eq!(usage_of("", "", "", 4096, 100), Usage::default());
     }
 
     #[test]

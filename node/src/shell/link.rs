@@ -56,12 +56,17 @@ impl Outlet {
     /// Puts a frame behind those that wait; says whether there was room. A frame of any length has
     /// room where none waits.
     pub fn send(&self, frame: Bytes) -> bool {
+        self.send_within(frame, limits::PEER_OUTPUT_BYTES)
+    }
+
+    /// Likewise, with room for so many bytes only.
+    pub fn send_within(&self, frame: Bytes, room: usize) -> bool {
         let length = frame.len();
         if length > limits::PEER_FRAME_BYTES {
             return false;
         }
         let before = self.waiting.fetch_add(length, Relaxed);
-        let fits = before == 0 || before + length <= limits::PEER_OUTPUT_BYTES;
+        let fits = before == 0 || before + length <= room;
         let taken = fits && self.sender.send(frame).is_ok();
         if !taken {
             self.waiting.fetch_sub(length, Relaxed);

@@ -4,7 +4,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -17,11 +17,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, warn};
 
 use super::connection::{Connection, linger, out_of_patience};
+use super::stream::Stream;
 use super::{Shell, random};
 use crate::core::client::{Client, Door, Facts, Labels, Protocol};
 use crate::core::node::Node;
 use crate::core::session::Session;
-use crate::core::transaction::Transaction;
 
 /// After which silence the system asks whether the other end is still there.
 const KEEPALIVE: Duration = Duration::from_secs(300);
@@ -129,24 +129,27 @@ async fn serve_client(
     (door, protocol): (Door, Protocol),
     deadline: Instant,
 ) -> io::Result<()> {
-    let session = session(&shell, &stream, addr, (door, protocol))?;
-    let Some(_registered) = Registered::new(&shell, &session.client.facts) else {
+    let addresses = (addr.to_string(), stream.local_addr()?.to_string());
+    let session = session(&shell, addresses, addr.ip().is_loopback(), (door, protocol))?;
+    let (_registered, count) = Registered::new(&shell.node, &session.client.facts);
+    if count > shell.node.settings.max_clients {
         shell.node.stats.rejected.fetch_add(1, Relaxed);
         stream.write_all(FULL).await?;
         linger(&mut stream).await;
         return Ok(());
     };
+    let stream = Stream::Tcp(stream);
     Connection::new(Arc::clone(&shell), stream, session, Some(deadline))
         .run()
         .await;
     Ok(())
 }
 
-/// The session of a connection that is known by now.
+/// The session of a connection that is known by now: from where, and to where.
 pub fn session(
     shell: &Shell,
-    stream: &TcpStream,
-    addr: SocketAddr,
+    (addr, laddr): (String, String),
+    is_local: bool,
     (door, protocol): (Door, Protocol),
 ) -> io::Result<Session> {
     let now_ms = shell.clock.now().mono_ms;
@@ -156,40 +159,34 @@ pub fn session(
     };
     let facts = Facts {
         id: shell.next_client.fetch_add(1, Relaxed),
-        addr: addr.to_string(),
-        laddr: stream.local_addr()?.to_string(),
+        addr,
+        laddr,
         since_mono_ms: now_ms,
         last_mono_ms: AtomicU64::new(now_ms),
         last_command: AtomicU64::new(0),
+        is_killed: AtomicBool::new(false),
         labels: ArcSwap::from_pointee(labels),
     };
-    let client = Client {
-        facts: Arc::new(facts),
-        protocol,
-        door,
-        authenticated: shell.node.settings.password.is_none(),
-        closing: false,
-        transaction: Transaction::default(),
-    };
+    let authenticated = shell.node.settings.password.is_none();
+    let mut client = Client::new(Arc::new(facts), protocol, door, authenticated);
+    let debug = shell.node.settings.debug;
+    client.may_debug = debug.allows(is_local);
     let seed = u64::from_ne_bytes(random()?);
     Ok(Session::new(client, seed))
 }
 
 /// A client's entry in the node's list, while the connection lasts.
-struct Registered<'a> {
+pub struct Registered<'a> {
     node: &'a Node,
     id: u64,
 }
 
 impl<'a> Registered<'a> {
-    /// Nothing when there are too many clients.
-    fn new(shell: &'a Shell, facts: &Arc<Facts>) -> Option<Self> {
-        let registered = Self {
-            node: &shell.node,
-            id: facts.id,
-        };
-        shell.node.clients.insert(facts.id, Arc::clone(facts));
-        (shell.node.clients.len() <= shell.node.settings.max_clients).then_some(registered)
+    /// Gives also how many clients there are with it.
+    pub fn new(node: &'a Node, facts: &Arc<Facts>) -> (Self, usize) {
+        node.clients.insert(facts.id, Arc::clone(facts));
+        let registered = Self { node, id: facts.id };
+        (registered, node.clients.len())
     }
 }
 

@@ -52,6 +52,11 @@ pub enum PeerEvent {
         /// Where it was dialled.
         seat: String,
     },
+    /// Another process has the identity of this node.
+    Double {
+        /// Where it serves clients, by its own word.
+        client: String,
+    },
     /// Another node has sent a frame, over the link that it has dialled.
     Frame {
         /// Who has sent it.
@@ -132,6 +137,17 @@ impl Peers {
         link.is_some_and(|link| link.send(frame))
     }
 
+    /// Sends a frame to every node to which there is a link, where it makes no more than `room`
+    /// bytes wait; says how many nodes miss it.
+    pub fn send_all(&self, frame: &Bytes, room: usize) -> u64 {
+        let links = self.0.links.iter();
+        let missed = links.filter(|links| {
+            let link = links.first();
+            link.is_some_and(|link| !link.send_within(frame.clone(), room))
+        });
+        missed.count() as u64
+    }
+
     /// Answers a node that has sent the preface of one; from then on takes its frames.
     ///
     /// # Errors
@@ -150,6 +166,10 @@ impl Peers {
         } = timeout_at(deadline, handshake).await??;
         if hello.alone {
             warn!(%addr, "a node wanted to join, but this one was started alone: {ALONE}");
+            return Ok(());
+        }
+        if from == hello.node {
+            self.0.note_double(client);
             return Ok(());
         }
         link::tune(&stream)?;
@@ -171,6 +191,16 @@ impl Peers {
     }
 }
 
+impl Shared {
+    /// A node with this one's identity serves clients there. If it is not this one, one of the two
+    /// was started with a copy of the other's data directory.
+    fn note_double(&self, client: String) {
+        if client != self.hello.client {
+            (self.sink)(PeerEvent::Double { client });
+        }
+    }
+}
+
 /// Keeps a link to the node at an address, until it turns out to be this one.
 async fn keep_linked(shared: Arc<Shared>, seat: String) {
     let mut pause = FIRST_PAUSE;
@@ -179,6 +209,7 @@ async fn keep_linked(shared: Arc<Shared>, seat: String) {
         let failure = match timeout(DIAL, dial(&shared, &seat)).await {
             Ok(Ok((_, hello))) if hello.node == shared.hello.node => {
                 let peer = hello.node;
+                shared.note_double(hello.client);
                 return (shared.sink)(PeerEvent::Up { peer, seat });
             }
             Ok(Ok((_, hello))) if hello.alone => format!("it was started alone: {ALONE}"),

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::{Bytes, BytesMut};
 
 use super::{integer, line};
+use crate::escaped::escape;
 use crate::frame::Malformed;
 use crate::limits::{INLINE_BYTES, NESTING, VALUE_BYTES};
 use crate::{Reply, ReplyError};
@@ -12,8 +13,7 @@ use crate::{Reply, ReplyError};
 /// Most elements that an aggregate may declare.
 const ELEMENTS: i64 = u32::MAX as i64;
 
-/// Reads replies off the front of a buffer that grows, each byte once. Attributes and pushed
-/// messages, which no command asks for, are skipped.
+/// Reads replies off the front of a buffer that grows, each byte once. Attributes are skipped.
 #[derive(Debug, Default)]
 pub struct ReplyReader {
     /// Everything before this is known to be there.
@@ -34,19 +34,34 @@ enum Head {
 
 impl ReplyReader {
     /// Takes the next reply off the buffer, if it is complete. An error that was sent becomes
-    /// [`ReplyError::Received`].
+    /// [`ReplyError::Received`]. What was pushed is skipped, for those who have not asked for it.
     ///
     /// # Errors
     /// These bytes are no reply; nothing more can be read from that connection.
     pub fn read(&mut self, input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
-        while self.is_complete(input)? {
-            let whole = input.split_to(self.at).freeze();
-            self.at = 0;
-            if !whole.starts_with(b">") {
-                return parse(&whole, &mut 0).map(Some);
+        loop {
+            let next = self.read_any(input)?;
+            if !matches!(next, Some(Reply::Pushes(_))) {
+                return Ok(next);
             }
         }
-        Ok(None)
+    }
+
+    /// Likewise, and what was pushed, too: as [`Reply::Pushes`] of one message.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn read_any(&mut self, input: &mut BytesMut) -> Result<Option<Reply>, Malformed> {
+        if !self.is_complete(input)? {
+            return Ok(None);
+        }
+        let whole = input.split_to(self.at).freeze();
+        self.at = 0;
+        let is_pushed = whole.starts_with(b">");
+        Ok(Some(match parse(&whole, &mut 0)? {
+            Reply::Array(message) if is_pushed => Reply::Pushes(vec![message]),
+            reply => reply,
+        }))
     }
 
     /// Goes on to the end of the first value; says whether it was reached.
@@ -126,7 +141,7 @@ fn parse(input: &Bytes, at: &mut usize) -> Result<Reply, Malformed> {
         (b'_', _) | (b'$' | b'*', b"-1") => Reply::Nil,
         (b'+', b"OK") => Reply::Ok,
         (b'+', _) => Reply::Status(Cow::Owned(owned(text))),
-        (b'-', _) => Reply::Error(ReplyError::Received(owned(text))),
+        (b'-', _) => Reply::Error(ReplyError::Received(escape(text))),
         (b':', _) => Reply::Int(integer(text).ok_or(Malformed("an invalid integer"))?),
         (b'(', _) => Reply::bulk(text),
         (b',', _) => Reply::Double(double(text)?),
@@ -137,7 +152,7 @@ fn parse(input: &Bytes, at: &mut usize) -> Result<Reply, Malformed> {
             let bytes = take(input, at, text)?;
             Reply::Text(bytes.slice(bytes.len().min(4)..))
         }
-        (b'!', _) => Reply::Error(ReplyError::Received(owned(&take(input, at, text)?))),
+        (b'!', _) => Reply::Error(ReplyError::Received(escape(&take(input, at, text)?))),
         (b'~', _) => Reply::Set(parse_many(input, at, count(text)?)?),
         (b'*' | b'>', _) => Reply::Array(parse_many(input, at, count(text)?)?),
         (b'%', _) => Reply::Map(parse_pairs(input, at, count(text)?)?),

@@ -14,7 +14,7 @@ use crate::limits::{
 };
 
 /// Words for which memory is kept from one request to the next.
-const KEPT_WORDS: usize = 1024;
+const KEPT_WORDS: usize = 128;
 
 /// What is said of a number that is wrong.
 struct Texts {
@@ -129,11 +129,30 @@ impl RequestReader {
             .then_some(start as usize..end as usize)
     }
 
-    /// Checks the count of words, and forgets the last request.
-    fn begin(&mut self, count: i64, authenticated: bool) -> Result<usize, ReplyError> {
+    /// Lets go of what was kept of the last request, unless one has only begun: a connection may
+    /// be idle for long.
+    pub fn rest(&mut self) {
+        if let Phase::Start = self.phase {
+            self.forget();
+        }
+    }
+
+    /// How much memory it takes, in bytes.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let unquoted = self.unquoted.as_ref().map_or(0, Vec::capacity);
+        self.words.capacity() * size_of::<(u32, u32)>() + unquoted
+    }
+
+    fn forget(&mut self) {
         self.words.clear();
         self.words.shrink_to(KEPT_WORDS);
         self.unquoted = None;
+    }
+
+    /// Checks the count of words, and forgets the last request.
+    fn begin(&mut self, count: i64, authenticated: bool) -> Result<usize, ReplyError> {
+        self.forget();
         // Redis takes a negative count for an empty request.
         let count = usize::try_from(count).unwrap_or(0);
         if count > ARGUMENTS {
@@ -421,6 +440,29 @@ mod tests {
             error.as_deref(),
             Some("ERR Protocol error: too big request")
         );
+    }
+
+    #[test]
+    fn who_rests_keeps_little_and_never_what_has_only_begun() {
+        let little = KEPT_WORDS * 8;
+        let many = format!("*3000\r\n{}", "$1\r\nx\r\n".repeat(3000));
+        let long = format!("ECHO {}\r\n", "x".repeat(60_000));
+        for request in [many.as_bytes(), long.as_bytes()] {
+            let mut reader = RequestReader::default();
+            let read = reader.read(request, true);
+            assert_eq!(read, Ok(Decoded::Request(request.len())));
+            assert!(reader.kept_bytes() > 20_000);
+            reader.rest();
+            assert!(reader.kept_bytes() <= little, "{}", reader.kept_bytes());
+        }
+        let mut reader = RequestReader::default();
+        let begun = &many.as_bytes()[..many.len() - 1];
+        assert_eq!(reader.read(begun, true), Ok(Decoded::Incomplete));
+        reader.rest();
+        assert!(reader.kept_bytes() >= 2999 * 8);
+        let read = reader.read(many.as_bytes(), true);
+        assert_eq!(read, Ok(Decoded::Request(many.len())));
+        assert_eq!(reader.words(many.as_bytes()).len(), 3000);
     }
 
     #[test]

@@ -1,8 +1,12 @@
 //! Replies and requests into bytes.
 
-use bytes::{BufMut, BytesMut};
+use std::borrow::Cow;
 
-use crate::{Reply, ReplyError};
+use bytes::Bytes;
+
+use crate::escaped::unescape;
+use crate::parts::Shape;
+use crate::{Reply, ReplyError, Sink};
 
 /// The version of RESP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,19 +18,45 @@ pub enum Version {
 }
 
 /// Appends a reply.
-pub fn encode(reply: &Reply, version: Version, out: &mut BytesMut) {
+pub fn encode(reply: &Reply, version: Version, out: &mut impl Sink) {
     match (reply, version) {
-        (Reply::Ok, _) => out.put_slice(b"+OK\r\n"),
+        (Reply::Ok, _) => out.put(b"+OK\r\n"),
         (Reply::Int(value), _) => header(b':', *value, out),
-        (Reply::Bulk(bytes), _) | (Reply::Text(bytes), Version::V2) => bulk(bytes, out),
-        (Reply::Nil, Version::V2) => out.put_slice(b"$-1\r\n"),
-        (Reply::NilArray, Version::V2) => out.put_slice(b"*-1\r\n"),
-        (Reply::Nil | Reply::NilArray, Version::V3) => out.put_slice(b"_\r\n"),
+        (Reply::Bulk(bytes), _) | (Reply::Text(bytes), Version::V2) => shared_bulk(bytes, out),
+        (Reply::Nil, Version::V2) => out.put(b"$-1\r\n"),
+        (Reply::NilArray, Version::V2) => out.put(b"*-1\r\n"),
+        (Reply::Nil | Reply::NilArray, Version::V3) => out.put(b"_\r\n"),
         (Reply::Array(items), _) | (Reply::Set(items), Version::V2) => {
             aggregate(b'*', items, version, out);
         }
         (Reply::Set(items), Version::V3) => aggregate(b'~', items, version, out),
-        (Reply::Map(pairs), _) => map(pairs, version, out),
+        (Reply::Parts(parts), _) => {
+            match (parts.shape(), version) {
+                (Shape::Map, Version::V3) => header(b'%', parts.len() / 2, out),
+                _ => header(b'*', parts.len(), out),
+            }
+            out.put_parts(
+                parts,
+                match version {
+                    Version::V2 => |reply, out| encode(reply, Version::V2, out),
+                    Version::V3 => |reply, out| encode(reply, Version::V3, out),
+                },
+            );
+        }
+        (Reply::Pushes(messages), _) => {
+            let sign = if version == Version::V3 { b'>' } else { b'*' };
+            let messages = messages.iter();
+            messages.for_each(|message| aggregate(sign, message, version, out));
+        }
+        (Reply::Map(pairs), _) | (Reply::Pairs(pairs), Version::V2) => map(pairs, version, out),
+        (Reply::Pairs(pairs), Version::V3) => {
+            header(b'*', pairs.len(), out);
+            for (first, second) in pairs {
+                header(b'*', 2, out);
+                encode(first, version, out);
+                encode(second, version, out);
+            }
+        }
         (Reply::Status(text), _) => line(b'+', text, out),
         (Reply::Error(error), _) => encode_error(error, out),
         (Reply::Double(value), Version::V2) => bulk(double_text(*value).as_bytes(), out),
@@ -35,24 +65,27 @@ pub fn encode(reply: &Reply, version: Version, out: &mut BytesMut) {
         (Reply::Bool(value), Version::V3) => line(b'#', if *value { "t" } else { "f" }, out),
         (Reply::Text(bytes), Version::V3) => {
             header(b'=', bytes.len() + 4, out);
-            out.put_slice(b"txt:");
-            out.put_slice(bytes);
-            out.put_slice(b"\r\n");
+            out.put(b"txt:");
+            out.put(bytes);
+            out.put(b"\r\n");
         }
     }
 }
 
 /// Appends a request.
-pub fn encode_request(argv: &[impl AsRef<[u8]>], out: &mut BytesMut) {
+pub fn encode_request(argv: &[impl AsRef<[u8]>], out: &mut impl Sink) {
     header(b'*', argv.len(), out);
     argv.iter().for_each(|word| bulk(word.as_ref(), out));
 }
 
-fn encode_error(error: &ReplyError, out: &mut BytesMut) {
-    line(b'-', &error.to_string(), out);
+fn encode_error(error: &ReplyError, out: &mut impl Sink) {
+    let text = error.to_string();
+    out.put(b"-");
+    out.put(&unescape(&one_line(&text)));
+    out.put(b"\r\n");
 }
 
-fn header(sign: u8, value: impl itoa::Integer, out: &mut BytesMut) {
+fn header(sign: u8, value: impl itoa::Integer, out: &mut impl Sink) {
     let mut digits = itoa::Buffer::new();
     let digits = digits.format(value).as_bytes();
     // Put together first: growing the output is the dear part.
@@ -60,36 +93,43 @@ fn header(sign: u8, value: impl itoa::Integer, out: &mut BytesMut) {
     line[0] = sign;
     line[1..=digits.len()].copy_from_slice(digits);
     line[digits.len() + 1..digits.len() + 3].copy_from_slice(b"\r\n");
-    out.put_slice(&line[..digits.len() + 3]);
+    out.put(&line[..digits.len() + 3]);
 }
 
-fn bulk(bytes: &[u8], out: &mut BytesMut) {
+fn bulk(bytes: &[u8], out: &mut impl Sink) {
     header(b'$', bytes.len(), out);
-    out.reserve(bytes.len() + 2);
-    out.put_slice(bytes);
-    out.put_slice(b"\r\n");
+    out.put(bytes);
+    out.put(b"\r\n");
 }
 
-/// A line of text; what would end the line early becomes a blank, or nothing at its end.
-fn line(sign: u8, text: &str, out: &mut BytesMut) {
-    out.reserve(text.len() + 3);
-    out.put_u8(sign);
-    let start = out.len();
-    out.put_slice(text.trim_end_matches(['\r', '\n']).as_bytes());
-    for byte in &mut out[start..] {
-        if matches!(byte, b'\r' | b'\n') {
-            *byte = b' ';
-        }
+fn shared_bulk(bytes: &Bytes, out: &mut impl Sink) {
+    header(b'$', bytes.len(), out);
+    out.put_shared(bytes);
+    out.put(b"\r\n");
+}
+
+fn line(sign: u8, text: &str, out: &mut impl Sink) {
+    out.put(&[sign]);
+    out.put(one_line(text).as_bytes());
+    out.put(b"\r\n");
+}
+
+/// What would end the line early becomes a blank, or nothing at its end.
+fn one_line(text: &str) -> Cow<'_, str> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.contains(['\r', '\n']) {
+        Cow::Owned(text.replace(['\r', '\n'], " "))
+    } else {
+        Cow::Borrowed(text)
     }
-    out.put_slice(b"\r\n");
 }
 
-fn aggregate(sign: u8, items: &[Reply], version: Version, out: &mut BytesMut) {
+fn aggregate(sign: u8, items: &[Reply], version: Version, out: &mut impl Sink) {
     header(sign, items.len(), out);
     items.iter().for_each(|item| encode(item, version, out));
 }
 
-fn map(pairs: &[(Reply, Reply)], version: Version, out: &mut BytesMut) {
+fn map(pairs: &[(Reply, Reply)], version: Version, out: &mut impl Sink) {
     match version {
         Version::V2 => header(b'*', pairs.len() * 2, out),
         Version::V3 => header(b'%', pairs.len(), out),
@@ -121,6 +161,8 @@ fn double_text(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use bytes::BytesMut;
+
     use bytes::Bytes;
 
     use super::*;
@@ -155,12 +197,23 @@ mod tests {
             "*2\r\n:1\r\n$1\r\nx\r\n",
         );
         check(
+            &Reply::Pairs(vec![(Reply::Int(1), Reply::Nil)]),
+            "*2\r\n:1\r\n$-1\r\n",
+            "*1\r\n*2\r\n:1\r\n_\r\n",
+        );
+        check(
             &Reply::Set(vec![Reply::Int(1)]),
             "*1\r\n:1\r\n",
             "~1\r\n:1\r\n",
         );
         let map = Reply::Map(vec![(Reply::bulk("k"), Reply::Nil)]);
         check(&map, "*2\r\n$1\r\nk\r\n$-1\r\n", "%1\r\n$1\r\nk\r\n_\r\n");
+        let pushes = Reply::Pushes(vec![
+            vec![Reply::bulk("m"), Reply::Int(1)],
+            vec![Reply::Nil],
+        ]);
+        let v3 = ">2\r\n$1\r\nm\r\n:1\r\n>1\r\n_\r\n";
+        check(&pushes, "*2\r\n$1\r\nm\r\n:1\r\n*1\r\n$-1\r\n", v3);
         check(&Reply::Bool(true), ":1\r\n", "#t\r\n");
         let text = Reply::Text(Bytes::from_static(b"a\nb"));
         check(&text, "$3\r\na\nb\r\n", "=7\r\ntxt:a\nb\r\n");

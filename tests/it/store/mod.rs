@@ -189,6 +189,122 @@ fn due_keys_are_found_and_removed_in_bounded_steps() {
     assert_eq!(store.whole(&all, 0, true).len(), 2500);
 }
 
+/// However many fields are due at once, nobody waits for the removal of more than a few hundred.
+#[test]
+fn due_fields_are_removed_in_bounded_steps() {
+    const FIELDS: usize = 20_000;
+    let store = Store::new();
+    let names: Vec<Vec<u8>> = (0..FIELDS).map(name).collect();
+    write(&store, b"h", 0, |write| {
+        for (n, name) in names.iter().enumerate() {
+            let expiry = if n % 4 == 0 {
+                Expiry::Never
+            } else {
+                Expiry::At(100)
+            };
+            write.hash_put(b"h", &[(name, b"v")], expiry).unwrap();
+        }
+    });
+    let all = SlotSet::all();
+    let shown = |stamp| {
+        read(&store, b"h", stamp, |read| {
+            let hash = read.hash(b"h").unwrap().unwrap();
+            (hash.len(), hash.iter().count(), hash.stored())
+        })
+    };
+    assert_eq!(shown(100), (FIELDS, FIELDS, FIELDS));
+    assert_eq!(shown(101), (FIELDS / 4, FIELDS / 4, FIELDS));
+    let mut cursor = Cursor::at_slot(0);
+    let mut removed = 0;
+    let mut steps = 0;
+    while store.timed(&all) > 0 {
+        let due = store.due(&all, cursor, 101, 1000);
+        let step = store.expire(&due.keys, 101, None);
+        assert!(step <= 512, "{step} at once");
+        removed += step;
+        steps += 1;
+        assert!(steps < 100, "the sweep does not come to an end");
+        cursor = due.next;
+    }
+    assert_eq!(removed, FIELDS / 4 * 3);
+    assert_eq!(shown(101), (FIELDS / 4, FIELDS / 4, FIELDS / 4));
+}
+
+#[test]
+fn a_hash_whose_fields_are_all_due_does_not_exist() {
+    let store = Store::new();
+    for (key, fields) in [(&b"small"[..], 10), (b"large", 1000)] {
+        write(&store, key, 0, |write| {
+            for n in 0..fields {
+                let at = Expiry::At(100 + n as u64 % 2);
+                write.hash_put(key, &[(&name(n), b"v")], at).unwrap();
+            }
+        });
+        let kind = |stamp| read(&store, key, stamp, |read| read.kind(key));
+        assert_eq!((kind(101), kind(102)), (Some(ValueKind::Hash), None));
+        // It is made anew, and nothing of it comes back.
+        write(&store, key, 102, |write| {
+            assert_eq!(
+                write.hash_put(key, &[(&name(1), b"w")], Expiry::Keep),
+                Ok(1)
+            );
+        });
+        read(&store, key, 102, |read| {
+            let hash = read.hash(key).unwrap().unwrap();
+            assert_eq!(
+                (hash.stored(), hash.get_timed(&name(1)).unwrap().1),
+                (1, None)
+            );
+        });
+    }
+    assert_eq!(store.timed(&SlotSet::all()), 0);
+}
+
+#[test]
+fn a_field_named_twice_is_new_once_even_if_it_is_due_at_once() {
+    let store = Store::new();
+    for (key, fields) in [(&b"small"[..], 10), (b"large", 1000)] {
+        hash_set(&store, key, 0..fields);
+        let twice: [(&[u8], &[u8]); 2] = [(b"twice", b"v"), (b"twice", b"w")];
+        for _ in 0..2 {
+            let put = |write: &mut Write<'_>| write.hash_put(key, &twice, Expiry::At(99));
+            assert_eq!(write(&store, key, 100, put), Ok(1));
+        }
+    }
+}
+
+/// Between the time of the wall and that of the shard a field may be there on another replica.
+#[test]
+fn a_field_that_is_due_by_the_clock_alone_is_not_for_here_to_tell() {
+    let store = Store::new();
+    for (key, fields) in [(&b"small"[..], 2), (b"large", 1000)] {
+        write(&store, key, 0, |write| {
+            for n in 0..fields {
+                write
+                    .hash_put(key, &[(&name(n), b"v")], Expiry::Never)
+                    .unwrap();
+            }
+            write.hash_set_expiry(key, &[&name(1)], Some(100));
+        });
+        let is_early = |wall, shard, look: &dyn Fn(&Read<'_>)| {
+            let keys = Keys::one(Key::new(key));
+            store.read(&keys, Moment { wall, shard }, |read| {
+                look(read);
+                read.is_early()
+            })
+        };
+        let get = |field: usize| {
+            move |read: &Read<'_>| _ = read.hash(key).unwrap().unwrap().get(&name(field)).is_some()
+        };
+        let len = |read: &Read<'_>| _ = read.hash(key).unwrap().unwrap().len();
+        assert!(is_early(101, 100, &get(1)) && is_early(101, 100, &len));
+        assert!(!is_early(101, 100, &get(0)));
+        for (wall, shard) in [(100, 50), (101, 101), (200, 150)] {
+            assert!(!is_early(wall, shard, &get(1)) && !is_early(wall, shard, &len));
+        }
+    }
+}
+
 #[test]
 fn huge_things_are_freed_in_slices() {
     let store = Store::new();

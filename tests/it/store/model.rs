@@ -10,7 +10,8 @@ use super::*;
 pub(super) enum Op {
     Set(u8, usize, Expiry),
     Append(u8, usize),
-    HashSet(u8, Vec<(u8, usize)>),
+    HashPut(u8, Vec<(u8, usize)>, Expiry),
+    HashSetExpiry(u8, Vec<u8>, Option<u64>),
     HashRemove(u8, Vec<u8>),
     Remove(u8),
     SetExpiry(u8, Option<u64>),
@@ -22,7 +23,19 @@ pub(super) enum Op {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Value {
     String(Vec<u8>),
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    Hash(Fields),
+}
+
+/// Values and expiries by field.
+pub(super) type Fields = BTreeMap<Vec<u8>, (Vec<u8>, Option<UnixMs>)>;
+
+impl Value {
+    pub(super) fn is_timed(&self) -> bool {
+        match self {
+            Self::String(_) => false,
+            Self::Hash(fields) => fields.values().any(|(_, expiry)| expiry.is_some()),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -38,7 +51,20 @@ impl Model {
         if expiry.is_some_and(|at| now > at) {
             self.keys.remove(key);
         }
+        if let Some((Value::Hash(fields), _)) = self.keys.get_mut(key) {
+            let before = fields.len();
+            fields.retain(|_, (_, expiry)| expiry.is_none_or(|at| now <= at));
+            if fields.is_empty() && before > 0 {
+                self.keys.remove(key);
+            }
+        }
         self.keys.get_mut(key)
+    }
+
+    /// Removes whatever is due.
+    fn sweep(&mut self) {
+        let keys: Vec<_> = self.keys.keys().cloned().collect();
+        keys.iter().for_each(|key| _ = self.live(key));
     }
 
     fn set(&mut self, key: &[u8], value: Vec<u8>, expiry: Expiry) {
@@ -65,7 +91,12 @@ impl Model {
         }
     }
 
-    fn hash_set(&mut self, key: &[u8], pairs: &[(Vec<u8>, Vec<u8>)]) -> Option<usize> {
+    fn hash_put(
+        &mut self,
+        key: &[u8],
+        pairs: &[(Vec<u8>, Vec<u8>)],
+        expiry: Expiry,
+    ) -> Option<usize> {
         if self.live(key).is_none() {
             let hash = Value::Hash(BTreeMap::new());
             self.keys.insert(key.to_vec(), (hash, None));
@@ -74,8 +105,23 @@ impl Model {
             return None;
         };
         let before = hash.len();
-        hash.extend(pairs.iter().cloned());
+        for (field, value) in pairs {
+            let old = hash.get(field).and_then(|(_, expiry)| *expiry);
+            let expiry = match expiry {
+                Expiry::Keep => old,
+                Expiry::Never => None,
+                Expiry::At(at) => Some(at),
+            };
+            hash.insert(field.clone(), (value.clone(), expiry));
+        }
         Some(hash.len() - before)
+    }
+
+    fn fields(&mut self, key: &[u8]) -> Option<&mut Fields> {
+        match self.live(key) {
+            Some((Value::Hash(fields), _)) => Some(fields),
+            _ => None,
+        }
     }
 
     fn hash_remove(&mut self, key: &[u8], fields: &[Vec<u8>]) -> Option<usize> {
@@ -131,10 +177,15 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
     let range = (any::<u8>(), 1..150u8)
         .prop_map(|(from, n)| (0..n).map(|i| from.wrapping_add(i)).collect());
     prop_oneof![
-        4 => (key.clone(), len(), expiry).prop_map(|(k, len, expiry)| Op::Set(k, len, expiry)),
+        4 => (key.clone(), len(), expiry.clone())
+            .prop_map(|(k, len, expiry)| Op::Set(k, len, expiry)),
         4 => (key.clone(), len()).prop_map(|(k, len)| Op::Append(k, len)),
-        6 => (key.clone(), some).prop_map(|(k, pairs)| Op::HashSet(k, pairs)),
-        6 => (key.clone(), many).prop_map(|(k, pairs)| Op::HashSet(k, pairs)),
+        8 => (key.clone(), some, expiry.clone())
+            .prop_map(|(k, pairs, expiry)| Op::HashPut(k, pairs, expiry)),
+        8 => (key.clone(), many, expiry)
+            .prop_map(|(k, pairs, expiry)| Op::HashPut(k, pairs, expiry)),
+        4 => (key.clone(), range.clone(), prop::option::of(at()))
+            .prop_map(|(k, fields, at)| Op::HashSetExpiry(k, fields, at)),
         6 => (key.clone(), range).prop_map(|(k, fields)| Op::HashRemove(k, fields)),
         2 => key.clone().prop_map(Op::Remove),
         4 => (key, prop::option::of(at())).prop_map(|(k, at)| Op::SetExpiry(k, at)),
@@ -161,16 +212,18 @@ pub(super) fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
             let answer = write(store, &key, now, |write| write.append(&key, &tail)).ok();
             assert_eq!(answer, model.append(&key, &tail));
         }
-        Op::HashSet(k, pairs) => {
+        Op::HashPut(k, pairs, expiry) => {
             let key = key(k);
             let pairs: Vec<_> = pairs
                 .iter()
                 .map(|(f, len)| (field(*f), value(seed, *len)))
                 .collect();
             let slices: Vec<_> = pairs.iter().map(|(f, v)| (&f[..], &v[..])).collect();
-            let answer = write(store, &key, now, |write| write.hash_set(&key, &slices)).ok();
-            assert_eq!(answer, model.hash_set(&key, &pairs));
+            let put = |write: &mut Write<'_>| write.hash_put(&key, &slices, expiry);
+            let answer = write(store, &key, now, put).ok();
+            assert_eq!(answer, model.hash_put(&key, &pairs, expiry));
         }
+        Op::HashSetExpiry(k, fields, at) => set_expiries(store, model, &key(k), (fields, at)),
         Op::HashRemove(k, fields) => {
             let key = key(k);
             let fields: Vec<_> = fields.into_iter().map(field).collect();
@@ -196,14 +249,37 @@ pub(super) fn apply(store: &Store, model: &mut Model, seed: usize, op: Op) {
         Op::Sweep => {
             let due = store.due(&SlotSet::all(), Cursor::at_slot(0), now, 100);
             store.expire(&due.keys, now, None);
-            model
-                .keys
-                .retain(|_, (_, expiry)| expiry.is_none_or(|at| now <= at));
+            model.sweep();
         }
         Op::Clear => {
             store.whole(&SlotSet::all(), now, true).clear();
             model.keys.clear();
             store.reclaim(100);
+        }
+    }
+}
+
+/// Sets the expiry of those of the fields that are there.
+fn set_expiries(
+    store: &Store,
+    model: &mut Model,
+    key: &[u8],
+    (fields, at): (Vec<u8>, Option<UnixMs>),
+) {
+    let now = model.now;
+    let there = model.fields(key);
+    let is_there = |field: &Vec<u8>| {
+        let there = there.as_ref();
+        there.is_some_and(|there| there.contains_key(field))
+    };
+    let fields: Vec<_> = fields.into_iter().map(field).filter(is_there).collect();
+    let slices: Vec<_> = fields.iter().map(Vec::as_slice).collect();
+    write(store, key, now, |write| {
+        write.hash_set_expiry(key, &slices, at);
+    });
+    for (field, (_, expiry)) in there.into_iter().flatten() {
+        if fields.contains(field) {
+            *expiry = at;
         }
     }
 }
@@ -226,16 +302,16 @@ pub(super) fn contents(store: &Store, now: UnixMs) -> Contents {
                 }
                 ValueKind::Hash => {
                     let hash = read.hash(key).unwrap().unwrap();
-                    let pairs = hash
-                        .iter()
-                        .map(|(f, v)| (f.to_vec(), v.to_bytes().to_vec()));
-                    let pairs: BTreeMap<_, _> = pairs.collect();
-                    assert_eq!(hash.len(), pairs.len());
-                    for (field, value) in &pairs {
-                        assert_eq!(hash.get(field).unwrap().bytes(), value);
+                    let fields = hash.iter_timed();
+                    let fields = fields.map(|(f, v, at)| (f.to_vec(), (v.to_bytes().to_vec(), at)));
+                    let fields: Fields = fields.collect();
+                    assert_eq!(hash.len(), fields.len());
+                    for (field, (value, at)) in &fields {
+                        let (found, expiry) = hash.get_timed(field).unwrap();
+                        assert_eq!((found.bytes(), expiry), (&value[..], *at));
                     }
                     assert!(hash.get(b"no such field").is_none());
-                    Value::Hash(pairs)
+                    Value::Hash(fields)
                 }
             };
             (value, read.expiry(key).unwrap())
@@ -261,12 +337,14 @@ proptest! {
         let all = SlotSet::all();
         prop_assert_eq!(store.whole(&all, model.now, true).len() >= model.keys.len(), true);
         let now = model.now;
-        model.keys.retain(|_, (_, expiry)| expiry.is_none_or(|at| now <= at));
+        model.sweep();
         prop_assert_eq!(contents(&store, now), model.keys.clone());
         let due = store.due(&all, Cursor::at_slot(0), now, usize::MAX);
         store.expire(&due.keys, now, None);
         let volatile = model.keys.values().filter(|(_, expiry)| expiry.is_some()).count();
         prop_assert_eq!(store.volatile(&all), volatile);
+        let timed = model.keys.values().filter(|(value, _)| value.is_timed()).count();
+        prop_assert_eq!(store.timed(&all), timed);
         prop_assert_eq!(store.whole(&all, now, true).len(), model.keys.len());
     }
 }

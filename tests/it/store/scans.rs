@@ -2,6 +2,11 @@
 //! goes.
 
 use std::collections::BTreeSet;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use dht_node::core::store::LONG_FIELDS;
 
 use super::*;
 
@@ -214,4 +219,34 @@ fn a_quiet_hash_scan_visits_each_field_once() {
         }
         assert_eq!(visited, fields);
     }
+}
+
+/// Whoever visits all keys of a large slot lets others write to it meanwhile.
+#[test]
+fn a_writer_gets_between_the_keys_of_one_slot() {
+    let (store, all) = (Store::new(), SlotSet::all());
+    let keys = 8 * LONG_FIELDS;
+    for n in 0..keys {
+        set(&store, format!("{{t}}{n}").as_bytes(), b"");
+    }
+    let ((go, wait), (done, is_done)) = (mpsc::channel(), mpsc::channel());
+    let store = &store;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            for () in wait {
+                set(store, b"{t}0", b"new");
+                done.send(()).unwrap();
+            }
+        });
+        let (mut seen, go) = (0, go);
+        store.whole(&all, 0, false).for_each(&mut |_, _| {
+            if seen == keys / 2 {
+                go.send(()).unwrap();
+                let written = is_done.recv_timeout(Duration::from_secs(60));
+                assert!(written.is_ok(), "it has to wait for the last key");
+            }
+            seen += 1;
+        });
+        assert_eq!(seen, keys, "each is visited once");
+    });
 }

@@ -54,6 +54,8 @@ impl Transfer {
         let all = SlotSet::all();
         let volatile = self.expect.values().filter(|(_, expiry)| expiry.is_some());
         assert_eq!(copy.volatile(&all), volatile.count());
+        let timed = self.expect.values().filter(|(value, _)| value.is_timed());
+        assert_eq!(copy.timed(&all), timed.count());
         assert_eq!(copy.whole(&all, 0, true).len(), self.expect.len());
         assert_eq!(copy.state_hash(self.slots), self.hash);
         assert!(contents(&copy, 0) == self.expect, "the copy differs");

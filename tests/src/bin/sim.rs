@@ -8,7 +8,11 @@ use dht_tests::sim::run::{Options, run, run_many};
 
 const USAGE: &str = "\
 usage: sim SEED [--trace] [--mutation NAME]
-       sim --seeds N [--from SEED] [--mutation NAME]";
+       sim --seeds N [--from SEED] [--mutation NAME]
+       sim --mutation NAME";
+
+/// Seeds among which a bug is looked for, where nothing is said of them.
+const SEEDS: u64 = 500;
 
 /// What was asked for on the command line.
 #[derive(Default)]
@@ -34,6 +38,14 @@ fn main() -> ExitCode {
             from,
             options,
         }) => many(from.unwrap_or(1), count, options),
+        Some(Asked {
+            seed: None,
+            seeds: None,
+            from: None,
+            options: options @ Options {
+                mutation: Some(_), ..
+            },
+        }) => many(1, SEEDS, options),
         _ => {
             eprintln!("{USAGE}");
             ExitCode::from(2)
@@ -73,7 +85,12 @@ fn many(first: u64, count: u64, options: Options) -> ExitCode {
     let go_on = |report: &Report| options.mutation.is_none() || report.is_right();
     let summary = run_many(first..first + count, options, go_on);
     println!("{summary}");
-    success(summary.failed.is_empty())
+    // With a bug nothing is proved, and the runs end as soon as it is noticed.
+    let flaw = summary.flaw().filter(|_| options.mutation.is_none());
+    if let Some(flaw) = &flaw {
+        println!("{flaw}");
+    }
+    success(summary.failed.is_empty() && flaw.is_none())
 }
 
 fn success(is_right: bool) -> ExitCode {

@@ -24,7 +24,7 @@ pub enum Fault {
         /// What is there instead.
         found: Option<Bytes>,
         /// The last acknowledged write.
-        write: Operation,
+        write: Box<Operation>,
     },
     /// Nobody wrote this.
     NeverWritten {
@@ -116,7 +116,7 @@ fn judge(
         (_, last) => last.map(|write| Fault::Lost {
             place: place.clone(),
             found: found.cloned(),
-            write: write.operation.clone(),
+            write: Box::new(write.operation.clone()),
         }),
     }
 }
@@ -190,7 +190,8 @@ impl<'a> Registers<'a> {
             Verb::Append(_) | Verb::Add(_) => {
                 self.changed.insert((key.clone(), None));
             }
-            Verb::HashAdd(field, _) => {
+            Verb::HashSetTtl(field, value, _) => write(key, Some(field), Some(value)),
+            Verb::HashAdd(field, _) | Verb::HashSwap(field, ..) => {
                 self.changed.insert((key.clone(), Some(field.clone())));
             }
             _ => {}

@@ -54,6 +54,16 @@ pub enum Verb {
     HashLen,
     /// HINCRBY.
     HashAdd(Bytes, i64),
+    /// HSETEX of one field, with milliseconds.
+    HashSetTtl(Bytes, Bytes, i64),
+    /// HPEXPIRE of one field.
+    HashExpire(Bytes, i64),
+    /// HPERSIST of one field.
+    HashPersist(Bytes),
+    /// HPTTL of one field: only whether there is one.
+    HashTtl(Bytes),
+    /// HCAS of one field: what it has to have, and gets.
+    HashSwap(Bytes, Option<Bytes>, Option<Bytes>),
     /// EXPIRE, PEXPIRE: milliseconds, and what the key has to have: a time to live, or none.
     Expire(i64, Option<bool>),
     /// PERSIST.
@@ -119,28 +129,32 @@ impl Command {
     /// Whether it changes nothing, whatever it finds.
     #[must_use]
     pub const fn is_read(&self) -> bool {
-        use Verb::{Exists, Get, GetMany, HashAll, HashGet, HashLen, Strlen, Ttl};
+        use Verb::{Exists, Get, GetMany, HashAll, HashGet, HashLen, HashTtl, Strlen, Ttl};
         matches!(
             self.verb,
-            Get | GetMany | Strlen | Exists | HashGet(_) | HashAll | HashLen | Ttl
+            Get | GetMany | Strlen | Exists | HashGet(_) | HashAll | HashLen | HashTtl(_) | Ttl
         )
     }
 
-    /// Whether it gives a key a time to live.
+    /// Whether it gives a key, or a field of it, a time to live.
     #[must_use]
     pub const fn sets_ttl(&self) -> bool {
         match &self.verb {
             Verb::Set(set) => matches!(set.ttl, SetTtl::Ms(_)),
-            verb => matches!(verb, Verb::Expire(..)),
+            verb => matches!(
+                verb,
+                Verb::Expire(..) | Verb::HashExpire(..) | Verb::HashSetTtl(..)
+            ),
         }
     }
 
     /// The values that it writes as they are.
     pub fn values_mut(&mut self) -> Vec<&mut Bytes> {
         match &mut self.verb {
-            Verb::Set(Set { value, .. }) | Verb::Append(value) | Verb::HashSetNew(_, value) => {
-                vec![value]
-            }
+            Verb::Set(Set { value, .. })
+            | Verb::Append(value)
+            | Verb::HashSetNew(_, value)
+            | Verb::HashSetTtl(_, value, _) => vec![value],
             Verb::SetMany(values) => values.iter_mut().collect(),
             Verb::HashSet(pairs) => pairs.iter_mut().map(|(_, value)| value).collect(),
             _ => vec![],
@@ -212,6 +226,22 @@ fn single(name: &str, args: &[Bytes]) -> Option<Verb> {
         ("HGETALL", []) => Verb::HashAll,
         ("HLEN", []) => Verb::HashLen,
         ("HINCRBY", [field, by]) => Verb::HashAdd(field.clone(), integer(by)?),
+        ("HSETEX", [px, ms, fields, one, field, value]) if words_are(px, fields, one) => {
+            Verb::HashSetTtl(field.clone(), value.clone(), integer(ms)?)
+        }
+        ("HPEXPIRE", [ms, fields, one, field]) if words_are(b"PX", fields, one) => {
+            Verb::HashExpire(field.clone(), integer(ms)?)
+        }
+        ("HPERSIST", [fields, one, field]) if words_are(b"PX", fields, one) => {
+            Verb::HashPersist(field.clone())
+        }
+        ("HPTTL", [fields, one, field]) if words_are(b"PX", fields, one) => {
+            Verb::HashTtl(field.clone())
+        }
+        ("HCAS", [option, nil, field, expected, new]) if option.eq_ignore_ascii_case(b"NIL") => {
+            let value = |word: &Bytes| (word != nil).then(|| word.clone());
+            Verb::HashSwap(field.clone(), value(expected), value(new))
+        }
         ("EXPIRE", [seconds, rule @ ..]) => {
             Verb::Expire(integer(seconds)?.checked_mul(1000)?, expire_rule(rule)?)
         }
@@ -220,6 +250,11 @@ fn single(name: &str, args: &[Bytes]) -> Option<Verb> {
         ("TTL" | "PTTL", []) => Verb::Ttl,
         _ => return None,
     })
+}
+
+/// `PX` and `FIELDS 1`.
+fn words_are(px: &[u8], fields: &[u8], one: &[u8]) -> bool {
+    px.eq_ignore_ascii_case(b"PX") && fields.eq_ignore_ascii_case(b"FIELDS") && one == b"1"
 }
 
 fn set(value: &Bytes, options: &[Bytes]) -> Option<Set> {

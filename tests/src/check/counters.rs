@@ -144,7 +144,9 @@ fn written(effect: &Effect<'_>) -> Vec<Place> {
                 .map(|(field, _)| (key(), Some(field.clone())))
                 .collect()
         }
-        Verb::HashSetNew(field, _) => vec![(key(), Some(field.clone()))],
+        Verb::HashSetNew(field, _) | Verb::HashSetTtl(field, ..) | Verb::HashSwap(field, ..) => {
+            vec![(key(), Some(field.clone()))]
+        }
         Verb::HashDelete(fields) => {
             let fields = fields.iter();
             fields.map(|field| (key(), Some(field.clone()))).collect()

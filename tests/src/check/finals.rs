@@ -106,13 +106,15 @@ fn kinds(history: &History) -> BTreeMap<Bytes, Option<Kind>> {
 #[must_use]
 pub const fn kind(command: &Command) -> Option<Kind> {
     use Verb::{
-        Add, Append, Delete, Exists, Expire, Get, GetMany, HashAdd, HashAll, HashDelete, HashGet,
-        HashLen, HashSet, HashSetNew, Persist, Set, SetMany, Strlen, Ttl,
+        Add, Append, Delete, Exists, Expire, Get, GetMany, HashAdd, HashAll, HashDelete,
+        HashExpire, HashGet, HashLen, HashPersist, HashSet, HashSetNew, HashSetTtl, HashSwap,
+        HashTtl, Persist, Set, SetMany, Strlen, Ttl,
     };
     match command.verb {
         Get | GetMany | Strlen | Set(_) | SetMany(_) | Append(_) | Add(_) => Some(Kind::String),
         HashSet(_) | HashSetNew(..) | HashGet(_) | HashDelete(_) | HashAll | HashLen
-        | HashAdd(..) => Some(Kind::Hash),
+        | HashAdd(..) | HashSetTtl(..) | HashExpire(..) | HashPersist(_) | HashTtl(_)
+        | HashSwap(..) => Some(Kind::Hash),
         Delete | Exists | Expire(..) | Persist | Ttl => None,
     }
 }

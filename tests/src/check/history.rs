@@ -241,6 +241,12 @@ impl History {
         operations.filter(|op| op.done().is_some()).count()
     }
 
+    /// What was asked, and what came of it.
+    #[must_use]
+    pub fn operation(&self, call: Call) -> &Operation {
+        &self.operations[call.0]
+    }
+
     /// How many may have happened or not.
     #[must_use]
     pub fn unknown(&self) -> usize {
@@ -303,7 +309,15 @@ fn outcome(reply: Reply, return_us: u64) -> Outcome {
 /// Whether the error promises that nothing happened, and depends on the servers rather than the
 /// data.
 fn is_refusal(error: &ReplyError) -> bool {
-    let prefixes = ["CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "EXECABORT"];
+    let prefixes = [
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "LOADING",
+        "MISCONF",
+        "MOVED",
+        "ASK",
+        "EXECABORT",
+    ];
     prefixes.contains(&error.prefix())
 }
 

@@ -68,7 +68,24 @@ struct Entry {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Value {
     String(Bytes),
-    Hash(BTreeMap<Bytes, Bytes>),
+    Hash(Fields),
+}
+
+type Fields = BTreeMap<Bytes, Field>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Field {
+    value: Bytes,
+    deadline: Option<Span>,
+}
+
+impl From<Bytes> for Field {
+    fn from(value: Bytes) -> Self {
+        Self {
+            value,
+            deadline: None,
+        }
+    }
 }
 
 /// What a client watches.
@@ -80,27 +97,62 @@ enum Watch {
 }
 
 impl State {
-    /// Every keyspace that an operation on these keys may find at a time within `now`: a key whose
-    /// time has come may be gone or not, one whose time is over is gone.
+    /// Every keyspace that an operation on these keys may find at a time within `now`: a key or
+    /// field whose time has come may be gone or not, one whose time is over is gone.
     #[must_use]
     pub fn views<'a>(&self, keys: impl Iterator<Item = &'a Bytes>, now: Span) -> Vec<Self> {
         let mut views = vec![self.clone()];
         for key in keys {
-            let deadline = self.keys.get(key).and_then(|entry| entry.deadline);
-            let Some(deadline) = deadline.filter(|at| at.from_us <= now.to_us) else {
-                continue;
-            };
-            let alive = views.iter().filter(|view| view.keys.contains_key(key));
-            let mut gone: Vec<_> = alive.cloned().collect();
-            gone.iter_mut().for_each(|view| {
-                view.keys.remove(key);
-            });
-            if deadline.to_us < now.from_us {
-                views.retain(|view| !view.keys.contains_key(key));
+            for (field, deadline) in self.deadlines(key) {
+                if deadline.from_us > now.to_us {
+                    continue;
+                }
+                let field = field.as_ref();
+                let alive = views.iter().filter(|view| view.has(key, field));
+                let mut gone: Vec<_> = alive.cloned().collect();
+                gone.iter_mut().for_each(|view| view.lose(key, field));
+                if deadline.to_us < now.from_us {
+                    views.retain(|view| !view.has(key, field));
+                }
+                views.append(&mut gone);
             }
-            views.append(&mut gone);
         }
         views
+    }
+
+    /// When a key and its fields vanish, of those that do.
+    fn deadlines(&self, key: &Bytes) -> Vec<(Option<Bytes>, Span)> {
+        let Some(entry) = self.keys.get(key) else {
+            return vec![];
+        };
+        let mut all: Vec<_> = entry.deadline.map(|at| (None, at)).into_iter().collect();
+        if let Value::Hash(fields) = &entry.value {
+            let timed =
+                |(name, field): (&Bytes, &Field)| Some((Some(name.clone()), field.deadline?));
+            all.extend(fields.iter().filter_map(timed));
+        }
+        all
+    }
+
+    fn has(&self, key: &Bytes, field: Option<&Bytes>) -> bool {
+        match (self.keys.get(key).map(|entry| &entry.value), field) {
+            (Some(Value::Hash(fields)), Some(field)) => fields.contains_key(field),
+            (found, None) => found.is_some(),
+            _ => false,
+        }
+    }
+
+    /// A key or a field vanishes; a hash with its last field.
+    fn lose(&mut self, key: &Bytes, field: Option<&Bytes>) {
+        if let (Some(field), Some(entry)) = (field, self.keys.get_mut(key))
+            && let Value::Hash(fields) = &mut entry.value
+        {
+            fields.remove(field);
+            if !fields.is_empty() {
+                return;
+            }
+        }
+        self.keys.remove(key);
     }
 
     /// Executes an operation at one moment; `during` says when it was under way. A WATCH and its
@@ -161,9 +213,20 @@ impl State {
             Verb::HashSetNew(field, value) => self.hash_set_new(key, field, value),
             Verb::HashGet(field) => self.hash_get(key, field),
             Verb::HashDelete(fields) => self.hash_delete(key, fields),
-            Verb::HashAll => self.hash(key).map(|hash| Answer::Pairs(hash.clone())),
+            Verb::HashAll => self.hash_all(key),
             Verb::HashLen => self.hash(key).map(|hash| Answer::count(hash.len())),
             Verb::HashAdd(field, by) => self.hash_add(key, field, *by),
+            Verb::HashSetTtl(field, value, ttl_ms) => {
+                self.hash_set_ttl(key, field, value, during.deadline(*ttl_ms))
+            }
+            Verb::HashExpire(field, ttl_ms) => {
+                self.hash_expire(key, field, Some(during.deadline(*ttl_ms)))
+            }
+            Verb::HashPersist(field) => self.hash_expire(key, field, None),
+            Verb::HashTtl(field) => self.hash_ttl(key, field),
+            Verb::HashSwap(field, expected, new) => {
+                self.hash_swap(key, field, expected.as_ref(), new.as_ref())
+            }
             Verb::Expire(ttl_ms, rule) => Ok(self.expire(key, *ttl_ms, *rule, during)),
             Verb::Persist => Ok(self.persist(key)),
             Verb::Ttl => Ok(self.ttl(key)),
@@ -308,8 +371,8 @@ impl State {
 
 /// Hashes.
 impl State {
-    fn hash(&self, key: &Bytes) -> Result<&BTreeMap<Bytes, Bytes>, Answer> {
-        static NONE: BTreeMap<Bytes, Bytes> = BTreeMap::new();
+    fn hash(&self, key: &Bytes) -> Result<&Fields, Answer> {
+        static NONE: Fields = BTreeMap::new();
         match self.keys.get(key).map(|entry| &entry.value) {
             None => Ok(&NONE),
             Some(Value::Hash(hash)) => Ok(hash),
@@ -321,7 +384,7 @@ impl State {
     fn change<R>(
         &mut self,
         key: &Bytes,
-        change: impl FnOnce(&mut BTreeMap<Bytes, Bytes>) -> R,
+        change: impl FnOnce(&mut Fields) -> R,
     ) -> Result<R, Answer> {
         let empty = || Entry {
             value: Value::Hash(BTreeMap::new()),
@@ -341,11 +404,89 @@ impl State {
     fn hash_set(&mut self, key: &Bytes, pairs: &[(Bytes, Bytes)]) -> Answered {
         let new = self.change(key, |hash| {
             let before = hash.len();
-            hash.extend(pairs.iter().cloned());
+            let pairs = pairs.iter().cloned();
+            hash.extend(pairs.map(|(field, value)| (field, value.into())));
             hash.len() - before
         })?;
         self.touch(key);
         Ok(Answer::count(new))
+    }
+
+    fn hash_all(&self, key: &Bytes) -> Answered {
+        let fields = self.hash(key)?.iter();
+        let pairs = fields.map(|(name, field)| (name.clone(), field.value.clone()));
+        Ok(Answer::Pairs(pairs.collect()))
+    }
+
+    fn hash_set_ttl(
+        &mut self,
+        key: &Bytes,
+        field: &Bytes,
+        value: &Bytes,
+        deadline: Span,
+    ) -> Answered {
+        let field = field.clone();
+        let value = Field {
+            value: value.clone(),
+            deadline: Some(deadline),
+        };
+        self.change(key, |hash| hash.insert(field, value))?;
+        self.touch(key);
+        Ok(Answer::Int(1))
+    }
+
+    /// Sets a deadline, or takes it away.
+    fn hash_expire(&mut self, key: &Bytes, field: &Bytes, deadline: Option<Span>) -> Answered {
+        let before = self.change(key, |hash| {
+            let field = hash.get_mut(field)?;
+            Some(std::mem::replace(&mut field.deadline, deadline))
+        })?;
+        let answer = match (before, deadline) {
+            (None, _) => -2,
+            (Some(None), None) => -1,
+            _ => 1,
+        };
+        if answer == 1 {
+            self.touch(key);
+        }
+        Ok(Answer::Array(vec![Answer::Int(answer)]))
+    }
+
+    fn hash_ttl(&self, key: &Bytes, field: &Bytes) -> Answered {
+        let found = self.hash(key)?.get(field);
+        let answer = match found.map(|field| field.deadline) {
+            None => Answer::Int(-2),
+            Some(None) => Answer::Int(-1),
+            Some(Some(_)) => Answer::TimeLeft,
+        };
+        Ok(Answer::Array(vec![answer]))
+    }
+
+    fn hash_swap(
+        &mut self,
+        key: &Bytes,
+        name: &Bytes,
+        expected: Option<&Bytes>,
+        new: Option<&Bytes>,
+    ) -> Answered {
+        let found = self.hash(key)?.get(name);
+        if found.map(|field| &field.value) != expected {
+            return Ok(Answer::Int(0));
+        }
+        let deadline = found.and_then(|field| field.deadline);
+        let field = new.map(|value| Field {
+            value: value.clone(),
+            deadline,
+        });
+        let is_changed = expected.is_some() || new.is_some();
+        self.change(key, |hash| match field {
+            Some(field) => _ = hash.insert(name.clone(), field),
+            None => _ = hash.remove(name),
+        })?;
+        if is_changed {
+            self.touch(key);
+        }
+        Ok(Answer::Int(1))
     }
 
     fn hash_set_new(&mut self, key: &Bytes, field: &Bytes, value: &Bytes) -> Answered {
@@ -356,7 +497,8 @@ impl State {
     }
 
     fn hash_get(&self, key: &Bytes, field: &Bytes) -> Answered {
-        Ok(Answer::bulk_or_nil(self.hash(key)?.get(field)))
+        let found = self.hash(key)?.get(field);
+        Ok(Answer::bulk_or_nil(found.map(|field| &field.value)))
     }
 
     fn hash_delete(&mut self, key: &Bytes, fields: &[Bytes]) -> Answered {
@@ -372,12 +514,17 @@ impl State {
     }
 
     fn hash_add(&mut self, key: &Bytes, field: &Bytes, by: i64) -> Answered {
-        let before = match self.hash(key)?.get(field) {
+        let found = self.hash(key)?.get(field);
+        let deadline = found.and_then(|field| field.deadline);
+        let before = match found {
             None => 0,
-            Some(text) => integer(text).ok_or(HASH_NOT_INTEGER)?,
+            Some(field) => integer(&field.value).ok_or(HASH_NOT_INTEGER)?,
         };
         let after = before.checked_add(by).ok_or(OVERFLOW)?;
-        self.hash_set(key, &[(field.clone(), after.to_string().into())])?;
+        let value = after.to_string().into();
+        let field = field.clone();
+        self.change(key, |hash| hash.insert(field, Field { value, deadline }))?;
+        self.touch(key);
         Ok(Answer::Int(after))
     }
 }
@@ -438,7 +585,8 @@ impl fmt::Display for State {
             match &entry.value {
                 Value::String(value) => f.write_str(&show(std::slice::from_ref(value)))?,
                 Value::Hash(hash) => {
-                    let words: Vec<_> = hash.iter().flat_map(|(f, v)| [f, v]).cloned().collect();
+                    let words = hash.iter().flat_map(|(name, field)| [name, &field.value]);
+                    let words: Vec<_> = words.cloned().collect();
                     write!(f, "{{{}}}", show(&words))?;
                 }
             }

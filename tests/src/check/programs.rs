@@ -176,6 +176,9 @@ impl Program {
     fn expiring(&mut self, random: &mut Random) -> Step {
         let value = self.value();
         let ttl = random.between(self.mix.ttl_ms.0, self.mix.ttl_ms.1);
+        if random.percent(30) {
+            return self.vanishing_fields(random);
+        }
         if random.percent(40) {
             let key = self.key("vanishing-hash", random);
             return single(&match random.below(100) {
@@ -196,6 +199,27 @@ impl Program {
             45..50 => format!("PERSIST {key}"),
             50..60 => format!("PTTL {key}"),
             _ => format!("GET {key}"),
+        })
+    }
+
+    /// A hash of two fields that vanish, each by itself.
+    fn vanishing_fields(&mut self, random: &mut Random) -> Step {
+        let key = self.key("vanishing-fields", random);
+        let (value, other) = (self.value(), self.value());
+        let ttl = random.between(self.mix.ttl_ms.0, self.mix.ttl_ms.1);
+        let field = random.pick(&["a", "b"]);
+        single(&match random.below(100) {
+            0..15 => format!("HSETEX {key} PX {ttl} FIELDS 1 {field} {value}"),
+            15..25 => format!("HSET {key} {field} {value}"),
+            25..35 => format!("HPEXPIRE {key} {ttl} FIELDS 1 {field}"),
+            35..40 => format!("HPERSIST {key} FIELDS 1 {field}"),
+            40..50 => format!("HPTTL {key} FIELDS 1 {field}"),
+            50..55 => format!("HCAS {key} NIL none {field} none {value}"),
+            55..57 => format!("HCAS {key} NIL none {field} {value} {other}"),
+            57..60 => format!("HDEL {key} {field}"),
+            60..65 => format!("HLEN {key}"),
+            65..75 => format!("HGET {key} {field}"),
+            _ => format!("HGETALL {key}"),
         })
     }
 
@@ -281,9 +305,9 @@ mod tests {
             names.extend(op.commands().iter().map(|command| command.argv[0].clone()));
         }
         let expect = [
-            "APPEND", "DEL", "EXISTS", "GET", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN", "HSET",
-            "HSETNX", "INCR", "INCRBY", "MGET", "MSET", "PERSIST", "PEXPIRE", "PTTL", "SET",
-            "STRLEN",
+            "APPEND", "DEL", "EXISTS", "GET", "HCAS", "HDEL", "HGET", "HGETALL", "HINCRBY", "HLEN",
+            "HPERSIST", "HPEXPIRE", "HPTTL", "HSET", "HSETEX", "HSETNX", "INCR", "INCRBY", "MGET",
+            "MSET", "PERSIST", "PEXPIRE", "PTTL", "SET", "STRLEN",
         ];
         assert_eq!(names, expect.map(Bytes::from).into());
         assert!(watched > 100 && joint > 300, "{watched} {joint}");

@@ -112,7 +112,7 @@ pub struct Replicas {
     /// How far a copy knows its log to be committed.
     committed: BTreeMap<Copy, u64>,
     /// Who led a shard in a term.
-    leaders: BTreeMap<(u16, u64), u64>,
+    leaders: BTreeMap<(u16, u64), (u64, u32)>,
     /// States compared with one that was seen before.
     compared: u64,
     faults: Vec<Fault>,
@@ -176,12 +176,19 @@ impl Replicas {
         *before = last.max(*before);
     }
 
-    /// A copy leads in a term. Says whether that was not known.
-    pub fn leads(&mut self, copy: Copy, term: u64) -> bool {
-        let Some(other) = self.leaders.insert((copy.shard, term), copy.peer) else {
+    /// A copy comes back with what its log says: it may have known more.
+    pub fn came_back(&mut self, copy: Copy) {
+        self.applied.remove(&copy);
+        self.committed.remove(&copy);
+    }
+
+    /// A copy leads in a term, in this one of its lives. Says whether that was not known.
+    pub fn leads(&mut self, (copy, life): (Copy, u32), term: u64) -> bool {
+        let led = (copy.peer, life);
+        let Some(other) = self.leaders.insert((copy.shard, term), led) else {
             return true;
         };
-        if other != copy.peer {
+        if other != led {
             self.faults.push(Fault::TwoLeaders { copy, term });
         }
         false
@@ -243,6 +250,18 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_back_may_have_forgotten_how_far_it_was() {
+        let back = |replicas: &mut Replicas| {
+            replicas.applied(ONE, 5, 100);
+            replicas.committed(ONE, [(5, 1)].into_iter());
+            replicas.came_back(ONE);
+            replicas.applied(ONE, 1, 0);
+            replicas.committed(ONE, [(2, 1)].into_iter());
+        };
+        check(back, &[]);
+    }
+
+    #[test]
     fn neither_progress_nor_time_goes_back() {
         let onward = |replicas: &mut Replicas| {
             replicas.applied(ONE, 5, 100);
@@ -260,16 +279,21 @@ mod tests {
     #[test]
     fn a_term_has_one_leader() {
         let one = |replicas: &mut Replicas| {
-            assert!(replicas.leads(ONE, 2));
-            assert!(!replicas.leads(ONE, 2));
-            assert!(replicas.leads(TWO, 3));
-            assert!(replicas.leads(ELSEWHERE, 2));
+            assert!(replicas.leads((ONE, 1), 2));
+            assert!(!replicas.leads((ONE, 1), 2));
+            assert!(replicas.leads((TWO, 1), 3));
+            assert!(replicas.leads((ELSEWHERE, 1), 2));
         };
         check(one, &[]);
         let two = |replicas: &mut Replicas| {
-            replicas.leads(ONE, 2);
-            replicas.leads(TWO, 2);
+            replicas.leads((ONE, 1), 2);
+            replicas.leads((TWO, 1), 2);
         };
         check(two, &["leader"]);
+        let again = |replicas: &mut Replicas| {
+            replicas.leads((ONE, 1), 2);
+            replicas.leads((ONE, 2), 2);
+        };
+        check(again, &["leader"]);
     }
 }

@@ -131,10 +131,7 @@ impl Victims {
 
     fn isolate(&mut self) {
         let node = self.any_node();
-        for other in self.others(node) {
-            self.net.cut_both(End::Node(node), End::Node(other));
-        }
-        self.net.cut_both(End::Node(node), End::Clients);
+        self.net.isolate(node);
         self.heal();
     }
 

@@ -115,6 +115,14 @@ impl Net {
         self.cut(other, one);
     }
 
+    /// Has everything lost between a node and all others, clients too.
+    pub fn isolate(&mut self, node: usize) {
+        let node = End::Node(node);
+        for other in self.ends().filter(|end| *end != node) {
+            self.cut_both(node, other);
+        }
+    }
+
     /// Ends all losses.
     pub fn heal(&mut self) {
         for (from, to) in std::mem::take(&mut self.cut) {

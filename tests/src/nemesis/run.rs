@@ -12,7 +12,7 @@ use super::faults::{Counts, Fault, Victims};
 use super::net::Net;
 use super::workload::{Target, Workload};
 use crate::check::finals::Finals;
-use crate::check::history::{History, Outcome};
+use crate::check::history::{History, Op, Operation, Outcome};
 use crate::check::{acked, counters, linear};
 use crate::process::Processes;
 use crate::random::Random;
@@ -55,6 +55,8 @@ pub struct Report {
     pub kept: usize,
     /// Acknowledged increments.
     pub counted: usize,
+    /// Transactions that were executed.
+    pub transactions: usize,
     /// Tries that the search for an order has cost.
     pub steps: u64,
 }
@@ -69,9 +71,9 @@ impl fmt::Display for Report {
         )?;
         write!(
             f,
-            "none of {} acknowledged writes lost, {} increments counted once, linearizable ({} \
-             steps)",
-            self.kept, self.counted, self.steps
+            "none of {} acknowledged writes lost, {} increments counted once, linearizable with {} \
+             transactions ({} steps)",
+            self.kept, self.counted, self.transactions, self.steps
         )
     }
 }
@@ -168,6 +170,15 @@ fn as_pairs(read: &[Bytes], reply: Reply) -> Reply {
     }
 }
 
+/// Judges what clients were told by what is there at the end.
+///
+/// # Panics
+/// A client was told something untrue.
+#[must_use]
+pub fn judge_at_rest(seed: u64, target: &Target, history: &History) -> Report {
+    judge(seed, Counts::default(), history, &finals(target, history))
+}
+
 fn judge(seed: u64, counts: Counts, history: &History, finals: &Finals) -> Report {
     let mut told = [0; 3];
     for operation in &history.operations {
@@ -178,6 +189,11 @@ fn judge(seed: u64, counts: Counts, history: &History, finals: &Finals) -> Repor
         }] += 1;
     }
     println!("judging {told:?}");
+    let is_executed = |operation: &&Operation| {
+        let is_array = matches!(operation.done(), Some((Reply::Array(_), _)));
+        is_array && matches!(operation.what, Op::Transaction { .. })
+    };
+    let transactions = history.operations.iter().filter(is_executed).count();
     let kept = acked::check(history, finals);
     let counted = counters::check(history, finals);
     let limits = linear::Limits {
@@ -194,6 +210,7 @@ fn judge(seed: u64, counts: Counts, history: &History, finals: &Finals) -> Repor
         told,
         kept: kept.unwrap_or_else(|faults| panic!("SEED={seed}: {faults:#?}")),
         counted: counted.unwrap_or_else(|faults| panic!("SEED={seed}: {faults:#?}")),
+        transactions,
         steps,
     }
 }

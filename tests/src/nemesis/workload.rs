@@ -15,7 +15,7 @@ use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::recorder::Recorder;
-use crate::check::history::{Call, History, Op};
+use crate::check::history::{History, Op};
 use crate::check::programs::{Mix, Program, Step};
 use crate::native_client::NativeClient;
 use crate::random::Random;
@@ -107,7 +107,6 @@ async fn work(workers: Vec<Worker>) {
 fn mix(chapter: u64) -> Mix {
     Mix {
         prefix: format!("{chapter}/"),
-        transactions: 0,
         ..Mix::everything(KEYS, TTL_MS.0, TTL_MS.1)
     }
 }
@@ -161,13 +160,46 @@ impl Worker {
             return;
         }
         while self.goes_on() {
-            let (call, argv) = self.next(client);
-            match timeout(patience, connection.call(&argv)).await {
-                Ok(Ok(reply)) => self.recorder.reply(call, reply),
-                Ok(Err(_)) | Err(_) => return,
+            let step = self.next();
+            if self
+                .take(step, client, &mut connection, patience)
+                .await
+                .is_none()
+            {
+                return;
             }
             self.pause().await;
         }
+    }
+
+    /// Takes a step, and takes it down; gives nothing when the connection is of no use any more.
+    async fn take(
+        &self,
+        step: Step,
+        client: u64,
+        connection: &mut Connection,
+        patience: Duration,
+    ) -> Option<()> {
+        let op = step.op();
+        let last = match step {
+            Step::Single(argv) => argv,
+            Step::Transaction { watch, commands } => {
+                if !watch.is_empty() {
+                    let argv = [vec![Bytes::from("WATCH")], watch.clone()].concat();
+                    let call = self.recorder.call(client, Op::Watch(watch));
+                    let reply = connection.answer(&argv, patience).await?;
+                    self.recorder.reply(call, reply);
+                }
+                for argv in [vec![vec![Bytes::from("MULTI")]], commands].concat() {
+                    connection.answer(&argv, patience).await?;
+                }
+                vec![Bytes::from("EXEC")]
+            }
+        };
+        let call = self.recorder.call(client, op);
+        let reply = connection.answer(&last, patience).await?;
+        self.recorder.reply(call, reply);
+        Some(())
     }
 
     /// Works with the client library, which sees to its connections by itself.
@@ -179,32 +211,32 @@ impl Worker {
         };
         let client = self.recorder.client();
         while self.goes_on() {
-            let (call, argv) = self.next(client);
+            // A transaction wants a connection of its own.
+            let Step::Single(argv) = self.next() else {
+                continue;
+            };
+            let op = Op::parse(&argv).expect("programs keep to the model");
+            let call = self.recorder.call(client, op);
             match library.call(argv).await {
                 Ok(reply) => self.recorder.reply(call, reply),
                 Err(Error::Reply(error)) => self.recorder.reply(call, Reply::Error(error)),
-                Err(Error::NotDone(_) | Error::Address(_)) => self.recorder.not_done(call),
+                Err(Error::NotDone(_) | Error::Shape(_) | Error::Address(_)) => {
+                    self.recorder.not_done(call);
+                }
                 Err(Error::Unknown(_) | Error::Mismatch { .. }) => {}
             }
             self.pause().await;
         }
     }
 
-    /// Takes down that the next operation is called.
-    fn next(&mut self, client: u64) -> (Call, Vec<Bytes>) {
+    fn next(&mut self) -> Step {
         let chapter = self.start.elapsed().as_secs() / CHAPTER.as_secs();
         if chapter != self.chapter {
             self.chapter = chapter;
             let number = self.number as u64 + chapter * self.clients as u64;
             self.program = Program::new(number, mix(chapter));
         }
-        match self.program.next(&mut self.random) {
-            Step::Single(argv) => {
-                let op = Op::parse(&argv).expect("programs keep to the model");
-                (self.recorder.call(client, op), argv)
-            }
-            Step::Transaction { .. } => unreachable!("there are none in the mix"),
-        }
+        self.program.next(&mut self.random)
     }
 
     async fn pause(&mut self) {
@@ -224,6 +256,11 @@ enum Connection {
 }
 
 impl Connection {
+    /// The answer, if it comes in time and the connection does not break.
+    async fn answer(&mut self, argv: &[Bytes], patience: Duration) -> Option<Reply> {
+        timeout(patience, self.call(argv)).await.ok()?.ok()
+    }
+
     async fn call(&mut self, argv: &[Bytes]) -> io::Result<Reply> {
         match self {
             Self::Resp(client) => client.call(argv).await,

@@ -11,7 +11,7 @@ use super::line::Line;
 use super::plan::{Habits, Plan};
 use super::world::{Event, World};
 use crate::check::finals::Finals;
-use crate::check::history::{Call, History, Op};
+use crate::check::history::{Call, History, Op, Operation};
 use crate::check::programs::{Program, Step};
 use crate::random::Random;
 
@@ -134,8 +134,7 @@ impl World {
         if self.clients.are_done {
             return;
         }
-        let is_lull = self.now_us < self.clients.lull_until_us;
-        if is_lull && !self.clients.all[client].habits.reads_only {
+        if self.has_to_rest(client) {
             let again_us = self.now_us + LULL_US;
             return self.queue.add(again_us, Event::Wake(client));
         }
@@ -153,6 +152,15 @@ impl World {
             self.ask_step(client, &step, deadline_ms, &mut out);
         }
         self.post(client, out.freeze());
+    }
+
+    /// Whether a client would have something logged in a lull: a write, or a read that has to come
+    /// after another one.
+    fn has_to_rest(&self, client: usize) -> bool {
+        let it = &self.clients.all[client];
+        let is_lull = self.now_us < self.clients.lull_until_us;
+        let waits = it.open.as_ref().is_some_and(|open| !open.line.is_quiet());
+        is_lull && (!it.habits.reads_only || waits)
     }
 
     /// Who waits for no answer goes on after a time.
@@ -290,12 +298,15 @@ impl World {
     /// Remembers what a client was told.
     fn note(&mut self, client: usize, want: Want, reply: Reply) {
         let now_us = self.now_us;
-        self.trace
-            .add(now_us, format_args!("client {client} is told {reply:?}"));
         let clients = &mut self.clients;
         match want {
             Want::Nothing => (),
             Want::Call(call) => {
+                let Operation { what, call_us, .. } = clients.history.operation(call);
+                self.trace.add(
+                    now_us,
+                    format_args!("client {client} is told {reply:?} of {what} at {call_us}"),
+                );
                 clients.history.reply(call, reply, now_us);
                 clients.writes += usize::from(clients.history.is_acknowledged_write(call));
             }

@@ -1,6 +1,10 @@
 //! What goes wrong besides single frames: which faults there are, when they begin and end, and
 //! whom they hit.
 
+use dht_node::core::disk::Report;
+use dht_node::core::meta::Change;
+use dht_node::core::replication::council;
+use dht_node::core::replication::mail::{Mail, Post};
 use dht_node::core::replication::raft::Group;
 
 use super::clock::{DRIFT_PPM, TRUE_RATE_PPM};
@@ -15,12 +19,28 @@ const RESTART_US: (u64, u64) = (5_000, 500_000);
 
 /// Who is cut off may still lead for so long, in microseconds.
 const LEASE_US: u64 = 200_000;
-/// Who hears no leader for so long, in microseconds, may call an election.
-const TIMEOUT_US: u64 = 700_000;
+/// Who hears no leader for so long, in microseconds, calls an election.
+const TIMEOUT_US: u64 = 1_250_000;
 /// How long nobody writes then, if nobody else comes to lead.
-const LULL_US: u64 = 1_300_000;
+const LULL_US: u64 = 1_400_000;
+/// After so long, in microseconds, nothing more goes wrong: clients get done what a run needs.
+const LONG_US: u64 = 45_000_000;
 /// After so many faults there are fewer, so that clients get done what a run needs.
 const MANY: u64 = 20;
+
+/// From one time that a shard begins anew to the next, and from the last to the first client, in
+/// microseconds: from and to.
+const ANEW_US: (u64, u64) = (200_000, 900_000);
+const WAIT_US: (u64, u64) = (1_000_000, 2_000_000);
+/// Meanwhile much comes late, and often twice.
+const LATE: Weather = Weather {
+    delay_us: (50, 2000),
+    loss: 20,
+    late: 200,
+    late_us: 1_200_000,
+    reorder: 900,
+    twice: 300,
+};
 
 /// A fault that lasts for a time.
 #[derive(Clone, Debug)]
@@ -29,19 +49,27 @@ pub enum Fault {
     Cut(Vec<(usize, usize)>),
     /// Frames fare badly.
     Storm,
+    /// The disk in this seat has no room.
+    Full(usize),
 }
 
 /// How a fault begins.
 type Begin = fn(&mut World);
 
 /// What may happen next, each as often as its number says beside those of the others.
-const FAULTS: [(u64, Begin); 14] = [
+const FAULTS: [(u64, Begin); 20] = [
     (16, World::isolate),
     (10, World::split),
-    (14, World::cut_pair),
+    (20, World::cut_pair),
     (14, World::cut_one_way),
     (10, World::storm),
     (10, World::crash),
+    (8, World::cut_power),
+    (8, World::slow_disk),
+    (8, World::fill_disk),
+    (6, World::spoil_disk),
+    (8, World::crash_into_ambush),
+    (6, World::transfer_into_forgetting),
     (12, World::pause),
     (8, World::stall),
     (10, World::jump),
@@ -53,9 +81,49 @@ const FAULTS: [(u64, Begin); 14] = [
 ];
 
 impl World {
+    /// A shard begins anew, as often, before clients have written anything: its copies are gone,
+    /// and others take their place on the same nodes, while what was said of the cluster comes late
+    /// and more than once.
+    pub fn begin_anew(&mut self, times: u32) {
+        if times == 0 {
+            self.network.weather = self.plan.weather;
+            return self.open();
+        }
+        let states = self.processes().filter_map(|it| it.worker.state());
+        let latest = states.max_by_key(|state| state.epoch);
+        let shards = latest.map(|state| vec![(0, state.founders_of(0))]);
+        let is_led = |process: &Process| group_of(process, 0).is_some_and(Group::is_current);
+        let leader = self.processes().find(|process| is_led(process));
+        let leader = leader.map(|process| process.seat);
+        let mut left = times;
+        if let (Some(shards), Some(seat)) = (shards, leader) {
+            self.network.weather = LATE;
+            self.wish(seat, &Change::Empty { shards });
+            self.note_fault(Kind::Anew, "shard 0");
+            left -= 1;
+        }
+        let (from, to) = if left == 0 { WAIT_US } else { ANEW_US };
+        let next_us = self.now_us + self.random.between(from, to);
+        self.queue.add(next_us, Event::BeginAnew(left));
+    }
+
+    /// A change of the cluster is wished for, by the node in a seat.
+    fn wish(&mut self, seat: usize, change: &Change) {
+        let now_us = self.now_us;
+        if let Some(process) = &mut self.seats[seat] {
+            let (now, id) = (process.now(now_us), process.node.id);
+            let mut post = Post::default();
+            post.send(id, &Mail::Wish(&council::encode(change)));
+            for (_, frame) in post.take() {
+                process.worker.receive(id, &frame, now, &mut process.out);
+            }
+        }
+    }
+
     /// Something goes wrong, and something else will soon.
     pub fn fail(&mut self) {
-        if self.is_calm {
+        let is_enough = self.now_us > LONG_US && self.watch.leader_changes > 0;
+        if self.is_calm || is_enough {
             return;
         }
         let total: u64 = FAULTS.iter().map(|(weight, _)| weight).sum();
@@ -69,7 +137,9 @@ impl World {
         }
         let (from, to) = self.plan.pause_us;
         let much = if self.tally.events() < MANY { 1 } else { 5 };
-        let next_us = self.now_us + much * self.random.between(from, to);
+        // Nothing else happens in a lull that would end it.
+        let from_us = self.now_us.max(self.clients.lull_until_us);
+        let next_us = from_us + much * self.random.between(from, to);
         self.queue.add(next_us, Event::Fault);
     }
 
@@ -80,6 +150,7 @@ impl World {
             Fault::Cut(ways) => self.network.mend(&ways),
             Fault::Storm if self.is_calm => self.network.weather = Weather::CALM,
             Fault::Storm => self.network.weather = self.plan.weather,
+            Fault::Full(seat) => self.make_room(seat),
         }
     }
 
@@ -138,10 +209,14 @@ impl World {
 
     /// Nothing gets from a seat to any other, or back.
     pub fn cut_off(&mut self, seat: usize) {
+        self.cut_off_for(seat, LEASE_US);
+    }
+
+    fn cut_off_for(&mut self, seat: usize, least_us: u64) {
         let others = self.others(seat).into_iter();
         let ways = others.flat_map(|other| [(seat, other), (other, seat)]);
         let ways = ways.collect();
-        self.begin_for(Kind::Partition, Fault::Cut(ways), LEASE_US);
+        self.begin_for(Kind::Partition, Fault::Cut(ways), least_us);
     }
 
     fn split(&mut self) {
@@ -166,7 +241,7 @@ impl World {
         let others = self.others(seat);
         let other = *self.random.pick(&others);
         let ways = vec![(seat, other), (other, seat)];
-        self.watch.ambush = Some(self.ambush());
+        self.watch.ambush = Some(Ambush::Old);
         self.begin_for(Kind::Partition, Fault::Cut(ways), TIMEOUT_US);
         self.clients.lull_until_us = self.now_us + LULL_US;
     }
@@ -279,7 +354,7 @@ impl World {
             return false;
         };
         let stands = process.paused_until_us.max(process.stalled_until_us) > now_us;
-        if stands || process.worker.leave() {
+        if stands || process.worker.hand_all_over() {
             return false;
         }
         self.note_fault(Kind::Transfer, &format!("from seat {seat}"));
@@ -287,16 +362,115 @@ impl World {
     }
 
     /// A node ends and loses everything, where its groups can do without: what is promised is
-    /// promised while a majority of a group keeps its memory.
+    /// promised while a majority of a group keeps its memory, or its disks.
     fn crash(&mut self) {
         let seat = self.victim();
-        if !self.may_lose(seat) {
+        if self.plan.disks.is_some() && self.random.percent(80) {
+            self.end(seat, Kind::Restart);
+        } else if self.may_lose(seat) {
+            let kind = match self.disks[seat].take() {
+                Some(_) => Kind::DiskLoss,
+                None => Kind::Crash,
+            };
+            self.end(seat, kind);
+        }
+    }
+
+    /// All nodes end, where they have disks.
+    fn cut_power(&mut self) {
+        if self.plan.disks.is_some() {
+            self.tally.count(Kind::PowerCut);
+            (0..self.seats.len()).for_each(|seat| self.end(seat, Kind::Restart));
+        }
+    }
+
+    /// The flushes of a disk take long.
+    fn slow_disk(&mut self) {
+        let (seat, until_us) = (self.victim(), self.until_us());
+        if let Some(disk) = &mut self.disks[seat] {
+            disk.slow_until_us = until_us;
+            self.note_fault(Kind::SlowDisk, &format!("seat {seat} until {until_us}"));
+        }
+    }
+
+    /// A disk has no room: for anything, or for more than what is kept at any price.
+    fn fill_disk(&mut self) {
+        let (seat, until_us) = (self.victim(), self.until_us());
+        let Some(disk) = &mut self.disks[seat] else {
+            return;
+        };
+        (disk.full_until_us, disk.is_stuck) = (until_us, self.random.percent(30));
+        self.note_fault(Kind::FullDisk, &format!("seat {seat} until {until_us}"));
+        self.queue.add(until_us, Event::Mend(Fault::Full(seat)));
+        if let Some(life) = self.seats[seat].as_ref().map(|process| process.life) {
+            self.report(life, Report::Room(false));
+        }
+    }
+
+    fn make_room(&mut self, seat: usize) {
+        let disk = self.disks[seat].as_ref();
+        // It may have become full again, or be another one.
+        let has_room = disk.is_none_or(|disk| disk.full_until_us <= self.now_us);
+        let life = self.seats[seat].as_ref().map(|process| process.life);
+        if let Some(life) = life.filter(|_| has_room) {
+            self.report(life, Report::Room(true));
+        }
+    }
+
+    /// A node ends, where its groups can do without, and finds its disk damaged when it comes back.
+    fn spoil_disk(&mut self) {
+        let seat = self.victim();
+        if self.disks[seat].is_none() || self.seats[seat].is_none() || !self.may_lose(seat) {
             return;
         }
+        self.end(seat, Kind::Restart);
+        let disk = self.disks[seat].as_mut();
+        if disk.is_some_and(|disk| disk.spoil(&mut self.random)) {
+            self.note_fault(Kind::Damage, &format!("at seat {seat}"));
+        }
+    }
+
+    /// All disks are slow, and whoever comes to lead next ends at once.
+    fn crash_into_ambush(&mut self) {
+        self.transfer_slowly_into(Ambush::Crash);
+    }
+
+    /// All disks are slow, and those who have voted for the next leader end at once.
+    fn transfer_into_forgetting(&mut self) {
+        self.transfer_slowly_into(Ambush::Forget);
+    }
+
+    /// A leader hands over while all disks are slow, and an ambush is laid for the next one.
+    fn transfer_slowly_into(&mut self, ambush: Ambush) {
+        if self.plan.disks.is_none() {
+            return;
+        }
+        let until_us = self.until_us();
+        let disks = self.disks.iter_mut().flatten();
+        disks.for_each(|disk| disk.slow_until_us = until_us);
+        self.note_fault(Kind::SlowDisk, &format!("everywhere until {until_us}"));
+        self.watch.ambush = Some(ambush);
+        self.transfer();
+    }
+
+    /// A new leader is cut off before it has said so, and all others end and come back with what is
+    /// on their disks. If that is not their votes, they elect another one in the same term.
+    pub fn forget_votes(&mut self, leader: usize) {
+        for other in self.others(leader) {
+            self.end(other, Kind::Restart);
+        }
+        self.cut_off_for(leader, RESTART_US.1 + 2 * TIMEOUT_US);
+    }
+
+    /// A process ends, and another one will begin in its seat.
+    pub fn end(&mut self, seat: usize, kind: Kind) {
         let Some(process) = self.seats[seat].take() else {
             return;
         };
-        self.note_fault(Kind::Crash, &format!("{} at seat {seat}", process.life));
+        if let Some(disk) = &mut self.disks[seat] {
+            disk.lose(&mut self.random);
+        }
+        self.note_fault(kind, &format!("{} at seat {seat}", process.life));
         for connection in process.connections.into_keys() {
             let heard_us = self.now_us + self.client_delay_us();
             self.reply_at(heard_us, connection, None);

@@ -126,7 +126,7 @@ mod tests {
         line.ask(&["GET".into(), "k".into()], 5, 'a', &mut out);
         line.ask(&["GET".into(), "l".into()], 5, 'b', &mut out);
         let mut responses = BytesMut::new();
-        rpc::encode_response(2, &Reply::Nil, &mut responses);
+        rpc::encode_response(2, &Reply::Nil, false, &mut responses);
         assert_eq!(line.take(&responses).unwrap(), [('b', Reply::Nil)]);
         assert!(!line.is_quiet() && line.take(&responses).is_err());
     }

@@ -6,6 +6,7 @@
 
 pub mod clients;
 pub mod clock;
+pub mod disk;
 pub mod faults;
 pub mod line;
 pub mod network;
@@ -14,6 +15,7 @@ pub mod process;
 pub mod queue;
 pub mod report;
 pub mod run;
+pub mod sectors;
 pub mod tally;
 pub mod trace;
 pub mod watch;

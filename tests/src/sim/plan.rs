@@ -27,6 +27,21 @@ pub struct Plan {
     pub mix: Mix,
     /// The clients.
     pub clients: Vec<Habits>,
+    /// The disks of the nodes, if they have some.
+    pub disks: Option<Disks>,
+    /// How often a shard begins anew before there are clients.
+    pub anew: u32,
+}
+
+/// What disks are like.
+#[derive(Clone, Copy, Debug)]
+pub struct Disks {
+    /// How long a flush takes, in microseconds: from and to.
+    pub flush_us: (u64, u64),
+    /// Bytes in the log after which a snapshot is written.
+    pub log_bytes: usize,
+    /// Bytes of a piece of a snapshot's file, about.
+    pub piece_bytes: usize,
 }
 
 /// How a client behaves.
@@ -57,11 +72,16 @@ impl Plan {
             3
         };
         let ttl_from = random.between(100, 800);
-        let mut mix = Mix::everything(2 + random.below(3), ttl_from, ttl_from + 1500);
-        mix.transactions = 0;
+        let mut mix = Mix::everything(3 + random.below(2), ttl_from, ttl_from + 1500);
+        // Where nothing expires by itself, nothing is logged when nobody writes.
+        if random.percent(40) {
+            mix.expiring = 0;
+        }
+        let disks = random.percent(50).then(|| disks(random));
         let clients = 9 + random.below(6);
         let lasting_us = random.between(400_000, 2_000_000);
         Self {
+            anew: 0,
             nodes,
             shards: *random.pick(&[2, 4]),
             copies,
@@ -70,6 +90,7 @@ impl Plan {
             pause_us: (20_000, 300_000 + lasting_us / 2),
             lasting_us: (50_000, lasting_us),
             mix,
+            disks,
             clients: (0..clients)
                 .map(|client| match client % 3 {
                     0 => reader(random),
@@ -91,6 +112,14 @@ fn weather(random: &mut Random) -> Weather {
         late_us: *random.pick(&[20_000, 200_000, 900_000]),
         reorder,
         twice,
+    }
+}
+
+fn disks(random: &mut Random) -> Disks {
+    Disks {
+        flush_us: (100, *random.pick(&[500, 3000, 12_000])),
+        log_bytes: *random.pick(&[3000, 15_000, 60_000]),
+        piece_bytes: *random.pick(&[50, 1000]),
     }
 }
 

@@ -3,19 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use bytes::BytesMut;
 use dht_node::core::client::{Client, Door, Facts, Labels, Protocol};
 use dht_node::core::formation::{Formation, Terms};
 use dht_node::core::meta::ClusterId;
-use dht_node::core::node::{Node, Settings};
-use dht_node::core::replication::worker::{Outbox, Worker};
+use dht_node::core::node::{Aside, Node, Permission, Settings};
+use dht_node::core::replication::worker::{Outbox, Restart, Worker};
 use dht_node::core::session::{Effects, Session, Ticket};
 use dht_node::core::time::Now;
 use dht_proto::topology::NodeId;
 
 use super::clock::Clock;
+use super::disk::Disk;
+use super::plan::Disks;
 use crate::random::Random;
 
 /// Who waits for a task: a connection, and its name for the task.
@@ -44,7 +46,7 @@ pub struct Process {
     /// Its worker stands still until then.
     pub stalled_until_us: u64,
     /// To whom it has links, by seat.
-    pub links: BTreeMap<usize, NodeId>,
+    pub links: BTreeMap<usize, (NodeId, u32)>,
 }
 
 /// The server's end of a connection.
@@ -64,34 +66,60 @@ pub fn address(seat: usize) -> String {
 }
 
 impl Process {
-    /// A process that starts now in this seat, without data.
+    /// A process that starts now in this seat: with what is on its disk, if it has one.
+    ///
+    /// # Panics
+    /// What is on the disk is not what was written.
     #[must_use]
     pub fn start(
         (life, seat): (u32, usize),
         terms: Terms,
         clock: Clock,
         now_us: u64,
-        random: &mut Random,
+        (random, disk): (&mut Random, Option<(&mut Disk, Disks)>),
     ) -> Self {
         let settings = Settings {
             password: None,
             standalone: false,
+            backend: None,
+            is_durable: false,
             client: address(seat),
             redirect: format!("node{}:8400", seat + 1),
             max_clients: 10_000,
             shards: terms.shards,
-            aside: |work| work(),
+            debug: Permission::No,
+            stopwatch: || 0,
+            aside: Aside::none(),
         };
         let now = clock.now(now_us);
-        let node = Arc::new(Node::new(id(life, random), settings, now));
+        let owner = match &disk {
+            Some((disk, _)) => disk.owner,
+            None => id(life, random),
+        };
+        let node = Arc::new(Node::new(owner, settings, now));
         let mut cluster = [0; 16];
         cluster[..8].copy_from_slice(&random.next().to_be_bytes());
         let me = node.settings.member(node.id);
         let formation = Formation::new(me, terms, ClusterId(cluster));
+        let seed = random.next();
+        let worker = match disk {
+            Some((disk, plan)) => {
+                let recovered = disk.read();
+                let found = Restart {
+                    machines: disk.load(&recovered, &node),
+                    recovered,
+                    log_bytes: plan.log_bytes,
+                    piece_bytes: plan.piece_bytes,
+                };
+                Worker::recover(Arc::clone(&node), formation, seed, now, found)
+                    .expect("the disk keeps what is durable")
+            }
+            None => Worker::new(Arc::clone(&node), formation, seed, now),
+        };
         Self {
             life,
             seat,
-            worker: Worker::new(Arc::clone(&node), formation, random.next(), now),
+            worker,
             node,
             out: Outbox::default(),
             clock,
@@ -118,16 +146,10 @@ impl Process {
             since_mono_ms: self.now(now_us).mono_ms,
             last_mono_ms: AtomicU64::new(0),
             last_command: AtomicU64::new(0),
+            is_killed: AtomicBool::new(false),
             labels: arc_swap::ArcSwap::from_pointee(Labels::default()),
         };
-        let client = Client {
-            facts: Arc::new(facts),
-            protocol,
-            door: Door::Forward,
-            authenticated: true,
-            closing: false,
-            transaction: dht_node::core::transaction::Transaction::default(),
-        };
+        let client = Client::new(Arc::new(facts), protocol, Door::Forward, true);
         let connection = Connection {
             session: Session::new(client, seed),
             input: BytesMut::new(),
@@ -171,7 +193,8 @@ impl Process {
 }
 
 /// An identity that was never used, and tells nothing of the order of lives.
-fn id(life: u32, random: &mut Random) -> NodeId {
+#[must_use]
+pub fn id(life: u32, random: &mut Random) -> NodeId {
     let mut id = [0; 20];
     id[..8].copy_from_slice(&random.next().to_be_bytes());
     id[16..].copy_from_slice(&life.to_be_bytes());

@@ -123,10 +123,11 @@ impl World {
             clock_error_us: 2 * self.plan.wall_error_us + 20_000,
             steps: STEPS,
         };
+        let mut undecided = None;
         match linear::check(history, &limits) {
             Verdict::Linearizable { .. } => (),
             Verdict::Violation(stuck) => judge("linearizable", stuck.to_string()),
-            Verdict::Undecided(stuck) => judge("undecided", stuck.to_string()),
+            Verdict::Undecided(stuck) => undecided = Some(stuck.to_string()),
         }
         Report {
             seed,
@@ -139,6 +140,7 @@ impl World {
             leader_changes: self.watch.leader_changes,
             states: self.watch.replicas.compared(),
             passed_ms: self.now_us / 1000,
+            undecided,
             faults,
         }
     }
@@ -174,5 +176,6 @@ pub fn run_many(
     });
     let mut summary = summary.into_inner().expect("no run panics");
     summary.failed.sort_by_key(|report| report.seed);
+    summary.idle.sort_by_key(|report| report.seed);
     summary
 }

@@ -32,13 +32,29 @@ pub enum Fault {
     Drift,
     /// A node hands its leaderships over.
     Transfer,
+    /// All nodes lose their power at once, and come back with their disks.
+    PowerCut,
+    /// A node ends at once, and comes back with its disk.
+    Restart,
+    /// A node ends at once, and its disk is lost.
+    DiskLoss,
+    /// A disk is slow for a time.
+    SlowDisk,
+    /// The file of a snapshot cannot be written to its end.
+    Unsaved,
+    /// A disk has no room for a time.
+    FullDisk,
+    /// Something on a disk that was durable is changed or lost.
+    Damage,
     /// A new node has taken the place of a lost one, with all its data.
     Replacement,
+    /// A shard loses everything and begins anew, before it has anything.
+    Anew,
 }
 
 impl Fault {
     /// All kinds.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 22] = [
         Self::Loss,
         Self::Delay,
         Self::Reorder,
@@ -52,7 +68,15 @@ impl Fault {
         Self::JumpBack,
         Self::Drift,
         Self::Transfer,
+        Self::PowerCut,
+        Self::Restart,
+        Self::DiskLoss,
+        Self::SlowDisk,
+        Self::Unsaved,
+        Self::FullDisk,
+        Self::Damage,
         Self::Replacement,
+        Self::Anew,
     ];
 
     /// Whether it happens to single frames, and so very often.

@@ -28,6 +28,8 @@ pub struct Watch {
     pub leader_changes: u64,
     /// Who leads each shard, as far as was seen: the term, and the life.
     leaders: Vec<Option<(u64, u32)>>,
+    /// With which copies each shard has begun, the first of each time.
+    founders: Vec<Vec<u64>>,
     /// The seat of each shard's last leader.
     before: Vec<Option<usize>>,
     /// How far each copy had applied when it was last looked at.
@@ -38,13 +40,17 @@ pub struct Watch {
     pub joining: Vec<u32>,
 }
 
-/// Who is cut off when a shard has a new leader.
+/// Who is cut off, or ends, when a shard has a new leader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ambush {
     /// The new one.
     New,
     /// The one before.
     Old,
+    /// The new one, and it ends.
+    Crash,
+    /// The new one, and all others end: of their votes they know what was flushed.
+    Forget,
 }
 
 impl Watch {
@@ -56,6 +62,7 @@ impl Watch {
             wrong: Vec::new(),
             leader_changes: 0,
             leaders: vec![None; shards],
+            founders: vec![Vec::new(); shards],
             before: vec![None; shards],
             applied: BTreeMap::new(),
             ambush: None,
@@ -66,6 +73,38 @@ impl Watch {
     /// Takes note of something wrong.
     pub fn wrong(&mut self, checker: &'static str, what: String) {
         self.wrong.push(Found { checker, what });
+    }
+
+    /// A process has come back with its log: what it knew besides may be lost.
+    pub fn come_back(&mut self, process: &Process) {
+        for shard in 0..self.leaders.len() as u16 {
+            if let Some(replica) = process.worker.replica(shard) {
+                let peer = replica.group.me();
+                let copy = self.copy(process, shard, peer);
+                self.replicas.came_back(copy);
+            }
+        }
+    }
+
+    /// A copy as it is judged: its shard has another number each time it has begun anew.
+    fn copy(&mut self, process: &Process, shard: u16, peer: u64) -> Copy {
+        let state = process.worker.state();
+        let founder = state.map_or(0, |state| state.founders_of(shard));
+        let shards = self.founders.len();
+        let known = &mut self.founders[usize::from(shard)];
+        if !known.contains(&founder) {
+            known.push(founder);
+            self.leaders[usize::from(shard)] = None;
+        }
+        // Names grow, and the state may be ahead of a copy that is still to go.
+        let times = known.iter().enumerate();
+        let times = times.filter(|(_, founder)| **founder <= peer);
+        let last = times.max_by_key(|(_, founder)| **founder);
+        let time = last.map_or(0, |(time, _)| time);
+        Copy {
+            shard: shard + (time * shards) as u16,
+            peer,
+        }
     }
 
     /// Which life leads a shard.
@@ -91,8 +130,8 @@ impl World {
             };
             let group = &replica.group;
             let peer = group.me();
-            let copy = Copy { shard, peer };
-            if group.leads() && watch.replicas.leads(copy, group.term()) {
+            let copy = watch.copy(process, shard, peer);
+            if group.leads() && watch.replicas.leads((copy, life), group.term()) {
                 elected = Some(shard);
                 let term = group.term();
                 self.trace.add(
@@ -124,13 +163,16 @@ impl World {
         self.clients.lull_until_us = 0;
         let led = self.watch.before[usize::from(shard)].replace(seat);
         let victim = match self.watch.ambush {
-            Some(Ambush::New) => Some(seat),
+            Some(Ambush::New | Ambush::Crash | Ambush::Forget) => Some(seat),
             Some(Ambush::Old) => led.filter(|before| *before != seat),
             None => None,
         };
         if let Some(victim) = victim.filter(|_| !self.is_calm) {
-            self.watch.ambush = None;
-            self.cut_off(victim);
+            match self.watch.ambush.take() {
+                Some(Ambush::Crash) => self.end(victim, Fault::Restart),
+                Some(Ambush::Forget) => self.forget_votes(victim),
+                _ => self.cut_off(victim),
+            }
         }
     }
 
@@ -143,7 +185,7 @@ impl World {
                     let peer = replica.group.me();
                     let entries = replica.group.committed_terms();
                     let entries = entries.iter().map(|point| (point.index, point.term));
-                    let copy = Copy { shard, peer };
+                    let copy = self.watch.copy(process, shard, peer);
                     self.watch.replicas.committed(copy, entries);
                 }
             }
@@ -232,7 +274,7 @@ impl World {
                 if let Some(replica) = process.worker.replica(shard) {
                     let (peer, index) = (replica.group.me(), replica.group.applied());
                     let hash = state(process, shard);
-                    let copy = Copy { shard, peer };
+                    let copy = self.watch.copy(process, shard, peer);
                     self.watch.replicas.state(copy, index, hash);
                 }
             }

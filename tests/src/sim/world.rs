@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use dht_node::core::client::Protocol;
+use dht_node::core::disk::{Batch, Report, Save};
 use dht_node::core::formation::Terms;
 use dht_node::core::replication::replica::Pending;
 use dht_node::core::replication::worker::Request;
@@ -15,12 +16,13 @@ use dht_proto::topology::NodeId;
 
 use super::clients::Clients;
 use super::clock::Clock;
+use super::disk::Disk;
 use super::faults::Fault as Planned;
 use super::network::{Network, Way};
 use super::plan::Plan;
-use super::process::{Process, address};
+use super::process::{Process, address, id};
 use super::queue::Queue;
-use super::tally::Tally;
+use super::tally::{Fault, Tally};
 use super::trace::{Trace, hash};
 use super::watch::Watch;
 use crate::random::Random;
@@ -29,6 +31,8 @@ use crate::random::Random;
 const NAP_US: u64 = 10_000;
 /// From one thread of a node to another.
 const HOP_US: u64 = 20;
+/// How many files of a hundred cannot be written to their end.
+const UNSAVED_PERCENT: u64 = 5;
 /// From one look at the links that are down to the next.
 const DIAL_US: u64 = 100_000;
 /// How fast a client's bytes get to a server, and back: from and to.
@@ -76,10 +80,16 @@ pub enum Event {
     Settle(u32, u64, Vec<(Ticket, Reply)>),
     /// Bytes of a server arrive at a client; none: the server has hung up.
     Reply(u64, Option<Bytes>),
+    /// What the disk of a life was flushing is durable.
+    Flushed(u32, u64),
+    /// The disk of a life has done something to a file.
+    Saved(u32, Save),
     /// A client does something.
     Wake(usize),
     /// A client's patience with a connection is over, if nothing has come since a batch.
     Impatience(usize, u64, u64),
+    /// A shard begins anew, this often before clients come.
+    BeginAnew(u32),
     /// Something goes wrong.
     Fault,
     /// What went wrong is over.
@@ -110,6 +120,8 @@ pub struct World {
     pub network: Network,
     /// Who lives in each seat.
     pub seats: Vec<Option<Process>>,
+    /// What survives whoever lives in a seat.
+    pub disks: Vec<Option<Disk>>,
     /// The seat of every life that ever began.
     pub lives: Vec<usize>,
     /// Which life has an identity.
@@ -127,7 +139,12 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, printed: bool) -> Self {
         let mut random = Random::new(seed);
-        let plan = Plan::new(&mut random);
+        let mut plan = Plan::new(&mut random);
+        // A state of the cluster comes back late to those alone who are not in the meta group.
+        let often = if plan.nodes > 3 { 50 } else { 5 };
+        if Random::new(!seed).percent(often) {
+            plan.anew = 3;
+        }
         let mut world = Self {
             trace: Trace::new(printed),
             tally: Tally::default(),
@@ -135,6 +152,7 @@ impl World {
             queue: Queue::new(),
             network: Network::new(random.fork(), plan.weather),
             seats: (0..plan.nodes).map(|_| None).collect(),
+            disks: (0..plan.nodes).map(|_| None).collect(),
             lives: Vec::new(),
             ids: BTreeMap::new(),
             clients: Clients::new(&plan, &mut random),
@@ -147,13 +165,18 @@ impl World {
             let at_us = world.random.between(0, 100_000);
             world.queue.add(at_us, Event::Start(seat));
         }
-        for client in 0..world.plan.clients.len() {
-            let at_us = world.random.between(500_000, 1_500_000);
-            world.queue.add(at_us, Event::Wake(client));
-        }
-        world.queue.add(2_000_000, Event::Fault);
+        world.begin_anew(world.plan.anew);
         world.queue.add(100_000, Event::Look);
         world
+    }
+
+    /// Clients come, and what goes wrong for them.
+    pub fn open(&mut self) {
+        for client in 0..self.plan.clients.len() {
+            let at_us = self.now_us + self.random.between(500_000, 1_500_000);
+            self.queue.add(at_us, Event::Wake(client));
+        }
+        self.queue.add(self.now_us + 2_000_000, Event::Fault);
     }
 
     /// Lets the next thing happen; says whether there was one before this time.
@@ -193,10 +216,13 @@ impl World {
             Event::Ask(life, connection, asked) => self.ask(life, connection, asked),
             Event::Settle(life, connection, answers) => self.settle(life, connection, answers),
             Event::Reply(connection, bytes) => self.hear(connection, bytes.as_deref()),
+            Event::Flushed(life, batch) => self.flushed(life, batch),
+            Event::Saved(life, save) => self.saved(life, save),
             Event::Wake(client) => self.wake(client),
             Event::Impatience(client, connection, batch) => {
                 self.lose_patience(client, connection, batch);
             }
+            Event::BeginAnew(times) => self.begin_anew(times),
             Event::Fault => self.fail(),
             Event::Mend(fault) => self.mend(fault),
             Event::Start(seat) => self.start(seat),
@@ -220,9 +246,11 @@ impl World {
     /// Until when an event has to wait because its process, or its worker, stands still.
     fn standstill(&mut self, event: &Event) -> Option<u64> {
         let (life, of_worker) = match event {
-            Event::Turn(life) | Event::Ask(life, ..) | Event::Frame { to: life, .. } => {
-                (*life, true)
-            }
+            Event::Turn(life)
+            | Event::Ask(life, ..)
+            | Event::Flushed(life, _)
+            | Event::Saved(life, _)
+            | Event::Frame { to: life, .. } => (*life, true),
             Event::Dial(life)
             | Event::HangUp(life, _)
             | Event::Settle(life, ..)
@@ -259,22 +287,59 @@ impl World {
             shards: self.plan.shards,
             copies: self.plan.copies,
         };
-        let process = Process::start((life, seat), terms, clock, self.now_us, &mut self.random);
+        self.inspect(seat);
+        let is_back = self.disks[seat].is_some();
+        if self.plan.disks.is_some() && !is_back {
+            let owner = id(life, &mut self.random);
+            self.disks[seat] = Some(Disk::new(owner, &mut self.random));
+        }
+        let is_full = self.is_full(seat);
+        let disk = self.disks[seat].as_mut();
+        let on = (&mut self.random, disk.zip(self.plan.disks));
+        let process = Process::start((life, seat), terms, clock, self.now_us, on);
         self.trace
             .add(self.now_us, format_args!("start {life} at seat {seat}"));
         self.lives.push(seat);
-        if self.lives.len() > self.seats.len() {
+        if is_back {
+            self.watch.come_back(&process);
+        } else if self.lives.len() > self.seats.len() {
             self.watch.joining.push(life);
         }
         self.ids.insert(process.node.id, life);
         self.seats[seat] = Some(process);
         self.queue.add(self.now_us, Event::Dial(life));
+        if is_full {
+            self.report(life, Report::Room(false));
+        }
         self.poke(life);
+    }
+
+    /// Sets a damaged disk aside, as a node does that finds one: in its place comes an empty one.
+    /// Nothing else is to be taken for damage.
+    fn inspect(&mut self, seat: usize) {
+        let Some(disk) = &self.disks[seat] else {
+            return;
+        };
+        let found = disk.damage();
+        match (disk.is_spoilt, found) {
+            (true, None) => self.watch.wrong("damage", "it was not noticed".to_owned()),
+            (false, Some(why)) => self.watch.wrong("damage", format!("there is none: {why}")),
+            _ => {}
+        }
+        if found.is_some() {
+            self.disks[seat] = None;
+        }
+    }
+
+    /// Whether there is a disk without room in a seat.
+    fn is_full(&self, seat: usize) -> bool {
+        let disk = self.disks[seat].as_ref();
+        disk.is_some_and(|disk| disk.full_until_us > self.now_us)
     }
 
     /// A life dials every seat, its own too: links to nodes that are gone are down.
     fn dial(&mut self, life: u32) {
-        let found: Vec<(usize, Option<NodeId>)> = (0..self.seats.len())
+        let found: Vec<(usize, Option<(NodeId, u32)>)> = (0..self.seats.len())
             .map(|seat| (seat, self.found_at(life, seat)))
             .collect();
         let Some(process) = self.process(life) else {
@@ -285,13 +350,13 @@ impl World {
             if linked == found {
                 continue;
             }
-            if let Some(peer) = linked {
+            if let Some((peer, _)) = linked {
                 process.worker.link(peer, &address(seat), false);
                 process.links.remove(&seat);
             }
-            if let Some(peer) = found {
+            if let Some((peer, life)) = found {
                 process.worker.link(peer, &address(seat), true);
-                process.links.insert(seat, peer);
+                process.links.insert(seat, (peer, life));
             }
         }
         let again_us = self.now_us + self.random.between(DIAL_US / 2, DIAL_US);
@@ -300,11 +365,11 @@ impl World {
     }
 
     /// Whom a life finds when it dials a seat.
-    fn found_at(&self, life: u32, seat: usize) -> Option<NodeId> {
+    fn found_at(&self, life: u32, seat: usize) -> Option<(NodeId, u32)> {
         let from = self.lives[life as usize];
         let cut = self.network.is_cut(from, seat) || self.network.is_cut(seat, from);
         let there = self.seats[seat].as_ref().filter(|_| !cut);
-        there.map(|process| process.node.id)
+        there.map(|process| (process.node.id, process.life))
     }
 
     /// The worker of a life has something to do.
@@ -334,6 +399,9 @@ impl World {
         }
         let now = process.now(now_us);
         let more = process.worker.turn(now, &mut process.out);
+        for long in std::mem::take(&mut process.out.long) {
+            process.worker.made(long.make(), now, &mut process.out);
+        }
         // Who sees a new leader may cut it off before it has said anything.
         self.look_at(life);
         self.send_out(life);
@@ -348,18 +416,94 @@ impl World {
         };
         let out = std::mem::take(&mut process.out);
         let (from, seat) = (process.node.id, process.seat);
+        self.write(life, out.batch, out.saves);
         for (to, bytes) in out.frames {
             if let Some(to) = self.ids.get(&to).copied() {
                 self.send(from, (life, seat), to, &bytes);
             }
         }
         let mut answers: BTreeMap<u64, Vec<(Ticket, Reply)>> = BTreeMap::new();
-        for ((connection, ticket), reply) in out.settled {
+        for ((connection, ticket), found) in out.settled {
+            let reply = found.made();
             answers.entry(connection).or_default().push((ticket, reply));
         }
         for (connection, answers) in answers {
             let event = Event::Settle(life, connection, answers);
             self.queue.add(self.now_us + HOP_US, event);
+        }
+    }
+
+    /// Gives the disk of a life what its worker leaves for it.
+    fn write(&mut self, life: u32, batch: Option<Batch>, saves: Vec<Save>) {
+        let (Some(plan), seat) = (self.plan.disks, self.lives[life as usize]) else {
+            return;
+        };
+        let Some(disk) = &mut self.disks[seat] else {
+            return;
+        };
+        let is_slow = disk.slow_until_us > self.now_us;
+        let stuck_us = match disk.is_stuck {
+            true => disk.full_until_us.saturating_sub(self.now_us),
+            false => 0,
+        };
+        let mut takes_us = || match is_slow {
+            true => stuck_us + self.random.between(10_000, 300_000),
+            false => stuck_us + self.random.between(plan.flush_us.0, plan.flush_us.1),
+        };
+        if let Some(batch) = batch {
+            let number = batch.number;
+            disk.flush(&batch);
+            let at_us = self.now_us + takes_us();
+            self.queue.add(at_us, Event::Flushed(life, number));
+        }
+        for save in saves {
+            disk.busy_until_us = disk.busy_until_us.max(self.now_us) + takes_us();
+            self.queue.add(disk.busy_until_us, Event::Saved(life, save));
+        }
+    }
+
+    fn flushed(&mut self, life: u32, batch: u64) {
+        let seat = self.lives[life as usize];
+        if self.process(life).is_none() {
+            return;
+        }
+        if let Some(disk) = &mut self.disks[seat] {
+            disk.flushed();
+        }
+        self.report(life, Report::Durable(batch));
+    }
+
+    fn saved(&mut self, life: u32, save: Save) {
+        if self.process(life).is_none() {
+            return;
+        }
+        let seat = self.lives[life as usize];
+        let is_full = self.is_full(seat);
+        let Some(disk) = &mut self.disks[seat] else {
+            return;
+        };
+        let Save::Piece { snapshot, last, .. } = save else {
+            return disk.save(save);
+        };
+        if last && (is_full || self.random.percent(UNSAVED_PERCENT)) {
+            disk.save(Save::Remove(snapshot));
+            self.tally.count(Fault::Unsaved);
+            return self.report(life, Report::Unsaved(snapshot));
+        }
+        disk.save(save);
+        self.report(life, Report::Piece(snapshot));
+        if last {
+            self.report(life, Report::Saved(snapshot));
+        }
+    }
+
+    /// The disk of a life says something.
+    pub fn report(&mut self, life: u32, report: Report) {
+        let now_us = self.now_us;
+        if let Some(process) = self.process(life) {
+            let now = process.now(now_us);
+            process.worker.report(report, now, &mut process.out);
+            self.poke(life);
         }
     }
 
@@ -440,7 +584,7 @@ impl World {
         if let Some(open) = open {
             open.replied_us = open.replied_us.max(at_us);
             let at_us = open.replied_us;
-            self.reply_at(at_us, connection, Some(output.freeze()));
+            self.reply_at(at_us, connection, Some(output.to_vec().into()));
         }
     }
 

@@ -1,13 +1,16 @@
 //! What the command line and the environment say: where to connect, how to print, which command.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
 
-use clap::{Args, Parser};
-use dht_client::{Credentials, Target};
+use clap::{Args, CommandFactory, Parser};
+use clap_complete::Shell;
+use dht_client::{Credentials, ScanOptions, Target};
 
-use crate::bench;
+use crate::modes::Mode;
 use crate::print::Form;
+use crate::{Repeat, backup, bench, transfer};
 
 /// Where to connect.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -51,6 +54,47 @@ struct Options {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print comma-separated values
+    #[arg(long, conflicts_with_all = ["raw", "no_raw", "json"])]
+    csv: bool,
+    /// Read the last argument of the command from the input
+    #[arg(short = 'x')]
+    last_from_input: bool,
+    /// Do it so often; for ever if negative
+    #[arg(short = 'r', value_name = "TIMES", allow_negative_numbers = true)]
+    repeat: Option<i64>,
+    /// Wait so many seconds in between
+    #[arg(short = 'i', value_name = "SECONDS")]
+    interval: Option<f64>,
+    /// Print all keys of the whole cluster
+    #[arg(long, group = "mode")]
+    scan: bool,
+    /// With --scan and --bigkeys: only keys that match
+    #[arg(long, value_name = "PATTERN")]
+    pattern: Option<String>,
+    /// With --scan and --bigkeys: look at about so many keys in one request
+    #[arg(long, value_name = "N")]
+    count: Option<u64>,
+    /// Find the biggest key of each type in the whole cluster
+    #[arg(long, group = "mode")]
+    bigkeys: bool,
+    /// Print a line of counters every second
+    #[arg(long, group = "mode")]
+    stat: bool,
+    /// Measure how long answers to PING take
+    #[arg(long, group = "mode")]
+    latency: bool,
+    /// Execute what comes on the input, in Redis's protocol or a command a line
+    #[arg(long, group = "mode")]
+    pipe: bool,
+    /// Separate the parts of a reply by this instead of a new line; for --raw
+    #[arg(short = 'd', value_name = "DELIMITER")]
+    delimiter: Option<String>,
+    /// Wait at most so many seconds for an answer
+    #[arg(short = 't', value_name = "SECONDS")]
+    timeout: Option<f64>,
+    #[command(flatten)]
+    _habits: Habits,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -62,11 +106,38 @@ struct Options {
     words: Vec<OsString>,
 }
 
+/// Options of redis-cli that ask for what is so in any case.
+#[derive(Args, Debug)]
+struct Habits {
+    /// The database; there is one, 0
+    #[arg(short = 'n', value_name = "DB", value_parser = clap::value_parser!(u8).range(..1))]
+    database: Option<u8>,
+    /// Accepted: nodes send on what is not theirs, so that no redirection has to be followed
+    #[arg(short = 'c')]
+    cluster: bool,
+    /// Accepted: the exit code always tells of an error
+    #[arg(short = 'e')]
+    exit_code: bool,
+    /// Accepted: the protocol is our own, and its replies are printed as redis-cli's of RESP2
+    #[arg(short = '2', conflicts_with = "resp3")]
+    resp2: bool,
+    /// Accepted likewise
+    #[arg(short = '3')]
+    resp3: bool,
+    /// Accepted: there is no such warning
+    #[arg(long)]
+    no_auth_warning: bool,
+}
+
 const AFTER_HELP: &str = "\
 Without a command it reads commands from a prompt, or from its input.
   dht-cli hset user:1 name Alice age 25
-  dht-cli cluster status                a table of all nodes
+  dht-cli cluster status [--watch]      a table of all nodes, once or again and again
+  dht-cli import URL | export URL       copies all keys from or to another server
+  dht-cli backup FILE                   copies all keys into a file, while they are in use
+  dht-cli restore FILE                  copies them into a cluster of any size
   dht-cli help hset | help @hash        what a command does
+  dht-cli completions SHELL | man       completions for bash, zsh, fish; the man page
   dht-cli bench --help                  puts load on a server and measures it
 
 Environment: DHT_URL is the address, 127.0.0.1:7400 by default; DHT_PASSWORD or REDISCLI_AUTH is
@@ -82,8 +153,59 @@ pub struct Settings {
     pub form: Form,
     /// The command; empty for a prompt.
     pub words: Vec<Vec<u8>>,
+    /// Text to be printed, and nothing else.
+    pub page: Option<Vec<u8>>,
+    /// The last word of the command comes on the input.
+    pub last_from_input: bool,
+    /// How often, and how long in between.
+    pub repeat: Repeat,
+    /// How long to wait for an answer, if that is said.
+    pub timeout: Option<Duration>,
+    /// Something else than a command.
+    pub mode: Option<(Mode, ScanOptions)>,
+    /// A copy of the keyspace, from elsewhere or to elsewhere.
+    pub errand: Option<Errand>,
     /// The load to put on the server, instead of a command.
     pub bench: Option<bench::Options>,
+}
+
+/// Between which places keys are copied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// From another server.
+    Import(transfer::Options),
+    /// To another server.
+    Export(transfer::Options),
+    /// Into a file.
+    Backup(backup::Options),
+    /// Out of a file.
+    Restore(backup::restore::Options),
+}
+
+/// Words of the command RESTORE at least.
+const RESTORE_WORDS: usize = 4;
+
+impl Errand {
+    /// What the words say, if it is one; they are taken then.
+    fn of(words: &mut Vec<OsString>) -> Result<Option<Self>, clap::Error> {
+        let first = words.first().map(|word| word.to_ascii_lowercase());
+        let Some(first) = first.as_ref().and_then(|word| word.to_str()) else {
+            return Ok(None);
+        };
+        let is_short = words.len() < RESTORE_WORDS;
+        let has_flag = words.iter().any(|word| word.as_bytes().starts_with(b"--"));
+        let mut rest = || std::mem::take(words).into_iter();
+        Ok(Some(match first {
+            "import" => Self::Import(transfer::Options::try_parse_from(rest())?),
+            "export" => Self::Export(transfer::Options::try_parse_from(rest())?),
+            "backup" => Self::Backup(backup::Options::try_parse_from(rest())?),
+            // The command of this name has a key, a time to live and a value.
+            "restore" if is_short || has_flag => {
+                Self::Restore(backup::restore::Options::try_parse_from(rest())?)
+            }
+            _ => return Ok(None),
+        }))
+    }
 }
 
 /// Reads the command line. `env` looks up the environment; `terminal` says whether output goes to
@@ -105,12 +227,22 @@ pub fn parse(
         options.json |= load.json;
         bench = Some(load);
     }
+    let errand = Errand::of(&mut options.words)?;
+    let page = page(&options.words)?;
+    let mode = options.mode();
+    let repeat = options.repeat()?;
+    let timeout = seconds("-t", options.timeout)?;
     let form = match &options {
+        Options { csv: true, .. } => Form::Csv,
         Options { json: true, .. } => Form::Json,
         Options { raw: true, .. } => Form::Raw,
         Options { no_raw: true, .. } => Form::Human,
         _ if terminal => Form::Human,
         _ => Form::Raw,
+    };
+    let form = match (form, options.delimiter.take()) {
+        (Form::Raw, Some(delimiter)) => Form::Delimited(delimiter.leak()),
+        _ => form,
     };
     let target = target(&options.place, env).map_err(|why| {
         clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n"))
@@ -120,7 +252,68 @@ pub fn parse(
         target,
         form,
         words: words.collect(),
+        page,
+        last_from_input: options.last_from_input,
+        repeat,
+        timeout,
+        mode,
+        errand,
         bench,
+    })
+}
+
+/// `completions SHELL` and `man`: what is made of the options.
+fn page(words: &[OsString]) -> Result<Option<Vec<u8>>, clap::Error> {
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+    let mut page = Vec::new();
+    match words.as_slice() {
+        ["man"] => clap_mangen::Man::new(Options::command()).render(&mut page)?,
+        ["completions", shell] => {
+            let wrong = |why| {
+                let text = format!("completions: {why}; there are bash, zsh, fish and elvish\n");
+                clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
+            };
+            let shell: Shell = shell.parse().map_err(wrong)?;
+            clap_complete::generate(shell, &mut Options::command(), "dht-cli", &mut page);
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(page))
+}
+
+impl Options {
+    fn mode(&self) -> Option<(Mode, ScanOptions)> {
+        let mode = match self {
+            Self { scan: true, .. } => Mode::Scan,
+            Self { bigkeys: true, .. } => Mode::BigKeys,
+            Self { stat: true, .. } => Mode::Stat,
+            Self { latency: true, .. } => Mode::Latency,
+            Self { pipe: true, .. } => Mode::Pipe,
+            _ => return None,
+        };
+        let scan = ScanOptions {
+            pattern: self.pattern.clone(),
+            count: self.count,
+        };
+        Some((mode, scan))
+    }
+
+    fn repeat(&self) -> Result<Repeat, clap::Error> {
+        let pause = seconds("-i", self.interval)?;
+        // Whatever is negative means no end.
+        let times = self
+            .repeat
+            .map(|times| u64::try_from(times).unwrap_or(u64::MAX));
+        Ok(Repeat { times, pause })
+    }
+}
+
+fn seconds(option: &str, given: Option<f64>) -> Result<Option<Duration>, clap::Error> {
+    let duration = given.map(Duration::try_from_secs_f64).transpose();
+    duration.map_err(|why| {
+        let text = format!("{option}: {why}\n");
+        clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
     })
 }
 
@@ -239,6 +432,7 @@ mod tests {
             Form::Human,
             &["set", "k", "-h", "--json"],
         );
+        check("--csv get k", Form::Csv, &["get", "k"]);
         check("--no-raw", Form::Human, &[]);
     }
 
@@ -275,6 +469,72 @@ mod tests {
         check("--json -h a bench", "a:7400", None, Form::Json);
         assert_eq!(read("bench -P 0", &[]).unwrap_err().exit_code(), 2);
         assert_eq!(read("bench --help", &[]).unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn what_is_done_besides_commands() {
+        let mode = |line: &str| read(line, &[]).unwrap().mode;
+        let (found, options) = mode("--scan --pattern a*").unwrap();
+        assert_eq!(
+            (found, options.pattern.as_deref()),
+            (Mode::Scan, Some("a*"))
+        );
+        assert_eq!(mode("--stat").unwrap().0, Mode::Stat);
+        assert_eq!(mode("get k"), None);
+        assert!(read("--scan --stat", &[]).is_err());
+        let repeat = |line: &str| read(line, &[]).unwrap().repeat;
+        let half = Some(Duration::from_millis(500));
+        assert_eq!(
+            repeat("-r 3 -i 0.5 ping"),
+            Repeat {
+                times: Some(3),
+                pause: half
+            }
+        );
+        assert_eq!(repeat("-r -1 ping").times, Some(u64::MAX));
+        assert!(read("-i -1 ping", &[]).is_err());
+        let errand = |line: &str| read(line, &[]).unwrap().errand;
+        let Some(Errand::Import(options)) = errand("-p 1 import redis://h --pattern a*") else {
+            panic!("no import");
+        };
+        assert_eq!(&*options.url, "redis://h");
+        assert!(matches!(
+            errand("EXPORT redis://h"),
+            Some(Errand::Export(_))
+        ));
+        assert!(matches!(errand("backup file"), Some(Errand::Backup(_))));
+        assert!(matches!(
+            errand("restore --merge f"),
+            Some(Errand::Restore(_))
+        ));
+        assert!(errand("restore f --timeout 9").is_some());
+        assert_eq!(errand("restore key 0 value"), None, "a command");
+        assert_eq!(read("backup", &[]).unwrap_err().exit_code(), 2);
+        assert_eq!(read("restore", &[]).unwrap_err().exit_code(), 2);
+        let page = |line: &str| {
+            let page = read(line, &[]).unwrap().page.unwrap();
+            String::from_utf8(page).unwrap()
+        };
+        assert!(page("completions bash").contains("--bigkeys"));
+        assert!(page("completions fish").contains("bigkeys"));
+        assert!(page("man").contains("\\-\\-bigkeys"), "{}", page("man"));
+        assert!(read("completions cmd", &[]).is_err());
+        assert_eq!(read("man page", &[]).unwrap().page, None);
+        assert_eq!(read("import", &[]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn what_scripts_for_redis_cli_say_is_understood() {
+        let settings = read("-n 0 -3 -e -c --no-auth-warning -t 1.5 get k", &[]).unwrap();
+        assert_eq!(settings.words, [&b"get"[..], b"k"]);
+        assert_eq!(settings.timeout, Some(Duration::from_millis(1500)));
+        for wrong in ["-n 1", "-n x", "-2 -3", "-t x", "-t=-1"] {
+            assert_eq!(read(wrong, &[]).unwrap_err().exit_code(), 2, "{wrong}");
+        }
+        let form = |line: &str| read(line, &[]).unwrap().form;
+        assert_eq!(form("--raw -d ; get k"), Form::Delimited(";"));
+        assert_eq!(form("-d ; get k"), Form::Human);
+        assert_eq!(form("--json -d ; get k"), Form::Json);
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const GENERAL: &str = "\
 Type any command, such as: hset user:1 name Alice age 25
       help <command>   what a command does, such as: help hset
       help @<group>    the commands of a group: @connection @server @generic @string @hash
-                      @transaction @cluster
+                      @transaction @pubsub @service @cluster
       cluster status   a table of all nodes
       connect <host> <port>
       clear, quit, exit
@@ -29,6 +29,18 @@ pub fn help(topic: &str) -> Option<String> {
         describe(spec, &mut text);
     }
     (!text.is_empty()).then_some(text)
+}
+
+/// What is said where there is no such topic.
+pub fn none(topic: &str) -> String {
+    format!("there is no command or group '{topic}'\n")
+}
+
+/// The topic of a line that asks for help.
+pub fn topic(words: &[Vec<u8>]) -> Option<String> {
+    let (first, rest) = words.split_first()?;
+    let topic = String::from_utf8_lossy(&rest.join(&b' ')).to_ascii_lowercase();
+    first.eq_ignore_ascii_case(b"help").then_some(topic)
 }
 
 fn is_about(spec: &Spec, topic: &str) -> bool {

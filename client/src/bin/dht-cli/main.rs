@@ -1,24 +1,33 @@
 //! `dht-cli`: runs a command of the table on a node, or reads commands from a prompt.
 
 mod args;
+mod backup;
 mod bench;
 mod help;
+mod listen;
+mod modes;
 mod print;
+mod progress;
+mod put;
 mod repl;
 mod session;
 mod status;
+mod transfer;
 mod typing;
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use dht_client::{Command, Error, Target};
+use dht_client::{Client, Command, Error, Scheme, Target};
 use dht_proto::Reply;
 use dht_proto::resp::split_words;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::args::Settings;
+use crate::args::{Errand, Settings};
+use crate::backup::restore;
 use crate::bench::Failure;
+use crate::modes::Stop;
 use crate::print::{Form, shown};
 use crate::session::Session;
 
@@ -30,6 +39,29 @@ enum Outcome {
     /// Most of it is said by the reader of the command line.
     WrongUsage = 2,
     NoAnswer = 3,
+}
+
+/// How often something is done, and how long is waited in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Repeat {
+    /// Once, or without end, unless it is said.
+    times: Option<u64>,
+    /// Not at all, or a second, unless it is said.
+    pause: Option<Duration>,
+}
+
+impl Repeat {
+    /// The numbers of the times, without end if nothing was said.
+    pub fn or_for_ever(&self) -> std::ops::Range<u64> {
+        0..self.times.unwrap_or(u64::MAX)
+    }
+
+    /// Waits until the next time, if there is one.
+    pub async fn rest(&self, time: u64) {
+        if time + 1 < self.times.unwrap_or(u64::MAX) {
+            tokio::time::sleep(self.pause.unwrap_or(Duration::from_secs(1))).await;
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -54,25 +86,133 @@ fn run(settings: Settings) -> io::Result<Outcome> {
     let Settings {
         target,
         form,
-        words,
+        mut words,
+        page,
+        last_from_input,
+        repeat,
+        timeout,
+        mode,
+        errand,
         bench,
     } = settings;
+    if let Some(page) = page {
+        return io::stdout().write_all(&page).map(|()| Outcome::Done);
+    }
     if let Some(load) = bench {
         return measure(&load, &target, form);
+    }
+    if let Some(Errand::Restore(options)) = &errand
+        && options.only_checks()
+    {
+        return ended(restore::check(options), form);
+    }
+    if matches!(errand, Some(Errand::Backup(_))) && target.scheme != Scheme::Dht {
+        eprintln!("dht-cli: backup is made of nodes of dht; import copies from other servers");
+        return Ok(Outcome::WrongUsage);
     }
     // The worker keeps watching the connection while the prompt waits for a line.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()?;
-    let mut session = Session::new(target);
+    let mut session = match Session::new(target, timeout) {
+        Ok(session) => session,
+        Err(error) => return complain(&error, form),
+    };
+    if let Some((mode, options)) = mode {
+        let client = session.client.clone();
+        return ended(
+            runtime.block_on(modes::run(&mode, &client, options, &repeat)),
+            form,
+        );
+    }
+    if let Some(errand) = errand {
+        let client = session.client.clone();
+        return ended(runtime.block_on(go(&client, &errand)), form);
+    }
+    if last_from_input {
+        let mut word = Vec::new();
+        io::stdin().read_to_end(&mut word)?;
+        words.push(word);
+    }
     if !words.is_empty() {
-        return one(&runtime, &mut session, form, words);
+        return repeatedly(&runtime, &mut session, form, words, &repeat);
     }
     if io::stdin().is_terminal() {
         return repl::run(&runtime, session, form);
     }
     every_line(&runtime, &mut session, form)
+}
+
+/// Executes a command as often as was asked for; the worst outcome counts.
+fn repeatedly(
+    runtime: &Runtime,
+    session: &mut Session,
+    form: Form,
+    mut words: Vec<Vec<u8>>,
+    repeat: &Repeat,
+) -> io::Result<Outcome> {
+    let mut repeat = *repeat;
+    let is_watch = |words: &[Vec<u8>]| {
+        let text = words.join(&b' ').to_ascii_lowercase();
+        text == b"cluster status --watch"
+    };
+    let watches = is_watch(&words);
+    if watches {
+        words.pop();
+    } else {
+        repeat.times = repeat.times.or(Some(1));
+        repeat.pause = repeat.pause.or(Some(Duration::ZERO));
+    }
+    let mut worst = Outcome::Done;
+    for time in repeat.or_for_ever() {
+        if watches && io::stdout().is_terminal() {
+            print!("\x1b[H\x1b[2J");
+        }
+        match one(runtime, session, form, words.clone())? {
+            Outcome::NoAnswer => return Ok(Outcome::NoAnswer),
+            Outcome::Done => {}
+            worse => worst = worse,
+        }
+        io::stdout().flush()?;
+        runtime.block_on(repeat.rest(time));
+    }
+    Ok(worst)
+}
+
+/// Copies all keys from or to the other side.
+async fn go(client: &Client, errand: &Errand) -> Result<Outcome, Stop> {
+    match errand {
+        Errand::Import(options) => {
+            let other = Client::connect(&options.url).await?;
+            transfer::run(&other, client, options).await
+        }
+        Errand::Export(options) => {
+            let other = Client::connect(&options.url).await?;
+            transfer::run(client, &other, options).await
+        }
+        Errand::Backup(options) => backup::run(client, options).await,
+        Errand::Restore(options) => restore::run(client, options).await,
+    }
+}
+
+fn ended(result: Result<Outcome, Stop>, form: Form) -> io::Result<Outcome> {
+    match result {
+        Ok(outcome) => Ok(outcome),
+        Err(Stop::System(error)) => Err(error),
+        Err(Stop::Server(error)) => complain(&error, form),
+        Err(Stop::Refused(why)) => {
+            eprintln!("dht-cli: {why}");
+            Ok(Outcome::ErrorReply)
+        }
+    }
+}
+
+/// Says what went wrong.
+fn complain(error: &Error, form: Form) -> io::Result<Outcome> {
+    let (outcome, text) = told(error, form);
+    io::stderr().write_all(&text)?;
+    Ok(outcome)
 }
 
 /// Puts load on a server and says what was measured, also of a load that ended early.
@@ -84,15 +224,11 @@ fn measure(load: &bench::Options, target: &Target, form: Form) -> io::Result<Out
             eprintln!("{why}");
             return Ok(Outcome::WrongUsage);
         }
-        Err(Failure::Server(error)) => {
-            let (outcome, text) = told(&error, form);
-            io::stderr().write_all(&text)?;
-            return Ok(outcome);
-        }
+        Err(Failure::Server(error)) => return complain(&error, form),
     };
     let text = match form {
         Form::Json => report.json(),
-        Form::Human | Form::Raw => report.text(),
+        Form::Human | Form::Raw | Form::Delimited(_) | Form::Csv => report.text(),
     };
     io::stdout().write_all(text.as_bytes())?;
     if let Some(error) = &report.tally.failure {
@@ -111,6 +247,7 @@ fn every_line(runtime: &Runtime, session: &mut Session, form: Form) -> io::Resul
     for line in io::stdin().lock().split(b'\n') {
         let outcome = match split_words(&line?) {
             Some(words) if words.is_empty() => continue,
+            Some(words) if repl::leaves(&words) => break,
             Some(words) => one(runtime, session, form, words)?,
             None => {
                 eprintln!("invalid argument(s): a quote is not closed");
@@ -133,32 +270,36 @@ fn one(
     form: Form,
     words: Vec<Vec<u8>>,
 ) -> io::Result<Outcome> {
+    if listen::is_about(&words) {
+        return listen::run(runtime, session, form, words);
+    }
+    if let Some(topic) = help::topic(&words)
+        && help::help(&topic).is_none()
+    {
+        eprint!("{}", help::none(&topic));
+        return Ok(Outcome::WrongUsage);
+    }
     match runtime.block_on(answer(session, form, words)) {
         Ok(text) => {
             io::stdout().write_all(&text)?;
             Ok(Outcome::Done)
         }
-        Err(error) => {
-            let (outcome, text) = told(&error, form);
-            io::stderr().write_all(&text)?;
-            Ok(outcome)
-        }
+        Err(error) => complain(&error, form),
     }
 }
 
 /// What there is to be written about a command, be it one of ours or one for the node.
 async fn answer(session: &mut Session, form: Form, words: Vec<Vec<u8>>) -> Result<Vec<u8>, Error> {
+    if let Some(topic) = help::topic(&words) {
+        let text = help::help(&topic).unwrap_or_else(|| help::none(&topic));
+        return Ok(text.into_bytes());
+    }
     let text: Vec<String> = words
         .iter()
         .map(|word| String::from_utf8_lossy(word).to_ascii_lowercase())
         .collect();
     let text: Vec<&str> = text.iter().map(String::as_str).collect();
     match text.as_slice() {
-        ["help", topic @ ..] => {
-            let topic = topic.join(" ");
-            let none = || format!("there is no command or group '{topic}'\n");
-            Ok(help::help(&topic).unwrap_or_else(none).into_bytes())
-        }
         ["cluster", "status"] => status::status(session, form).await,
         _ => {
             let reply = session.run(&Command::from_words(words)).await?;

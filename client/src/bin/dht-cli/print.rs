@@ -13,6 +13,10 @@ pub enum Form {
     Human,
     /// Only the data, an element a line.
     Raw,
+    /// The same with something else between the elements.
+    Delimited(&'static str),
+    /// Comma-separated values on one line; text in quotes, `NULL` for nothing.
+    Csv,
     /// One JSON value. Bytes that are no UTF-8 are written as in [`quoted`].
     Json,
 }
@@ -25,11 +29,18 @@ pub fn shown(reply: &Reply, form: Form) -> Vec<u8> {
             human(reply, "", &mut out);
             out.into_bytes()
         }
-        Form::Raw => {
+        Form::Raw => shown(reply, Form::Delimited("\n")),
+        Form::Delimited(delimiter) => {
             let mut out = Vec::new();
-            raw(reply, &mut out);
+            raw(reply, delimiter, &mut out);
             out.push(b'\n');
             out
+        }
+        Form::Csv => {
+            let mut out = String::new();
+            csv(reply, &mut out);
+            out.push('\n');
+            out.into_bytes()
         }
         Form::Json => {
             // Text, numbers and maps whose names are text can always be written to memory.
@@ -51,12 +62,24 @@ fn human(reply: &Reply, indent: &str, out: &mut String) {
         Reply::Bulk(bytes) => writeln!(out, "{}", quoted(bytes)),
         Reply::Double(number) => writeln!(out, "\"{number}\""),
         Reply::Nil | Reply::NilArray => writeln!(out, "(nil)"),
-        Reply::Error(error) => writeln!(out, "(error) {error}"),
+        Reply::Error(error) => {
+            let text = error.to_bytes();
+            writeln!(out, "(error) {}", String::from_utf8_lossy(&text))
+        }
         Reply::Array(items) | Reply::Set(items) => {
             human_list(items.iter(), indent, out);
             Ok(())
         }
-        Reply::Map(pairs) => {
+        Reply::Parts(parts) => {
+            human(&parts.made(), indent, out);
+            Ok(())
+        }
+        Reply::Pushes(messages) => {
+            let messages = messages.iter();
+            messages.for_each(|message| human_list(message.iter(), indent, out));
+            Ok(())
+        }
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
             human_list(
                 pairs.iter().flat_map(|(key, value)| [key, value]),
                 indent,
@@ -110,7 +133,46 @@ pub fn quoted(bytes: &[u8]) -> String {
     out
 }
 
-fn raw(reply: &Reply, out: &mut Vec<u8>) {
+/// Writing to a `String` cannot fail.
+fn csv(reply: &Reply, out: &mut String) {
+    let _ = match reply {
+        Reply::Ok => write!(out, "\"OK\""),
+        Reply::Status(text) => write!(out, "{}", quoted(text.as_bytes())),
+        Reply::Bulk(bytes) | Reply::Text(bytes) => write!(out, "{}", quoted(bytes)),
+        Reply::Int(n) => write!(out, "{n}"),
+        Reply::Bool(yes) => write!(out, "{yes}"),
+        Reply::Double(number) => write!(out, "{number}"),
+        Reply::Nil | Reply::NilArray => write!(out, "NULL"),
+        Reply::Error(error) => write!(out, "ERROR,{}", quoted(&error.to_bytes())),
+        Reply::Array(items) | Reply::Set(items) => {
+            csv_list(items.iter(), out);
+            Ok(())
+        }
+        Reply::Parts(parts) => {
+            csv(&parts.made(), out);
+            Ok(())
+        }
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
+            csv_list(pairs.iter().flat_map(|(key, value)| [key, value]), out);
+            Ok(())
+        }
+        Reply::Pushes(messages) => {
+            csv_list(messages.iter().flatten(), out);
+            Ok(())
+        }
+    };
+}
+
+fn csv_list<'a>(items: impl Iterator<Item = &'a Reply>, out: &mut String) {
+    for (index, item) in items.enumerate() {
+        if index > 0 {
+            out.push(',');
+        }
+        csv(item, out);
+    }
+}
+
+fn raw(reply: &Reply, delimiter: &str, out: &mut Vec<u8>) {
     match reply {
         Reply::Ok => out.extend(b"OK"),
         Reply::Status(text) => out.extend(text.as_bytes()),
@@ -119,18 +181,23 @@ fn raw(reply: &Reply, out: &mut Vec<u8>) {
         Reply::Bool(yes) => out.push(b'0' + u8::from(*yes)),
         Reply::Double(number) => out.extend(number.to_string().as_bytes()),
         Reply::Nil | Reply::NilArray => {}
-        Reply::Error(error) => out.extend(error.to_string().as_bytes()),
-        Reply::Array(items) | Reply::Set(items) => raw_list(items.iter(), out),
-        Reply::Map(pairs) => raw_list(pairs.iter().flat_map(|(key, value)| [key, value]), out),
+        Reply::Error(error) => out.extend(error.to_bytes()),
+        Reply::Array(items) | Reply::Set(items) => raw_list(items.iter(), delimiter, out),
+        Reply::Parts(parts) => raw(&parts.made(), delimiter, out),
+        Reply::Pushes(messages) => raw_list(messages.iter().flatten(), delimiter, out),
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
+            let items = pairs.iter().flat_map(|(key, value)| [key, value]);
+            raw_list(items, delimiter, out);
+        }
     }
 }
 
-fn raw_list<'a>(items: impl Iterator<Item = &'a Reply>, out: &mut Vec<u8>) {
+fn raw_list<'a>(items: impl Iterator<Item = &'a Reply>, delimiter: &str, out: &mut Vec<u8>) {
     for (index, item) in items.enumerate() {
         if index > 0 {
-            out.push(b'\n');
+            out.extend(delimiter.as_bytes());
         }
-        raw(item, out);
+        raw(item, delimiter, out);
     }
 }
 
@@ -149,8 +216,20 @@ impl Serialize for Json<'_> {
             Reply::Double(number) if number.is_finite() => to.serialize_f64(*number),
             Reply::Double(number) => to.collect_str(number),
             Reply::Nil | Reply::NilArray => to.serialize_unit(),
-            Reply::Error(error) => to.collect_map([("error", error.to_string())]),
+            Reply::Error(error) => {
+                to.collect_map([("error", String::from_utf8_lossy(&error.to_bytes()))])
+            }
             Reply::Array(items) | Reply::Set(items) => to.collect_seq(items.iter().map(Json)),
+            Reply::Parts(parts) => Json(&parts.made()).serialize(to),
+            Reply::Pushes(messages) => {
+                let message = |items: &Vec<Reply>| Reply::Array(items.clone());
+                let messages: Vec<Reply> = messages.iter().map(message).collect();
+                to.collect_seq(messages.iter().map(Json))
+            }
+            Reply::Pairs(pairs) => {
+                let pair = |(first, second)| [Json(first), Json(second)];
+                to.collect_seq(pairs.iter().map(|(first, second)| pair((first, second))))
+            }
             Reply::Map(pairs) => to.collect_map(
                 pairs
                     .iter()
@@ -234,6 +313,27 @@ mod tests {
         ]);
         let human = "1) (integer) 2\n2) (nil)\n3) (integer) 1\n4) OK";
         check(map, human, "2\n\n1\nOK", r#"{"2":null,"1":"OK"}"#);
+    }
+
+    #[test]
+    fn values_separated_by_commas() {
+        let check = |reply: Reply, expect: &str| {
+            let text = String::from_utf8(shown(&reply, Form::Csv)).unwrap();
+            assert_eq!(text, format!("{expect}\n"), "{reply:?}");
+        };
+        check(Reply::Ok, "\"OK\"");
+        check(Reply::Int(3), "3");
+        check(
+            Reply::Error(ReplyError::Syntax),
+            "ERROR,\"ERR syntax error\"",
+        );
+        let page = vec![Reply::bulk("a\"b"), Reply::Nil];
+        let nested = Reply::Array(vec![Reply::Int(0), Reply::Array(page)]);
+        check(nested, "0,\"a\\\"b\",NULL");
+        check(
+            Reply::Map(vec![(Reply::bulk("k"), Reply::Double(0.5))]),
+            "\"k\",0.5",
+        );
     }
 
     #[test]

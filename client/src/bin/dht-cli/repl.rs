@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use crate::print::Form;
 use crate::session::Session;
-use crate::{Outcome, answer, told, typing};
+use crate::{Outcome, answer, listen, told, typing};
 
 /// A command that took longer is followed by its time, as in redis-cli.
 const SLOW: Duration = Duration::from_millis(500);
@@ -66,7 +66,7 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
             Line::Clear => editor.clear_screen().map_err(io::Error::other)?,
             Line::Wrong(why) => println!("{why}"),
             Line::Connect(address) => {
-                session.connect(address);
+                session.connect(address).map_err(io::Error::other)?;
                 connected = execute(runtime, &mut session, form, vec![b"PING".to_vec()], false)?;
             }
             Line::Command(words, times) => {
@@ -76,6 +76,16 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
             }
         }
     }
+}
+
+/// Whether a line says that there is no more to do.
+pub fn leaves(words: &[Vec<u8>]) -> bool {
+    let is_one = |word: &[u8]| {
+        ["quit", "exit"]
+            .iter()
+            .any(|it| word.eq_ignore_ascii_case(it.as_bytes()))
+    };
+    matches!(words, [word] if is_one(word))
 }
 
 fn understood(line: &str) -> Line {
@@ -93,7 +103,7 @@ fn understood(line: &str) -> Line {
     let text: Vec<&str> = text.iter().map(AsRef::as_ref).collect();
     match text.as_slice() {
         [] => Line::Nothing,
-        [word] if is(word, "quit") || is(word, "exit") => Line::Quit,
+        [_] if leaves(&words) => Line::Quit,
         [word] if is(word, "clear") => Line::Clear,
         [word, host, port] if is(word, "connect") => match port.parse::<u16>() {
             Ok(port) if host.contains(':') => Line::Connect(format!("[{host}]:{port}")),
@@ -125,6 +135,10 @@ fn execute(
     words: Vec<Vec<u8>>,
     loud: bool,
 ) -> io::Result<bool> {
+    if listen::is_about(&words) {
+        let outcome = listen::run(runtime, session, form, words)?;
+        return Ok(outcome != Outcome::NoAnswer);
+    }
     let start = Instant::now();
     let result = runtime.block_on(async {
         tokio::select! {

@@ -1,6 +1,8 @@
 //! The connection of the command line: one node at a time, the one that was named.
 
-use dht_client::{Client, Command, Error, Node, Target};
+use std::time::Duration;
+
+use dht_client::{Client, Command, Error, Node, Scheme, Subscription, Target};
 use dht_proto::Reply;
 
 /// A client, and the node that its commands go to.
@@ -9,22 +11,30 @@ pub struct Session {
     pub client: Client,
     target: Target,
     current: usize,
+    /// How long to wait for an answer, if that is said.
+    timeout: Option<Duration>,
 }
 
 impl Session {
     /// A session that connects when it is used.
-    pub fn new(target: Target) -> Self {
-        Self {
-            client: Client::open(target.clone()),
+    pub fn new(target: Target, timeout: Option<Duration>) -> Result<Self, Error> {
+        let client = Client::open(target.clone())?;
+        Ok(Self {
+            client: match timeout {
+                Some(timeout) => client.with_deadline(timeout),
+                None => client,
+            },
             target,
             current: 0,
-        }
+            timeout,
+        })
     }
 
     /// The same password at another address.
-    pub fn connect(&mut self, address: String) {
+    pub fn connect(&mut self, address: String) -> Result<(), Error> {
         self.target.seeds = vec![address];
-        *self = Self::new(self.target.clone());
+        *self = Self::new(self.target.clone(), self.timeout)?;
+        Ok(())
     }
 
     /// `host:port` of the node that commands go to.
@@ -37,8 +47,19 @@ impl Session {
         self.client.node(self.address())
     }
 
-    /// Executes a command on the first node that can be reached.
+    /// A connection of its own, to the same node if it can be reached.
+    pub fn subscription(&self) -> Subscription {
+        let mut target = self.target.clone();
+        target.seeds.rotate_left(self.current);
+        Subscription::new(target)
+    }
+
+    /// Executes a command on the first node that can be reached. Nodes of a Redis Cluster do
+    /// nothing for each other, so there it goes to the right one.
     pub async fn run(&mut self, command: &Command) -> Result<Reply, Error> {
+        if matches!(self.target.scheme, Scheme::Cluster | Scheme::ClusterTls) {
+            return self.client.run(command.clone()).await;
+        }
         let mut result = self.node().run(command.clone()).await;
         for _ in 1..self.target.seeds.len() {
             if !result.as_ref().is_err_and(Error::is_unreachable) {

@@ -34,7 +34,25 @@ pub async fn status(session: &mut Session, form: Form) -> Result<Vec<u8>, Error>
     rows.sort_by(|a, b| a.address.cmp(&b.address));
     Ok(match form {
         Form::Json => shown(&Reply::Array(rows.iter().map(Row::reply).collect()), form),
-        Form::Human | Form::Raw => table(&rows).into_bytes(),
+        Form::Human | Form::Raw | Form::Delimited(_) | Form::Csv => {
+            let backend = backend(session).await;
+            (table(&rows) + &backend).into_bytes()
+        }
+    })
+}
+
+/// A line about the server that has the data, where the node has none.
+async fn backend(session: &mut Session) -> String {
+    let info = session
+        .run(&Command::new("CLUSTER INFO"))
+        .await
+        .and_then(text);
+    let info = info.unwrap_or_default();
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("cluster_backend:"));
+    line.map_or_else(String::new, |url| {
+        format!("no data is kept here: {url} has it, and its consistency is what counts\n")
     })
 }
 

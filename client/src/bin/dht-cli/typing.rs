@@ -219,16 +219,17 @@ mod tests {
                 "{line}"
             );
         };
-        check("hset", 0, &["hset", "hsetnx"]);
+        check("hset", 0, &["hset", "hsetex", "hsetnx"]);
         check("HSETN", 0, &["HSETNX"]);
         check("cli", 0, &["client"]);
         check("client se", 7, &["setinfo", "setname"]);
-        check("cluster s", 8, &["session", "shards", "slots", "status"]);
+        let cluster = ["session", "shards", "slots", "snapshot", "status"];
+        check("cluster s", 8, &cluster);
         check("set k v ex", 8, &["ex", "exat"]);
         check("set k v EX 5 N", 13, &["NX"]);
         check("set k v ex 5 ex", 13, &["exat"]);
         check("set ", 4, &[]);
-        check("help hset", 5, &["hset", "hsetnx"]);
+        check("help hset", 5, &["hset", "hsetex", "hsetnx"]);
         check("help @h", 5, &["@hash"]);
         check("help client setn", 12, &["setname"]);
         check("no-such x", 8, &[]);
@@ -251,11 +252,14 @@ mod tests {
             "[GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
              PXAT unix-time-milliseconds | KEEPTTL]",
         );
-        check("set k v ex ", "seconds [NX | XX] [GET]");
+        check(
+            "set k v ex ",
+            "seconds [NX | XX | IFEQ ifeq-value | IFNE ifne-value] [GET]",
+        );
         check("expire k 5 gt", "");
         check("ping", " [message]");
         check("ping hello", "");
-        check("hscan k 0 count ", "count [MATCH pattern]");
+        check("hscan k 0 count ", "count [MATCH pattern] [NOVALUES]");
         check("client setname ", "connection-name");
         check(
             "client list id 1 ",

@@ -12,6 +12,7 @@ use dht_proto::{Reply, ReplyError};
 
 use crate::core::args::Args;
 use crate::core::execute::Outcome;
+use crate::core::keyspace::Whole;
 use crate::core::local::Local;
 use crate::core::node::View;
 
@@ -96,6 +97,9 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     // What CLUSTER EMPTY may be given.
     let unled: Vec<String> = view.unled.iter().map(u16::to_string).collect();
     let _ = write!(text, "cluster_shards_unled:{}\r\n", unled.join(","));
+    if let Some(backend) = &ctx.node.settings.backend {
+        let _ = write!(text, "cluster_backend:{backend}\r\n");
+    }
     Ok(Reply::Text(text.into()))
 }
 
@@ -210,6 +214,41 @@ pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
         ])
     };
     Ok(Reply::Array(ranges.into_iter().map(entry).collect()))
+}
+
+/// CLUSTER SNAPSHOT.
+pub fn snapshot(ctx: &Whole<'_>, args: &mut Args<'_>) -> Outcome {
+    slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    if args.left() == 0 {
+        let (id, slots) = ctx.export().ok_or_else(|| {
+            ReplyError::err(
+                "no snapshot can be opened: others are being fetched from this node, or this is \
+                 part of a transaction",
+            )
+        })?;
+        let numbers = [
+            id,
+            (*slots.start()).into(),
+            (*slots.end()).into(),
+            ctx.stamp,
+        ];
+        let number = |number| Reply::Int(i64::try_from(number).unwrap_or(i64::MAX));
+        return Ok(Reply::Array(numbers.into_iter().map(number).collect()));
+    }
+    if !args.option("PIECE") {
+        return Err(ReplyError::Syntax);
+    }
+    let (id, number) = (args.int()?, args.int()?);
+    args.finish()?;
+    let place = u64::try_from(id).ok().zip(u64::try_from(number).ok());
+    let piece = place.and_then(|(id, number)| ctx.export_piece(id, number));
+    let piece = piece.ok_or(ReplyError::err(
+        "no such snapshot at this node, or no such piece",
+    ))?;
+    Ok(Reply::Array(vec![
+        Reply::Bulk(piece.bytes),
+        Reply::flag(piece.is_last),
+    ]))
 }
 
 /// Every member by its index, with the ranges of slots that it leads.

@@ -1,17 +1,18 @@
-//! Commands about the connection itself.
+//! Commands of a connection about itself.
 
 use std::borrow::Cow;
 
-use dht_proto::{Reply, ReplyError};
+use dht_proto::reply::shown;
+use dht_proto::{Reply, ReplyError, limits};
 
 use crate::core::args::{Args, parse_int};
-use crate::core::client::Protocol;
+use crate::core::client::{Protocol, Replies};
 use crate::core::commands::server::REDIS_VERSION;
 use crate::core::execute::Outcome;
 use crate::core::local::Local;
 
 /// The only user there is.
-const USER: &[u8] = b"default";
+pub(super) const USER: &[u8] = b"default";
 
 /// AUTH.
 pub fn auth(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
@@ -69,74 +70,70 @@ pub fn client_info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     ))
 }
 
-/// CLIENT LIST.
-pub fn client_list(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let mut ids = if args.left() == 0 || (args.left() == 2 && args.option("TYPE")) {
-        if !matching_type(args)? {
-            return Ok(Reply::Text(Vec::new().into()));
-        }
-        ctx.node
-            .clients
-            .iter()
-            .map(|client| *client.key())
-            .collect()
-    } else if args.left() > 1 && args.option("ID") {
-        client_ids(args.rest())?
+/// CLIENT NO-EVICT.
+pub fn client_no_evict(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    switch(args)
+}
+
+/// CLIENT NO-TOUCH.
+pub fn client_no_touch(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    switch(args)
+}
+
+/// ON or OFF of what makes no difference here.
+fn switch(args: &mut Args<'_>) -> Outcome {
+    if args.option("ON") || args.option("OFF") {
+        Ok(Reply::Ok)
     } else {
-        return Err(ReplyError::Syntax);
-    };
-    ids.sort_unstable();
-    ids.dedup();
-    let mut lines = String::new();
-    for client in ids.iter().filter_map(|id| ctx.node.clients.get(id)) {
-        lines.push_str(&client.line(ctx.now));
-        lines.push('\n');
+        Err(ReplyError::Syntax)
     }
-    Ok(Reply::Text(lines.into()))
 }
 
-/// Whether connections are of the type that may be named; all are normal ones.
-fn matching_type(args: &mut Args<'_>) -> Result<bool, ReplyError> {
-    let Ok(word) = args.word() else {
-        return Ok(true);
-    };
-    let known = [
-        ("normal", true),
-        ("master", false),
-        ("slave", false),
-        ("replica", false),
-        ("pubsub", false),
+/// CLIENT REPLY. What it says of its own answer, the session finds in the client.
+pub fn client_reply(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let is_on = args.option("ON");
+    let is_off = args.option("OFF");
+    if !is_on && !is_off && !args.option("SKIP") {
+        return Err(ReplyError::Syntax);
+    }
+    let client = &mut *ctx.client;
+    if client.protocol == Protocol::Native && !is_on {
+        return Err(ReplyError::err(
+            "a request in native frames is always answered: send a notification instead",
+        ));
+    }
+    match client.replies {
+        _ if is_on => client.replies = Replies::On,
+        _ if is_off => client.replies = Replies::Off,
+        Replies::Off => (),
+        _ => client.replies = Replies::SkipNext,
+    }
+    Ok(Reply::Ok)
+}
+
+/// CLIENT TRACKINGINFO.
+pub fn client_trackinginfo(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let entry = |(name, value): (&str, Reply)| (Reply::bulk(name), value);
+    let facts = [
+        ("flags", Reply::Set(vec![Reply::bulk("off")])),
+        ("redirect", Reply::Int(-1)),
+        ("prefixes", Reply::Array(Vec::new())),
     ];
-    let found = known
-        .iter()
-        .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()));
-    found.map(|(_, matching)| *matching).ok_or_else(|| {
-        let word = String::from_utf8_lossy(word);
-        ReplyError::Other(format!("Unknown client type '{word}'").into())
-    })
-}
-
-/// Ids that nobody can have are no error.
-fn client_ids(words: &[&[u8]]) -> Result<Vec<u64>, ReplyError> {
-    words
-        .iter()
-        .map(|word| parse_int(word).map(|id| u64::try_from(id).unwrap_or_default()))
-        .collect::<Option<Vec<u64>>>()
-        .ok_or(ReplyError::err("Invalid client ID"))
+    Ok(Reply::Map(facts.into_iter().map(entry).collect()))
 }
 
 /// CLIENT SETINFO.
 pub fn client_setinfo(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let option = args.word()?;
     let value = args.word()?;
-    let shown = String::from_utf8_lossy(option).into_owned();
+    let option_name = shown(option, usize::MAX);
     let is_name = option.eq_ignore_ascii_case(b"LIB-NAME");
     if !is_name && !option.eq_ignore_ascii_case(b"LIB-VER") {
         return Err(ReplyError::Other(
-            format!("Unrecognized option '{shown}'").into(),
+            format!("Unrecognized option '{option_name}'").into(),
         ));
     }
-    let value = label(value, &shown)?;
+    let value = label(value, &option_name)?;
     ctx.client.facts.label(|labels| {
         *(if is_name {
             &mut labels.lib_name
@@ -160,6 +157,10 @@ fn client_name(word: &[u8]) -> Result<String, ReplyError> {
 
 /// Text that fits into a field of `CLIENT LIST`.
 fn label(word: &[u8], what: &str) -> Result<String, ReplyError> {
+    if word.len() > limits::LABEL_BYTES {
+        let (what, limit) = ("name", limits::LABEL_BYTES);
+        return Err(ReplyError::TooLong { what, limit });
+    }
     if word.iter().all(u8::is_ascii_graphic) {
         Ok(word.iter().copied().map(char::from).collect())
     } else {
@@ -188,7 +189,7 @@ pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
         } else if args.left() > 1 && args.option("SETNAME") {
             name = Some(client_name(args.word()?)?);
         } else {
-            let option = String::from_utf8_lossy(args.word()?);
+            let option = shown(args.word()?, usize::MAX);
             return Err(ReplyError::Other(
                 format!("Syntax error in HELLO option '{option}'").into(),
             ));
@@ -232,8 +233,15 @@ fn introduction(ctx: &Local<'_>) -> Reply {
 }
 
 /// PING.
-pub fn ping(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+pub fn ping(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     match args.rest() {
+        words @ ([] | [_]) if ctx.client.only_listens() => {
+            let message = words.first().copied().unwrap_or_default();
+            Ok(Reply::Array(vec![
+                Reply::bulk("pong"),
+                Reply::bulk(message),
+            ]))
+        }
         [] => Ok(Reply::Status(Cow::Borrowed("PONG"))),
         [message] => Ok(Reply::bulk(message)),
         _ => Err(ReplyError::Arity(Cow::Borrowed("ping"))),
@@ -249,16 +257,25 @@ pub fn quit(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 /// RESET.
 pub fn reset(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     ctx.client.speak(Protocol::Resp2);
+    if ctx.client.replies != Replies::Skip {
+        ctx.client.replies = Replies::On;
+    }
     ctx.client.authenticated = ctx.node.settings.password.is_none();
     ctx.client.facts.label(|labels| labels.name.clear());
     ctx.client.transaction.end();
+    let id = ctx.client.facts.id;
+    ctx.node.hub.leave_all(id, &mut ctx.client.subscriptions);
+    ctx.client.show_subscriptions();
     Ok(Reply::Status(Cow::Borrowed("RESET")))
 }
 
 /// SELECT.
-pub fn select(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+pub fn select(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     match args.int()? {
         0 => Ok(Reply::Ok),
+        index if i32::try_from(index).is_ok() && !ctx.node.settings.standalone => {
+            Err(ReplyError::err("SELECT is not allowed in cluster mode"))
+        }
         index if i32::try_from(index).is_ok() => Err(ReplyError::err("DB index is out of range")),
         _ => Err(ReplyError::err(
             "value is out of range, value must between -2147483648 and 2147483647",
@@ -313,30 +330,6 @@ mod tests {
                 "SELECT 3000000000",
                 "-ERR value is out of range, value must between -2147483648 and 2147483647",
             ),
-        ]);
-    }
-
-    #[test]
-    fn client_list_has_a_line_a_connection() {
-        const ME: &str = "id=5 addr=127.0.0.1:50000 laddr=127.0.0.1:7401 fd=-1 name=me age=3 \
-             idle=1 flags=N db=0 sub=0 psub=0 ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 \
-             multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=auth user=default \
-             redir=-1 resp=2 lib-name= lib-ver=\n";
-        check(&[
-            ("CLIENT SETNAME me", "OK"),
-            ("CLIENT INFO", ME),
-            ("CLIENT LIST", ME),
-            ("CLIENT LIST TYPE Normal", ME),
-            ("CLIENT LIST TYPE replica", ""),
-            ("CLIENT LIST TYPE other", "-ERR Unknown client type 'other'"),
-            ("CLIENT LIST TYPE", "-ERR syntax error"),
-            ("CLIENT LIST ID 5 7 5", ME),
-            ("CLIENT LIST ID 7", ""),
-            ("CLIENT LIST ID 5 x", "-ERR Invalid client ID"),
-            ("CLIENT LIST ID 0 -1", ""),
-            ("CLIENT LIST ID", "-ERR syntax error"),
-            ("CLIENT LIST TYPE normal ID 5", "-ERR syntax error"),
-            ("CLIENT LIST other", "-ERR syntax error"),
         ]);
     }
 

@@ -2,7 +2,7 @@
 
 use dht_proto::Reply;
 use dht_proto::spec::{CommandId, Family, Kind};
-use dht_proto::syntax::{KeySpec, Schema};
+use dht_proto::syntax::{self, Extent, KeySpec, Schema};
 
 /// A command as Redis counts them: a row, or a first word with subcommands under it.
 pub struct Command {
@@ -67,10 +67,8 @@ impl Command {
     pub fn info(&self) -> Reply {
         let traits = self.row.map_or_else(Traits::of_container, Traits::of);
         let schema = self.row.map(CommandId::schema);
-        let keys = schema.and_then(|schema| schema.keys);
-        let (first, last, step) = keys.map_or((0, 0, 0), |keys| {
-            (keys.first, keys.last(), keys.step.max(1))
-        });
+        let keys = schema.and_then(|schema| schema.keys.or(schema.channels));
+        let (first, last, step) = keys.map(KeySpec::published).unwrap_or_default();
         let subcommands = self.subcommands.iter().map(|id| Self::from(*id).info());
         Reply::Array(vec![
             Reply::bulk(self.full_name()),
@@ -81,11 +79,7 @@ impl Command {
             Reply::count(step),
             statuses(&traits.categories),
             Reply::Set(traits.tips.iter().map(Reply::bulk).collect()),
-            Reply::Set(
-                keys.iter()
-                    .map(|keys| key_spec(&traits.keys, *keys))
-                    .collect(),
-            ),
+            Reply::Set(keys.map_or_else(Vec::new, |keys| key_specs(&traits.keys, keys))),
             Reply::Array(subcommands.collect()),
         ])
     }
@@ -128,8 +122,8 @@ struct Traits {
     categories: Vec<&'static str>,
     /// What a client that routes by itself does with the command.
     tips: Vec<&'static str>,
-    /// What is done to the keys.
-    keys: Vec<&'static str>,
+    /// What is done to the keys: to all alike, or to each of them.
+    keys: Vec<Vec<&'static str>>,
 }
 
 impl Traits {
@@ -150,36 +144,52 @@ impl Traits {
             keys: Vec::new(),
         };
         for word in id.spec().info.split_whitespace() {
-            traits.place(word).push(word);
+            traits.place(word);
         }
         if traits.keys.is_empty() {
-            traits.keys = if kind.writes() {
+            traits.keys.push(if kind.writes() {
                 vec!["RW", "update"]
             } else {
                 vec!["RO", "access"]
-            };
+            });
         }
         traits.categories.extend(implied(&traits.flags));
         traits
     }
 
-    /// Where a word of a row belongs.
-    fn place(&mut self, word: &str) -> &mut Vec<&'static str> {
+    /// Puts a word of a row where it belongs.
+    fn place(&mut self, word: &'static str) {
         match word {
-            "RO" | "RW" | "OW" | "RM" | "access" | "update" | "insert" | "delete"
-            | "variable_flags" => &mut self.keys,
-            _ if word.starts_with('@') => &mut self.categories,
-            _ if word.contains(':') || word.starts_with("nondeterministic") => &mut self.tips,
-            _ => &mut self.flags,
+            syntax::PROTECTED | syntax::SAYS => (),
+            "RO" | "RW" | "OW" | "RM" | "not_key" => self.keys.push(vec![word]),
+            "access" | "update" | "insert" | "delete" | "variable_flags" => {
+                self.keys
+                    .last_mut()
+                    .into_iter()
+                    .for_each(|keys| keys.push(word));
+            }
+            _ if word.starts_with('@') => self.categories.push(word),
+            _ if word.contains(':') || word.starts_with("nondeterministic") => self.tips.push(word),
+            _ => self.flags.push(word),
         }
     }
 }
 
 const fn flags(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => &["readonly"],
+        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::READ_ANY | Kind::CURSOR => {
+            &["readonly"]
+        }
         Kind::WRITE | Kind::WRITE_EACH | Kind::WRITE_ALL => &["write"],
-        Kind::SESSION | Kind::META | Kind::LOCAL | Kind::TRANSACTION => &[],
+        Kind::SESSION
+        | Kind::SNAPSHOT
+        | Kind::META
+        | Kind::LOCAL
+        | Kind::SIGN
+        | Kind::LISTEN
+        | Kind::CALL
+        | Kind::TRANSACTION
+        | Kind::EXECUTION => &[],
         Kind::HANDSHAKE | Kind::ENDING => &[
             "noscript",
             "loading",
@@ -193,25 +203,33 @@ const fn flags(kind: Kind) -> &'static [&'static str] {
 
 fn categories(kind: Kind, family: Family) -> Vec<&'static str> {
     let mut categories = match kind {
-        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::CURSOR => vec!["@read"],
+        Kind::READ | Kind::READ_EACH | Kind::READ_ALL | Kind::READ_ANY | Kind::CURSOR => {
+            vec!["@read"]
+        }
         Kind::WRITE | Kind::WRITE_EACH => vec!["@write"],
         Kind::WRITE_ALL => vec!["@write", "@dangerous"],
         Kind::SESSION
+        | Kind::SNAPSHOT
         | Kind::META
         | Kind::LOCAL
+        | Kind::SIGN
+        | Kind::LISTEN
+        | Kind::CALL
         | Kind::HANDSHAKE
         | Kind::ENDING
-        | Kind::TRANSACTION => Vec::new(),
+        | Kind::TRANSACTION
+        | Kind::EXECUTION => Vec::new(),
     };
     categories.extend(match (family, kind) {
         (Family::Connection, _) => Some("@connection"),
         (Family::String, _) => Some("@string"),
         (Family::Hash, _) => Some("@hash"),
+        (Family::Generic, Kind::LOCAL) => None,
         (Family::Generic, _) | (Family::Server, Kind::READ_ALL | Kind::WRITE_ALL) => {
             Some("@keyspace")
         }
         (Family::Transaction, _) => Some("@transaction"),
-        (Family::Server | Family::Cluster, _) => None,
+        (Family::Server | Family::PubSub | Family::Cluster | Family::Service, _) => None,
     });
     categories
 }
@@ -226,24 +244,55 @@ fn implied(flags: &[&str]) -> Vec<&'static str> {
     if flags.contains(&"admin") {
         categories.extend(["@admin", "@dangerous"]);
     }
+    if flags.contains(&"pubsub") {
+        categories.push("@pubsub");
+    }
     categories
 }
 
 const fn tips(kind: Kind) -> &'static [&'static str] {
     match kind {
         Kind::READ_EACH | Kind::WRITE_EACH => &["request_policy:multi_shard"],
-        Kind::READ_ALL => &["request_policy:all_shards"],
+        Kind::READ_ALL | Kind::READ_ANY => &["request_policy:all_shards"],
         Kind::WRITE_ALL => &["request_policy:all_shards", "response_policy:all_succeeded"],
         Kind::CURSOR => &["nondeterministic_output", "request_policy:special"],
         Kind::READ
         | Kind::WRITE
         | Kind::SESSION
+        | Kind::SNAPSHOT
         | Kind::META
         | Kind::LOCAL
+        | Kind::SIGN
+        | Kind::LISTEN
+        | Kind::CALL
         | Kind::HANDSHAKE
         | Kind::ENDING
-        | Kind::TRANSACTION => &[],
+        | Kind::TRANSACTION
+        | Kind::EXECUTION => &[],
     }
+}
+
+/// What a command does to its key of this number.
+pub fn key_flags(id: CommandId, number: usize) -> Reply {
+    let keys = Traits::of(id).keys;
+    let flags = keys.get(number).or_else(|| keys.last());
+    statuses(flags.map_or(&[][..], Vec::as_slice))
+}
+
+/// A specification of all keys, or one of each.
+fn key_specs(flags: &[Vec<&'static str>], keys: KeySpec) -> Vec<Reply> {
+    let place = |at: usize| match flags {
+        [_] => keys,
+        _ => KeySpec {
+            first: keys.first + at * keys.step,
+            extent: Extent::Few(1),
+            ..keys
+        },
+    };
+    let specs = flags.iter().enumerate();
+    specs
+        .map(|(at, flags)| key_spec(flags, place(at)))
+        .collect()
 }
 
 /// Redis's three numbers that say where keys are, at length: a key specification.
@@ -255,19 +304,34 @@ fn key_spec(flags: &[&'static str], keys: KeySpec) -> Reply {
             entry("spec", Reply::Map(spec)),
         ])
     };
+    let step = Reply::count(keys.step);
     // Relative to the first key, or counted from the end.
-    let last = if keys.step == 0 { 0 } else { keys.last() };
-    let range = vec![
-        entry("lastkey", Reply::Int(last)),
-        entry("keystep", Reply::count(keys.step.max(1))),
-        entry("limit", Reply::Int(0)),
-    ];
+    let range = |last| {
+        let range = vec![
+            entry("lastkey", Reply::Int(last)),
+            entry("keystep", step.clone()),
+            entry("limit", Reply::Int(0)),
+        ];
+        (keys.first, typed("range", range))
+    };
+    let (begin, find) = match keys.extent {
+        Extent::Few(count) => range(i64::try_from((count - 1) * keys.step).unwrap_or(i64::MAX)),
+        Extent::ToEnd => range(-1),
+        Extent::Counted => {
+            let counted = vec![
+                entry("keynumidx", Reply::Int(0)),
+                entry("firstkey", Reply::Int(1)),
+                entry("keystep", step),
+            ];
+            (keys.first - 1, typed("keynum", counted))
+        }
+    };
     Reply::Map(vec![
         entry("flags", statuses(flags)),
         entry(
             "begin_search",
-            typed("index", vec![entry("index", Reply::count(keys.first))]),
+            typed("index", vec![entry("index", Reply::count(begin))]),
         ),
-        entry("find_keys", typed("range", range)),
+        entry("find_keys", find),
     ])
 }

@@ -1,50 +1,83 @@
 //! The sections of `INFO`: only what is true of this node, under the names that tools read.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use dht_proto::spec::CommandId;
 
 use super::cluster::host_and_port;
 use super::server::REDIS_VERSION;
 use crate::core::local::Local;
+use crate::core::pubsub::Way;
 use crate::core::store::SlotSet;
 
 type Facts = Vec<(&'static str, String)>;
-type Section = (&'static str, fn(&Local<'_>) -> Facts);
+type Section = (&'static str, Body);
+
+/// How the lines of a section are made.
+#[derive(Clone, Copy)]
+enum Body {
+    /// A line a fact.
+    Facts(fn(&Local<'_>) -> Facts),
+    /// A line a command, or an error.
+    Lines(fn(&Local<'_>) -> Vec<String>, IfAsked),
+}
+
+/// Whether a section is there only if it, or everything, is asked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum IfAsked {
+    Yes,
+    No,
+}
 
 /// Every section, in Redis's order.
-const SECTIONS: [Section; 9] = [
-    ("Server", server),
-    ("Clients", clients),
-    ("Memory", memory),
-    ("Persistence", persistence),
-    ("Stats", stats),
-    ("Replication", replication),
-    ("CPU", cpu),
-    ("Cluster", cluster),
-    ("Keyspace", keyspace),
+const SECTIONS: [Section; 12] = [
+    ("Server", Body::Facts(server)),
+    ("Clients", Body::Facts(clients)),
+    ("Memory", Body::Facts(memory)),
+    ("Persistence", Body::Facts(persistence)),
+    ("Stats", Body::Facts(stats)),
+    ("Replication", Body::Facts(replication)),
+    ("CPU", Body::Facts(cpu)),
+    ("Commandstats", Body::Lines(commandstats, IfAsked::Yes)),
+    ("Errorstats", Body::Lines(errorstats, IfAsked::No)),
+    ("Latencystats", Body::Lines(latencystats, IfAsked::Yes)),
+    ("Cluster", Body::Facts(cluster)),
+    ("Keyspace", Body::Facts(keyspace)),
 ];
 
 /// Names that stand for every section.
-const ALL: [&str; 3] = ["all", "default", "everything"];
+const ALL: [&str; 2] = ["all", "everything"];
 
-/// The named sections, each once; every one if none is named.
+/// The named sections, each once; those of Redis's choice if none is named.
 pub fn text(ctx: &Local<'_>, named: &[&[u8]]) -> String {
     let is_named = |name: &str| {
         named
             .iter()
             .any(|word| word.eq_ignore_ascii_case(name.as_bytes()))
     };
-    let all = named.is_empty() || ALL.into_iter().any(is_named);
+    let all = ALL.into_iter().any(is_named);
+    let usual = named.is_empty() || is_named("default");
+    let is_shown = |(name, body): &Section| {
+        let is_usual = !matches!(body, Body::Lines(_, IfAsked::Yes));
+        all || usual && is_usual || is_named(name)
+    };
     let mut text = String::new();
-    for (name, facts) in SECTIONS
-        .into_iter()
-        .filter(|(name, _)| all || is_named(name))
-    {
+    for (name, body) in SECTIONS.into_iter().filter(is_shown) {
         if !text.is_empty() {
             text += "\r\n";
         }
         text += &format!("# {name}\r\n");
-        for (field, value) in facts(ctx) {
-            text += &format!("{field}:{value}\r\n");
+        match body {
+            Body::Facts(facts) => {
+                for (field, value) in facts(ctx) {
+                    text += &format!("{field}:{value}\r\n");
+                }
+            }
+            Body::Lines(lines, _) => {
+                for line in lines(ctx) {
+                    text += &format!("{line}\r\n");
+                }
+            }
         }
     }
     text
@@ -52,13 +85,18 @@ pub fn text(ctx: &Local<'_>, named: &[&[u8]]) -> String {
 
 fn server(ctx: &Local<'_>) -> Facts {
     let settings = &ctx.node.settings;
+    let backend = settings.backend.as_ref();
     let uptime_s = ctx.now.mono_ms.saturating_sub(ctx.node.started.mono_ms) / 1000;
-    vec![
+    let mut facts = vec![
         ("redis_version", REDIS_VERSION.to_owned()),
         ("server_name", "dht".to_owned()),
         ("dht_version", env!("CARGO_PKG_VERSION").to_owned()),
         ("redis_mode", settings.mode().to_owned()),
         ("arch_bits", usize::BITS.to_string()),
+        (
+            "process_id",
+            ctx.node.stats.sample.load().usage.process_id.to_string(),
+        ),
         ("run_id", ctx.node.id.to_string()),
         ("tcp_port", host_and_port(&settings.client).1.to_string()),
         (
@@ -68,14 +106,24 @@ fn server(ctx: &Local<'_>) -> Facts {
         ("server_time_usec", ctx.now.unix_us.to_string()),
         ("uptime_in_seconds", uptime_s.to_string()),
         ("uptime_in_days", (uptime_s / 86_400).to_string()),
-    ]
+    ];
+    if let Some(backend) = backend {
+        facts.push(("dht_backend", backend.clone()));
+        facts.push(("dht_consistency", "that of the backend".to_owned()));
+    }
+    facts
 }
 
 fn clients(ctx: &Local<'_>) -> Facts {
+    let clients = ctx.node.clients.iter();
+    let listening = clients.filter(|client| client.labels.load().is_listening());
+    let listening = listening.count();
     vec![
         ("connected_clients", ctx.node.clients.len().to_string()),
         ("maxclients", ctx.node.settings.max_clients.to_string()),
         ("blocked_clients", "0".to_owned()),
+        ("tracking_clients", "0".to_owned()),
+        ("pubsub_clients", listening.to_string()),
     ]
 }
 
@@ -83,6 +131,7 @@ fn clients(ctx: &Local<'_>) -> Facts {
 fn memory(ctx: &Local<'_>) -> Facts {
     let sample = ctx.node.stats.sample.load();
     let (now, peak) = (sample.usage.rss_bytes, sample.rss_peak_bytes);
+    let system = sample.usage.system_bytes;
     vec![
         ("used_memory", now.to_string()),
         ("used_memory_human", human(now)),
@@ -90,6 +139,8 @@ fn memory(ctx: &Local<'_>) -> Facts {
         ("used_memory_rss_human", human(now)),
         ("used_memory_peak", peak.to_string()),
         ("used_memory_peak_human", human(peak)),
+        ("total_system_memory", system.to_string()),
+        ("total_system_memory_human", human(system)),
         ("maxmemory", "0".to_owned()),
         ("maxmemory_human", human(0)),
         ("maxmemory_policy", "noeviction".to_owned()),
@@ -108,47 +159,98 @@ fn human(bytes: u64) -> String {
     format!("{}.{:02}{unit}", hundredths / 100, hundredths % 100)
 }
 
-fn persistence(_: &Local<'_>) -> Facts {
+fn persistence(ctx: &Local<'_>) -> Facts {
+    let (is_loading, settings) = (ctx.view().is_loading, &ctx.node.settings);
+    let (is_full, saves) = (ctx.node.is_full.load(Relaxed), &ctx.node.saves);
+    let is_saving = saves.is_under_way.load(Relaxed);
     vec![
-        ("loading", "0".to_owned()),
-        ("rdb_bgsave_in_progress", "0".to_owned()),
-        ("aof_enabled", "0".to_owned()),
+        ("loading", u8::from(is_loading).to_string()),
+        ("async_loading", "0".to_owned()),
+        ("rdb_bgsave_in_progress", u8::from(is_saving).to_string()),
+        ("rdb_last_save_time", saves.last_s.load(Relaxed).to_string()),
+        ("aof_enabled", u8::from(settings.is_durable).to_string()),
+        ("aof_rewrite_in_progress", "0".to_owned()),
+        (
+            "aof_last_write_status",
+            if is_full { "err" } else { "ok" }.to_owned(),
+        ),
     ]
 }
 
 fn stats(ctx: &Local<'_>) -> Facts {
-    let stats = &ctx.node.stats;
+    let (stats, store) = (&ctx.node.stats, &ctx.node.store);
+    let names = |way| ctx.node.hub.names(way).to_string();
+    let count = |counter: &AtomicU64| counter.load(Relaxed).to_string();
+    let sample = stats.sample.load();
+    let kib = |bytes: u64| format!("{}.{:02}", bytes / 1024, bytes % 1024 * 100 / 1024);
+    let (expired_keys, expired_fields) = store.events.expired();
+    let (hits, misses) = store.lookups.counts();
+    let errors: u64 = ctx.node.measures.errors().values().sum();
     vec![
-        (
-            "total_connections_received",
-            stats.connections.load(Relaxed).to_string(),
-        ),
-        (
-            "total_commands_processed",
-            stats.commands.load(Relaxed).to_string(),
-        ),
-        (
-            "total_commands_forwarded",
-            stats.forwarded.load(Relaxed).to_string(),
-        ),
+        ("total_connections_received", count(&stats.connections)),
+        ("total_commands_processed", count(&stats.commands)),
+        ("total_commands_forwarded", count(&stats.forwarded)),
         (
             "instantaneous_ops_per_sec",
-            stats.sample.load().commands_per_s.to_string(),
+            sample.commands_per_s.to_string(),
         ),
-        (
-            "total_net_input_bytes",
-            stats.input_bytes.load(Relaxed).to_string(),
-        ),
-        (
-            "total_net_output_bytes",
-            stats.output_bytes.load(Relaxed).to_string(),
-        ),
-        (
-            "rejected_connections",
-            stats.rejected.load(Relaxed).to_string(),
-        ),
+        ("total_net_input_bytes", count(&stats.input_bytes)),
+        ("total_net_output_bytes", count(&stats.output_bytes)),
+        ("instantaneous_input_kbps", kib(sample.input_bytes_per_s)),
+        ("instantaneous_output_kbps", kib(sample.output_bytes_per_s)),
+        ("rejected_connections", count(&stats.rejected)),
+        ("expired_keys", expired_keys.to_string()),
+        ("expired_subkeys", expired_fields.to_string()),
         ("evicted_keys", "0".to_owned()),
+        ("keyspace_hits", hits.to_string()),
+        ("keyspace_misses", misses.to_string()),
+        ("pubsub_channels", names(Way::Channel)),
+        ("pubsub_patterns", names(Way::Pattern)),
+        ("pubsubshard_channels", names(Way::Shard)),
+        // Nothing is ever forked.
+        ("latest_fork_usec", "0".to_owned()),
+        ("total_error_replies", errors.to_string()),
+        ("dht_messages_dropped", count(&stats.messages_dropped)),
     ]
+}
+
+/// Commands that were called or refused.
+fn commandstats(ctx: &Local<'_>) -> Vec<String> {
+    let line = |id: CommandId| {
+        let of = ctx.node.measures.of(id);
+        let counters = [&of.calls, &of.took_us, &of.refused, &of.failed];
+        let [calls, us, refused, failed] = counters.map(|counter| counter.load(Relaxed));
+        let each = us as f64 / calls.max(1) as f64;
+        let name = id.spec().full_name();
+        (calls + refused + failed > 0).then(|| {
+            format!(
+                "cmdstat_{name}:calls={calls},usec={us},usec_per_call={each:.2},\
+                 rejected_calls={refused},failed_calls={failed}"
+            )
+        })
+    };
+    CommandId::all().filter_map(line).collect()
+}
+
+/// How often errors were answered, by their first words.
+fn errorstats(ctx: &Local<'_>) -> Vec<String> {
+    let errors = ctx.node.measures.errors().into_iter();
+    let line = |(word, count)| format!("errorstat_{word}:count={count}");
+    errors.map(line).collect()
+}
+
+/// The times of commands, each to an eighth of it.
+fn latencystats(ctx: &Local<'_>) -> Vec<String> {
+    let line = |id: CommandId| {
+        let times = ctx.node.measures.of(id).times.get()?;
+        let [p50, p99, p999] = [5000, 9900, 9990].map(|of| times.percentile(of));
+        let name = id.spec().full_name();
+        let is_empty = times.by_powers().is_empty();
+        (!is_empty).then(|| {
+            format!("latency_percentiles_usec_{name}:p50={p50}.000,p99={p99}.000,p99.9={p999}.000")
+        })
+    };
+    CommandId::all().filter_map(line).collect()
 }
 
 fn replication(_: &Local<'_>) -> Facts {
@@ -179,7 +281,8 @@ fn keyspace(ctx: &Local<'_>) -> Facts {
     let all = SlotSet::all();
     let keys = ctx.node.store.whole(&all, ctx.now.unix_ms(), false).len();
     let expires = ctx.node.store.volatile(&all);
-    let line = format!("keys={keys},expires={expires},avg_ttl=0");
+    let timed = ctx.node.store.timed(&all);
+    let line = format!("keys={keys},expires={expires},avg_ttl=0,subexpiry={timed}");
     Vec::from_iter((keys > 0).then_some(("db0", line)))
 }
 
@@ -201,11 +304,18 @@ mod tests {
             ("INFO nothing", ""),
             (
                 "INFO",
-                "Server Clients Memory Persistence Stats Replication CPU Cluster Keyspace",
+                "Server Clients Memory Persistence Stats Replication CPU Errorstats Cluster \
+                 Keyspace",
+            ),
+            (
+                "INFO default commandstats",
+                "Server Clients Memory Persistence Stats Replication CPU Commandstats Errorstats \
+                 Cluster Keyspace",
             ),
             (
                 "INFO everything x",
-                "Server Clients Memory Persistence Stats Replication CPU Cluster Keyspace",
+                "Server Clients Memory Persistence Stats Replication CPU Commandstats Errorstats \
+                 Latencystats Cluster Keyspace",
             ),
         ] {
             let text = desk.run(line);
@@ -228,6 +338,8 @@ mod tests {
         let usage = Usage {
             rss_bytes: 3_221_225_472,
             cpu_user_us: 1_500_000,
+            process_id: 77,
+            system_bytes: 1 << 32,
             ..Usage::default()
         };
         desk.node.stats.take_sample(desk.now, usage);
@@ -242,12 +354,45 @@ mod tests {
             "uptime_in_seconds:3",
             "tcp_port:7401",
             "redis_version:7.4.0",
+            "process_id:77",
+            "total_system_memory_human:4.00G",
+            "keyspace_hits:0",
+            "expired_subkeys:0",
         ] {
             assert!(
                 text.contains(&format!("\r\n{fact}\r\n")),
                 "{fact} in {text}"
             );
         }
+    }
+
+    #[test]
+    fn commands_and_errors_have_a_line_each() {
+        let mut desk = Desk::standalone();
+        let get = dht_proto::spec::look_up(&[b"GET"]).unwrap();
+        let mut done = crate::core::measures::Done::default();
+        (0..3).for_each(|_| done.call(get));
+        done.lap(100);
+        done.refused(get);
+        done.failed(get);
+        done.error(&dht_proto::ReplyError::WrongType);
+        let facts = std::sync::Arc::clone(&desk.client.facts);
+        desk.node.measures.add(&mut done, &facts, || 7);
+        let expect = "# Commandstats\r\ncmdstat_get:calls=3,usec=100,usec_per_call=33.33,\
+                      rejected_calls=1,failed_calls=1\r\n";
+        assert_eq!(desk.run("INFO commandstats"), expect);
+        let expect = "# Errorstats\r\nerrorstat_WRONGTYPE:count=1\r\n";
+        assert_eq!(desk.run("INFO errorstats"), expect);
+        let expect = "# Latencystats\r\n\
+                      latency_percentiles_usec_get:p50=35.000,p99=35.000,p99.9=35.000\r\n";
+        assert_eq!(desk.run("INFO latencystats"), expect);
+        let histogram = desk.run("LATENCY HISTOGRAM get set");
+        assert_eq!(
+            histogram,
+            "{\"get\": {\"calls\": 3, \"histogram_usec\": {64: 3}}}"
+        );
+        desk.run("CONFIG RESETSTAT");
+        assert_eq!(desk.run("INFO commandstats"), "# Commandstats\r\n");
     }
 
     #[test]

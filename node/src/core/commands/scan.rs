@@ -1,6 +1,6 @@
 //! What SCAN and HSCAN have in common: their options and the form of their answer.
 
-use dht_proto::{Reply, ReplyError};
+use dht_proto::{Reply, ReplyError, limits};
 
 use crate::core::args::Args;
 use crate::core::glob;
@@ -10,30 +10,44 @@ const DEFAULT_COUNT: usize = 10;
 
 /// The options behind a cursor.
 pub struct Options<'a> {
-    /// About how many elements to look at.
+    /// About how many elements to look at: no more than a slot may be locked for.
     pub count: usize,
     pattern: Option<&'a [u8]>,
     kind: Option<&'a [u8]>,
+    /// Whether fields are asked for without their values.
+    pub names_only: bool,
+}
+
+/// What is iterated over.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// Keys, of which `TYPE type` chooses.
+    Keys,
+    /// Fields, which NOVALUES strips of their values.
+    Fields,
 }
 
 impl<'a> Options<'a> {
-    /// `[MATCH pattern] [COUNT count]`, and `[TYPE type]` where keys are iterated.
+    /// `[MATCH pattern] [COUNT count]`, and what is said of keys or of fields alone.
     ///
     /// # Errors
     /// Another option, an option without its value, a count that is no positive integer.
-    pub fn parse(args: &mut Args<'a>, of_keys: bool) -> Result<Self, ReplyError> {
+    pub fn parse(args: &mut Args<'a>, of: Of) -> Result<Self, ReplyError> {
         let mut options = Self {
             count: DEFAULT_COUNT,
             pattern: None,
             kind: None,
+            names_only: false,
         };
         while args.left() > 0 {
             if args.option("MATCH") {
                 options.pattern = Some(args.word()?);
             } else if args.option("COUNT") {
-                options.count = count(args)?;
-            } else if of_keys && args.option("TYPE") {
+                options.count = count(args)?.min(limits::SCAN_COUNT);
+            } else if of == Of::Keys && args.option("TYPE") {
                 options.kind = Some(args.word()?);
+            } else if of == Of::Fields && args.option("NOVALUES") {
+                options.names_only = true;
             } else {
                 return Err(ReplyError::Syntax);
             }

@@ -1,12 +1,15 @@
 //! Commands about the node and the whole keyspace.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use dht_proto::spec::{self, CommandId};
 use dht_proto::{Reply, ReplyError};
 
 use super::describe::{self, Command};
 use super::docs::docs;
 use super::{config, info};
-use crate::core::args::Args;
+use crate::core::args::{Args, parse_int};
+use crate::core::client::{Order, Replies};
 use crate::core::execute::Outcome;
 use crate::core::glob;
 use crate::core::keyspace::Whole;
@@ -42,7 +45,23 @@ pub fn command_docs(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// COMMAND GETKEYS.
 pub fn command_getkeys(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let words = args.rest();
+    let keys = keys_of(args.rest())?.1;
+    Ok(Reply::Array(keys.into_iter().map(Reply::bulk).collect()))
+}
+
+/// COMMAND GETKEYSANDFLAGS.
+pub fn command_getkeysandflags(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let (id, keys) = keys_of(args.rest())?;
+    let entry = |(at, key): (usize, &[u8])| {
+        Reply::Array(vec![Reply::bulk(key), describe::key_flags(id, at)])
+    };
+    Ok(Reply::Array(
+        keys.into_iter().enumerate().map(entry).collect(),
+    ))
+}
+
+/// The command that a request names, and its keys.
+fn keys_of<'a>(words: &'a [&'a [u8]]) -> Result<(CommandId, Vec<&'a [u8]>), ReplyError> {
     let id = spec::look_up(words).map_err(|_| ReplyError::err("Invalid command specified"))?;
     let keys = id
         .schema()
@@ -55,10 +74,7 @@ pub fn command_getkeys(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
         let text = "Invalid number of arguments specified for command";
         return Err(ReplyError::err(text));
     }
-    let positions = keys.positions(words.len());
-    Ok(Reply::Array(
-        positions.map(|at| Reply::bulk(words[at])).collect(),
-    ))
+    Ok((id, keys.positions(words).map(|at| words[at]).collect()))
 }
 
 /// COMMAND INFO.
@@ -125,9 +141,32 @@ impl<'a> Filter<'a> {
 
 /// CONFIG GET.
 pub fn config_get(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let settings = config::matching(&ctx.node.settings, args.rest());
+    let settings = config::matching(ctx.node, args.rest());
     let entry = |(name, value): (String, String)| (Reply::bulk(name), Reply::bulk(value));
     Ok(Reply::Map(settings.into_iter().map(entry).collect()))
+}
+
+/// CONFIG RESETSTAT.
+pub fn config_resetstat(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    ctx.node.stats.reset();
+    ctx.node.measures.reset();
+    ctx.node.store.lookups.reset();
+    ctx.node.store.events.reset_expired();
+    Ok(Reply::Ok)
+}
+
+/// CONFIG REWRITE.
+pub fn config_rewrite(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Err(ReplyError::err(
+        "The server is running without a config file",
+    ))
+}
+
+/// CONFIG SET.
+pub fn config_set(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let news = config::set(ctx.node, ctx.now.unix_ms(), args.rest())?;
+    ctx.client.news.extend(news);
+    Ok(Reply::Ok)
 }
 
 /// DBSIZE.
@@ -151,9 +190,101 @@ pub fn flushdb(ctx: &Whole<'_>, args: &mut Args<'_>) -> Outcome {
     flushall(ctx, args)
 }
 
+/// HELP of a command that has subcommands.
+pub fn help(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let name = String::from_utf8_lossy(args.name()).to_ascii_uppercase();
+    let title = format!("{name} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:");
+    let mut lines = vec![title];
+    for id in CommandId::all() {
+        let spec = id.spec();
+        if let Some((first, sub)) = spec.name.split_once(' ')
+            && first == name
+        {
+            lines.push(format!("{sub} {}", spec.syntax).trim_end().to_owned());
+            lines.push(format!("    {}", spec.summary));
+        }
+    }
+    let status = |line: String| Reply::Status(line.into());
+    Ok(Reply::Array(lines.into_iter().map(status).collect()))
+}
+
 /// INFO.
 pub fn info(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::Text(info::text(ctx, args.rest()).into()))
+}
+
+/// BGSAVE.
+pub fn bgsave(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    if !args
+        .rest()
+        .iter()
+        .all(|word| word.eq_ignore_ascii_case(b"SCHEDULE"))
+    {
+        return Err(ReplyError::Syntax);
+    }
+    durable(ctx)?;
+    let saves = &ctx.node.saves;
+    if saves.is_under_way.load(Relaxed) {
+        return Err(ReplyError::err("Background save already in progress"));
+    }
+    // In this order: what is under way and not wanted is taken for done.
+    saves.is_wanted.store(true, Relaxed);
+    saves.is_under_way.store(true, Relaxed);
+    Ok(Reply::Status("Background saving started".into()))
+}
+
+/// SAVE: an acknowledged write is on the disk already.
+pub fn save(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    durable(ctx).map(|()| Reply::Ok)
+}
+
+fn durable(ctx: &Local<'_>) -> Result<(), ReplyError> {
+    let why = "this node keeps nothing on a disk: it was started without --data-dir";
+    let is_durable = ctx.node.settings.is_durable;
+    is_durable.then_some(()).ok_or(ReplyError::err(why))
+}
+
+/// LASTSAVE.
+pub fn lastsave(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let last_s = ctx.node.saves.last_s.load(Relaxed);
+    Ok(Reply::Int(i64::try_from(last_s).unwrap_or(i64::MAX)))
+}
+
+/// SHUTDOWN.
+pub fn shutdown(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let (mut save, mut nosave, mut now, mut force, mut abort) = Default::default();
+    while args.left() > 0 {
+        let flag = [
+            ("SAVE", &mut save),
+            ("NOSAVE", &mut nosave),
+            ("NOW", &mut now),
+            // Nothing stands in the way of a shutdown that could be overcome.
+            ("FORCE", &mut force),
+            ("ABORT", &mut abort),
+        ]
+        .into_iter()
+        .find(|(name, _)| args.option(name));
+        *flag.ok_or(ReplyError::Syntax)?.1 = true;
+    }
+    if save && nosave || abort && (save || nosave || now || force) {
+        return Err(ReplyError::Syntax);
+    }
+    if abort {
+        // One that has begun goes on to its end, within moments.
+        return Err(ReplyError::err("No shutdown in progress."));
+    }
+    if save {
+        durable(ctx)?;
+    }
+    if !ctx.node.may_be_shut_down.load(Relaxed) {
+        let why = "the program that this node is a part of does not end it for clients";
+        return Err(ReplyError::err(why));
+    }
+    ctx.client.orders.push(Order::ShutDown { at_once: now });
+    // As in Redis, the end of the connection is the answer.
+    ctx.client.replies = Replies::Off;
+    ctx.client.closing = true;
+    Ok(Reply::Ok)
 }
 
 /// TIME.
@@ -164,6 +295,53 @@ pub fn time(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             .map(|n| Reply::bulk(n.to_string()))
             .to_vec(),
     ))
+}
+
+/// WAIT: the answers of earlier writes, which stand before this one, have said already that a
+/// majority of the copies has them.
+pub fn wait(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    args.int()?;
+    check_timeout(args)?;
+    Ok(Reply::count(copies_elsewhere(ctx)))
+}
+
+/// WAITAOF: what was acknowledged is on the disks of a majority, where there are disks.
+pub fn waitaof(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let local = args.int()?;
+    if !(0..=1).contains(&local) {
+        let text = "value is out of range, must be between 0 and 1";
+        return Err(ReplyError::err(text));
+    }
+    if args.int()? < 0 {
+        return Err(ReplyError::err("value is out of range, must be positive"));
+    }
+    check_timeout(args)?;
+    let is_durable = ctx.node.settings.is_durable;
+    if local > 0 && !is_durable {
+        return Err(ReplyError::err(
+            "WAITAOF cannot be used when numlocal is set but appendonly is disabled.",
+        ));
+    }
+    let elsewhere = if is_durable { copies_elsewhere(ctx) } else { 0 };
+    let disks = [usize::from(is_durable), elsewhere];
+    Ok(Reply::Array(disks.map(Reply::count).to_vec()))
+}
+
+fn check_timeout(args: &mut Args<'_>) -> Result<(), ReplyError> {
+    let timeout = parse_int(args.word()?);
+    let timeout = timeout.ok_or(ReplyError::err("timeout is not an integer or out of range"))?;
+    if timeout < 0 {
+        return Err(ReplyError::err("timeout is negative"));
+    }
+    Ok(())
+}
+
+/// Of a majority of the copies, those that are not the leader's.
+fn copies_elsewhere(ctx: &Local<'_>) -> usize {
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let copies = topology.shards.iter().map(|shard| shard.replicas.len());
+    copies.min().unwrap_or(1) / 2
 }
 
 #[cfg(test)]
@@ -189,7 +367,7 @@ mod tests {
                 "{\"bind\": \"127.0.0.1\", \"port\": \"7401\"}",
             ),
             ("CONFIG GET PORT", "{\"PORT\": \"7401\"}"),
-            ("CONFIG GET requirepass", "{}"),
+            ("CONFIG GET requirepass", "{\"requirepass\": \"\"}"),
         ]);
     }
 
@@ -198,13 +376,19 @@ mod tests {
         check(&[
             ("COMMAND LIST FILTERBY PATTERN H*SETN*", "[\"hsetnx\"]"),
             (
-                "COMMAND LIST FILTERBY PATTERN config*",
-                "[\"config\", \"config|get\"]",
+                "COMMAND LIST FILTERBY PATTERN memory*",
+                "[\"memory\", \"memory|help\", \"memory|usage\"]",
             ),
             ("COMMAND LIST FILTERBY MODULE x", "[]"),
             (
                 "COMMAND LIST FILTERBY ACLCAT admin",
-                "[\"client|list\", \"config|get\", \"cluster|empty\"]",
+                "[\"client|kill\", \"client|list\", \"client|no-evict\", \"client|pause\", \
+                 \"client|unpause\", \"bgsave\", \"config|get\", \"config|resetstat\", \
+                 \"config|rewrite\", \"config|set\", \"debug\", \"lastsave\", \
+                 \"latency|doctor\", \"latency|histogram\", \"latency|history\", \
+                 \"latency|latest\", \"latency|reset\", \"save\", \"shutdown\", \
+                 \"slowlog|get\", \"slowlog|len\", \"slowlog|reset\", \"cluster|empty\", \
+                 \"cluster|snapshot\"]",
             ),
             ("COMMAND LIST FILTERBY ACLCAT nothing", "[]"),
             ("COMMAND LIST FILTERBY ACLCAT", "-ERR syntax error"),
@@ -214,7 +398,7 @@ mod tests {
         ]);
         let mut desk = Desk::standalone();
         let rows = CommandId::all().count();
-        let containers = 3;
+        let containers = 9;
         let listed = desk.run("COMMAND LIST").matches(", ").count() + 1;
         assert_eq!(listed, rows + containers);
         let subcommands = CommandId::all()
@@ -250,10 +434,13 @@ mod tests {
                  \"keystep\": 2, \"limit\": 0}}}], []]]",
             ),
             (
-                "COMMAND INFO config",
-                "[[\"config\", -2, ~[], 0, 0, 0, ~[@slow], ~[], ~[], [[\"config|get\", -3, \
-                 ~[admin, loading, noscript, stale], 0, 0, 0, ~[@slow, @admin, @dangerous], \
-                 ~[], ~[], []]]]]",
+                "COMMAND INFO config|get",
+                "[[\"config|get\", -3, ~[admin, loading, noscript, stale], 0, 0, 0, \
+                 ~[@slow, @admin, @dangerous], ~[], ~[], []]]",
+            ),
+            (
+                "COMMAND INFO memory|help",
+                "[[\"memory|help\", 2, ~[loading, stale], 0, 0, 0, ~[@slow], ~[], ~[], []]]",
             ),
             (
                 "COMMAND GETKEYS nothing x",

@@ -1,7 +1,7 @@
 //! A client at a node, for the tests of handlers: command lines in, replies out as text.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use arc_swap::ArcSwap;
 use dht_proto::topology::{Member, NodeId, Placement, Topology};
@@ -11,9 +11,8 @@ use crate::core::args::Args;
 use crate::core::client::{Client, Door, Facts, Labels, Protocol};
 use crate::core::execute::{Handler, Outcome, handler};
 use crate::core::local::Local;
-use crate::core::node::{Node, Settings};
+use crate::core::node::{Aside, Node, Permission, Settings};
 use crate::core::time::Now;
-use crate::core::transaction::Transaction;
 
 /// A connection to a node, three seconds after its start.
 pub struct Desk {
@@ -30,11 +29,15 @@ pub fn node() -> Node {
     let settings = Settings {
         password: None,
         standalone: true,
+        backend: None,
+        is_durable: false,
         client: "127.0.0.1:7401".to_owned(),
         redirect: "127.0.0.1:8401".to_owned(),
         max_clients: 10_000,
         shards: 4,
-        aside: |work| work(),
+        debug: Permission::No,
+        stopwatch: || 0,
+        aside: Aside::none(),
     };
     Node::new(
         NodeId([1; 20]),
@@ -51,6 +54,8 @@ pub fn cluster() -> Node {
     let alone = node();
     let settings = Settings {
         standalone: false,
+        backend: None,
+        is_durable: false,
         ..alone.settings
     };
     let node = Node::new(alone.id, settings, alone.started);
@@ -85,6 +90,7 @@ impl Desk {
             since_mono_ms: 1000,
             last_mono_ms: AtomicU64::new(3000),
             last_command: AtomicU64::new(1),
+            is_killed: AtomicBool::new(false),
             labels: ArcSwap::from_pointee(Labels {
                 resp: 2,
                 ..Labels::default()
@@ -93,14 +99,7 @@ impl Desk {
         node.clients.insert(facts.id, Arc::clone(&facts));
         Self {
             node,
-            client: Client {
-                facts,
-                protocol: Protocol::Resp2,
-                door: Door::Forward,
-                authenticated: true,
-                closing: false,
-                transaction: Transaction::default(),
-            },
+            client: Client::new(facts, Protocol::Resp2, Door::Forward, true),
             now: Now {
                 unix_us: 1_700_000_003_000_250,
                 mono_ms: 4250,
@@ -167,12 +166,23 @@ fn show_reply(reply: &Reply) -> String {
         Reply::Nil | Reply::NilArray => "nil".to_owned(),
         Reply::Array(items) => format!("[{}]", list(items)),
         Reply::Set(items) => format!("~[{}]", list(items)),
-        Reply::Map(pairs) => {
+        Reply::Parts(parts) => show_reply(&parts.made()),
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
             let pair = |(key, value): &_| format!("{}: {}", show_reply(key), show_reply(value));
             format!(
                 "{{{}}}",
                 pairs.iter().map(pair).collect::<Vec<_>>().join(", ")
             )
+        }
+        Reply::Pushes(messages) => {
+            let shown = |item: &Reply| show_reply(item).replace('"', "");
+            let message = |items: &Vec<Reply>| {
+                format!(
+                    "[{}]",
+                    items.iter().map(shown).collect::<Vec<_>>().join(" ")
+                )
+            };
+            messages.iter().map(message).collect::<Vec<_>>().join(" ")
         }
         Reply::Text(text) => String::from_utf8_lossy(text).into_owned(),
         Reply::Double(_) | Reply::Bool(_) | Reply::Error(_) => format!("{reply:?}"),

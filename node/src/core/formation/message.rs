@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use bytes::Bytes;
 use dht_proto::frame::Malformed;
 use dht_proto::topology::{Member, NodeId};
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,23 @@ pub struct Belonging {
 }
 
 impl Belonging {
+    /// The cluster as bytes, to be kept.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        match rmp_serde::to_vec(self) {
+            Ok(bytes) => bytes.into(),
+            Err(error) => unreachable!("writing to memory failed: {error}"),
+        }
+    }
+
+    /// The cluster that was kept as these bytes.
+    ///
+    /// # Errors
+    /// They are none.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        rmp_serde::from_slice(bytes).map_err(|_| Malformed("no cluster"))
+    }
+
     /// What a node starts from, if it is a member.
     #[must_use]
     pub fn start_of(&self, node: NodeId) -> Option<&ClusterState> {

@@ -28,8 +28,9 @@
 //! cannot be. A chosen cluster can still lose its majority, as at any later time; then nothing is
 //! formed in its place while one node of it lives.
 //!
-//! The argument needs every member to sit in a seat of the list. Members that join beside them
-//! will need one of their own.
+//! The argument needs every member to sit in a seat of the list. A node that joins beside them was
+//! started with a longer list, so that no proposal of its own has all seats of the others' lists,
+//! and none of theirs is for it: it belongs to a cluster only because the cluster has decided so.
 
 mod message;
 #[cfg(test)]
@@ -83,6 +84,8 @@ pub struct Formation {
     fresh_from: u64,
     phase: Phase,
     next_repeat_ms: u64,
+    /// The seats at which nodes of another cluster were found, although this node belongs to one.
+    foreign: BTreeMap<String, ClusterId>,
 }
 
 /// Who was found at a seat.
@@ -135,6 +138,7 @@ impl Formation {
             fresh_from: 0,
             phase: Phase::Idle,
             next_repeat_ms: 0,
+            foreign: BTreeMap::new(),
         }
     }
 
@@ -142,6 +146,12 @@ impl Formation {
     #[must_use]
     pub const fn me(&self) -> &Member {
         &self.me
+    }
+
+    /// The copies that this node was told there are to be.
+    #[must_use]
+    pub const fn copies(&self) -> u32 {
+        self.terms.copies
     }
 
     /// How far this node has come.
@@ -165,6 +175,7 @@ impl Formation {
             Phase::Joining { via, .. } if *via == node && !up => self.phase = Phase::Idle,
             _ => (),
         }
+        self.foreign.remove(seat);
         if !up {
             self.found
                 .retain(|at, found| at != seat || found.node != node);
@@ -215,8 +226,27 @@ impl Formation {
                 .collect();
             self.ask(&others, out);
         }
+        self.ask_strangers(out);
         self.propose(out);
         self.advance(out);
+    }
+
+    /// The cluster that this node belongs to.
+    #[must_use]
+    pub fn belonging(&self) -> Option<&Belonging> {
+        match &self.phase {
+            Phase::Formed { belonging, .. } => Some(belonging),
+            _ => None,
+        }
+    }
+
+    /// This node has belonged to a cluster before it was started, and does so still.
+    pub fn resume(&mut self, belonging: Belonging) {
+        let start = belonging.start_of(self.me.id).unwrap_or(&belonging.present);
+        self.phase = Phase::Formed {
+            start: Box::new(start.clone()),
+            belonging: Box::new(belonging),
+        };
     }
 
     /// The meta group has decided a change: what others are told of the cluster from now on.
@@ -226,6 +256,30 @@ impl Formation {
         {
             belonging.present = state.clone();
         }
+    }
+
+    /// Asks those in seats of this node's cluster that are no members of it which one is theirs.
+    fn ask_strangers(&self, out: &mut Outbox) {
+        let Some(Belonging { present, .. }) = self.belonging() else {
+            return;
+        };
+        for (seat, found) in &self.found {
+            if present.member(found.node).is_none() && !self.foreign.contains_key(seat) {
+                let question = self.question;
+                out.push((found.node, FormationMessage::Ask { question }));
+            }
+        }
+    }
+
+    /// The other cluster that this node was started with the addresses of, although it belongs to
+    /// one already: the nodes at most of the other seats belong to it.
+    #[must_use]
+    pub fn stranger(&self) -> Option<(ClusterId, ClusterId)> {
+        let mine = self.belonging()?.present.id;
+        let others = self.terms.seats.len().saturating_sub(1);
+        let other = *self.foreign.values().next()?;
+        let seats = self.foreign.values().filter(|id| **id == other).count();
+        (2 * seats > others).then_some((mine, other))
     }
 
     fn ask(&mut self, nodes: &[NodeId], out: &mut Outbox) {
@@ -274,6 +328,13 @@ impl Formation {
     /// Another node says to which cluster it belongs.
     fn hear_of(&mut self, via: NodeId, question: u64, belonging: Belonging) {
         let here = self.found.values().any(|found| found.node == via);
+        if let Some(mine) = self.belonging()
+            && mine.present.id != belonging.present.id
+        {
+            let seats = self.found.iter().filter(|(_, found)| found.node == via);
+            let foreign = seats.map(|(seat, _)| (seat.clone(), belonging.present.id));
+            self.foreign.extend(foreign);
+        }
         let formed = matches!(self.phase, Phase::Formed { .. });
         if formed || !here || question < self.fresh_from {
             return;
@@ -451,6 +512,14 @@ impl Formation {
     }
 
     fn joining(&self, via: NodeId, state: &ClusterState) -> Verdict {
+        // A key's shard follows from how many there are.
+        if self.terms.shards as usize != state.shards.len() {
+            let shards = state.shards.len();
+            return Verdict::Forming(format!(
+                "there is a cluster with --shards {shards}, this node has --shards {}",
+                self.terms.shards
+            ));
+        }
         let sits = |member: &&Member| member.seat == self.me.seat;
         match state.members.iter().find(sits) {
             Some(old) => Verdict::Join {
@@ -461,6 +530,15 @@ impl Formation {
                     new: self.me.clone(),
                 },
             },
+            None if !self.me.seat.is_empty() && state.members.len() < state.copies => {
+                Verdict::Join {
+                    via,
+                    cluster: state.id,
+                    change: Change::Add {
+                        member: self.me.clone(),
+                    },
+                }
+            }
             None if self.me.seat.is_empty() => Verdict::Forming(
                 "there is a cluster, but none of the addresses in --join is this node".to_owned(),
             ),
@@ -569,6 +647,40 @@ mod tests {
         assert_eq!(state.id, ClusterId([1; 16]), "the lowest seat founds");
         assert_eq!(state.seats(), [A, B, C]);
         assert_eq!((state.epoch, state.shards.len()), (1, 4));
+    }
+
+    #[test]
+    fn who_belongs_to_another_cluster_than_most_seats_finds_out() {
+        let belonging = |cluster: u8, node: u8| {
+            let member = Member {
+                id: id(node),
+                seat: A.to_owned(),
+                client: A.to_owned(),
+                redirect: A.to_owned(),
+            };
+            let state = ClusterState::form(ClusterId([cluster; 16]), vec![member], 4, 3);
+            let (founding, present) = (state.clone(), state);
+            Belonging { founding, present }
+        };
+        let mut stray = node(1, A);
+        stray.resume(belonging(7, 1));
+        for (seat, node, found) in [(B, 2, None), (C, 3, Some((7, 8)))] {
+            let mut out = Outbox::new();
+            stray.link(seat, id(node), true, &mut out);
+            stray.tick(u64::from(node) * REPEAT_MS, &mut out);
+            let asked = out.iter().any(|(to, _)| *to == id(node));
+            assert!(asked, "{out:?}");
+            let answer = FormationMessage::Belongs {
+                question: 0,
+                belonging: Box::new(belonging(8, node)),
+            };
+            stray.hear(id(node), answer, &mut out);
+            let clusters =
+                found.map(|(mine, other)| (ClusterId([mine; 16]), ClusterId([other; 16])));
+            assert_eq!(stray.stranger(), clusters);
+        }
+        stray.link(C, id(3), false, &mut Outbox::new());
+        assert_eq!(stray.stranger(), None);
     }
 
     #[test]
@@ -698,6 +810,21 @@ mod tests {
         assert_eq!(formed(&nodes[0].1), founded, "where it started from");
     }
 
+    /// It would look for keys in shards where they are not.
+    #[test]
+    fn a_node_that_has_restarted_with_other_shards_does_not_get_its_seat() {
+        let mut nodes = vec![(A, node(1, A)), (B, node(2, B)), (C, node(3, C))];
+        mingle(&mut nodes);
+        let other = Terms {
+            shards: 8,
+            ..terms(&[A, B, C])
+        };
+        nodes[1].1 = start(9, B, other);
+        mingle(&mut nodes);
+        let why = "there is a cluster with --shards 4, this node has --shards 8";
+        assert_eq!(forming(&nodes[1].1), why);
+    }
+
     #[test]
     fn a_cluster_without_a_seat_for_this_node_is_named() {
         let mut nodes = vec![
@@ -705,11 +832,27 @@ mod tests {
             (B, start(2, B, terms(&[A, B]))),
         ];
         mingle(&mut nodes);
-        formed(&nodes[0].1);
+        let mut founded = formed(&nodes[0].1);
         nodes.push((C, node(3, C)));
         mingle(&mut nodes);
-        let why = format!("there is a cluster of {A}, {B}, in which this node has no seat");
-        assert_eq!(forming(&nodes[2].1), why);
+        // There are to be three copies.
+        let Verdict::Join { change, .. } = nodes[2].1.verdict() else {
+            panic!("{:?}", nodes[2].1.verdict());
+        };
+        founded.apply(&change).unwrap();
+        assert_eq!(founded.seats(), [A, B, C]);
+        nodes.iter_mut().for_each(|(_, node)| node.learn(&founded));
+        mingle(&mut nodes);
+        assert_eq!(
+            formed(&nodes[2].1),
+            founded,
+            "it starts from what it has found"
+        );
+        let all = [A, B, C, "127.0.0.1:7404"];
+        nodes.push((all[3], start(4, all[3], terms(&all))));
+        mingle(&mut nodes);
+        let why = format!("there is a cluster of {A}, {B}, {C}, in which this node has no seat");
+        assert_eq!(forming(&nodes[3].1), why);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Word {
     until_mono_ms: AtomicU64,
     /// How many leases were ended before their time.
     ends: AtomicU64,
+    /// How often data was taken away.
+    changes: AtomicU64,
     /// The greatest stamp applied.
     time: AtomicU64,
 }
@@ -54,7 +56,25 @@ impl Word {
     /// Ends the lease, then makes a change that no reader may see.
     pub fn end<R>(&self, change: impl FnOnce() -> R) -> R {
         self.clear();
+        let changes = self.changes.load(Ordering::Relaxed);
+        self.changes.store(changes + 1, Ordering::Release);
+        fence(Ordering::Release);
         change()
+    }
+
+    /// How often data was taken away, for [`Self::read_since`].
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// Reads slots one after the other, at any time after it was sure that they may be read; gives
+    /// nothing if data was taken away since then, when there were so many changes. A lease does not
+    /// matter: what was there then still is.
+    pub fn read_since<R>(&self, changes: u64, read: impl FnOnce() -> R) -> Option<R> {
+        let result = read();
+        fence(Ordering::Acquire);
+        (self.changes() == changes).then_some(result)
     }
 
     /// An entry of this stamp is about to be applied.

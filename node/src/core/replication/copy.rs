@@ -9,21 +9,24 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
+use dht_proto::limits::{PIECE_BYTES, PIECES};
 use dht_proto::topology::NodeId;
 
 use super::machine::Machine;
 use super::mail::{Chunk, Mail, Post, Received};
 use super::raft::{Copy, Group, PeerId, Point};
+use crate::core::disk::Save;
 use crate::core::store::{SlotSet, Snapshot, Staging, Store};
 
-/// Bytes of a piece, about.
-pub const PIECE_BYTES: usize = 128 * 1024;
-/// Pieces that may be on their way.
-const WINDOW: usize = 8;
 /// After so long without an answer, in milliseconds, what is on its way is sent again.
 const RESEND_MS: u64 = 300;
 /// After so long, in milliseconds, a receiver that has everything is told again to install it.
 const RETELL_MS: u64 = 1000;
+/// After so long, in milliseconds, a receiver that has less than it had is believed to have begun
+/// anew.
+const LACKING_MS: u64 = 2 * RESEND_MS;
+/// How often a receiver is told to install what it has, before it is believed to have lost it.
+const TOLD: u32 = 3;
 /// Says that an attempt is of no use any more.
 const USELESS: u64 = u64::MAX;
 
@@ -41,6 +44,10 @@ pub struct Outgoing {
     /// How many pieces there are, once that is known.
     total: Option<u64>,
     progress_ms: u64,
+    /// Since when the receiver has said that it has less than it had.
+    lacking_ms: Option<u64>,
+    /// How often it was told to install all that it has.
+    told: u32,
 }
 
 impl Outgoing {
@@ -68,6 +75,8 @@ impl Outgoing {
             acknowledged: 0,
             total: None,
             progress_ms: now_mono_ms.saturating_sub(RESEND_MS),
+            lacking_ms: None,
+            told: 0,
         }
     }
 
@@ -105,7 +114,7 @@ impl Outgoing {
                 self.post(shard, index, post);
             }
         }
-        while self.pieces.len() < WINDOW && self.total.is_none() && *bytes > 0 {
+        while self.pieces.len() < PIECES && self.total.is_none() && *bytes > 0 {
             let piece = self.next_piece(store);
             *bytes = bytes.saturating_sub(piece.len());
             self.pieces.push_back(piece);
@@ -150,6 +159,15 @@ impl Outgoing {
         }
         let sent = self.acknowledged + self.pieces.len() as u64;
         let arrived = received.pieces.min(sent);
+        // An answer that is late says so too, but not for long.
+        if arrived >= self.acknowledged {
+            self.lacking_ms = None;
+        } else {
+            let since = *self.lacking_ms.get_or_insert(now_mono_ms);
+            if now_mono_ms >= since + LACKING_MS {
+                return false;
+            }
+        }
         if arrived > self.acknowledged {
             self.progress_ms = now_mono_ms;
             self.pieces.drain(..(arrived - self.acknowledged) as usize);
@@ -163,37 +181,72 @@ impl Outgoing {
         let again = now_mono_ms >= self.progress_ms + RETELL_MS;
         if again {
             self.progress_ms = now_mono_ms;
+            self.told += 1;
         }
         again
+    }
+
+    /// Whether the receiver seems to have lost what it has said to have: it was restarted.
+    #[must_use]
+    pub const fn is_lost(&self) -> bool {
+        self.told > TOLD
     }
 }
 
 /// A copy that is being received.
 pub struct Incoming {
     from: NodeId,
+    to: PeerId,
     attempt: u64,
     copy: Copy,
     pieces: u64,
     machine: Option<Machine>,
     staging: Staging,
     is_over: bool,
+    /// The file that it is written to, if there is a disk.
+    file: Option<u64>,
+    /// Pieces that are in the file.
+    written: u64,
+    is_durable: bool,
 }
 
 impl Incoming {
     /// A copy of which nothing has arrived.
     #[must_use]
-    pub fn new(from: NodeId, chunk: &Chunk<'_>, slots: &SlotSet) -> Self {
+    pub fn new(from: NodeId, chunk: &Chunk<'_>, slots: &SlotSet, file: Option<u64>) -> Self {
         let first = slots.iter().min().unwrap_or_default();
         let last = slots.iter().max().unwrap_or_default();
         Self {
             from,
+            to: chunk.to,
             attempt: chunk.attempt,
             copy: chunk.copy.clone(),
             pieces: 0,
             machine: None,
             staging: Staging::new(first..=last),
             is_over: false,
+            file,
+            written: 0,
+            is_durable: file.is_none(),
         }
+    }
+
+    /// Who sends it.
+    #[must_use]
+    pub const fn from(&self) -> NodeId {
+        self.from
+    }
+
+    /// The file that it is written to.
+    #[must_use]
+    pub const fn file(&self) -> Option<u64> {
+        self.file
+    }
+
+    /// A piece of the file was written, or all of it is durable.
+    pub const fn written(&mut self, is_durable: bool) {
+        self.written += !is_durable as u64;
+        self.is_durable |= is_durable;
     }
 
     /// Whether a piece belongs to this copy.
@@ -208,13 +261,13 @@ impl Incoming {
         (self.copy.term, self.copy.index) > (chunk.copy.term, chunk.copy.index)
     }
 
-    /// Takes a piece if it is the next.
+    /// Takes a piece if it is the next; gives what is to be written.
     ///
     /// # Errors
     /// It cannot be read: the attempt is of no use.
-    pub fn take(&mut self, chunk: &Chunk<'_>, slots: &SlotSet) -> Result<(), Malformed> {
+    pub fn take(&mut self, chunk: &Chunk<'_>, slots: &SlotSet) -> Result<Option<Save>, Malformed> {
         if chunk.number != self.pieces || self.is_over {
-            return Ok(());
+            return Ok(None);
         }
         if chunk.number == 0 {
             self.machine = Some(Machine::decode(chunk.bytes, slots.clone())?);
@@ -223,24 +276,47 @@ impl Incoming {
         }
         self.pieces += 1;
         self.is_over = chunk.last;
-        Ok(())
+        Ok(self.file.map(|snapshot| Save::Piece {
+            snapshot,
+            bytes: Bytes::copy_from_slice(chunk.bytes),
+            last: chunk.last,
+        }))
     }
 
-    /// What the sender is told.
+    /// What the sender is told: what is here, and on the disk if there is one. The last piece
+    /// counts once all of them are durable.
     #[must_use]
-    pub const fn receipt(&self, chunk: &Chunk<'_>) -> Received {
+    pub fn receipt(&self, shard: u16) -> Received {
+        let pieces = match self.file {
+            Some(_) if !self.is_durable => {
+                let all = self.pieces - u64::from(self.is_over);
+                self.written.min(all)
+            }
+            _ => self.pieces,
+        };
+        self.received(shard, pieces)
+    }
+
+    /// Tells the sender that its attempt is of no use.
+    #[must_use]
+    pub const fn useless(&self, shard: u16) -> Received {
+        self.received(shard, USELESS)
+    }
+
+    const fn received(&self, shard: u16, pieces: u64) -> Received {
         Received {
-            shard: chunk.shard,
-            to: chunk.to,
-            attempt: chunk.attempt,
-            pieces: self.pieces,
+            shard,
+            to: self.to,
+            attempt: self.attempt,
+            pieces,
         }
     }
 
-    /// Whether all of a copy is here that stands at this point.
+    /// Whether all of a copy is here that stands at this point, and durable.
     #[must_use]
     pub fn is_at(&self, point: Point) -> bool {
-        self.is_over && (self.copy.index, self.copy.term) == (point.index, point.term)
+        let is_here = self.is_over && self.is_durable;
+        is_here && (self.copy.index, self.copy.term) == (point.index, point.term)
     }
 
     /// The replicated state and the data, once all is here.
@@ -269,6 +345,81 @@ pub const fn useless(chunk: &Chunk<'_>) -> Received {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::execute;
+    use crate::core::pack::Reader;
+    use crate::core::replication::mail;
+
+    /// The numbers of the pieces of a copy that are sent.
+    fn posted(copy: &mut Outgoing, store: &Store, now_ms: u64, bytes: usize) -> Vec<u64> {
+        let (mut post, mut bytes) = (Post::default(), bytes);
+        copy.send(0, store, now_ms, &mut bytes, &mut post);
+        let mut numbers = Vec::new();
+        for (_, frame) in post.take() {
+            let mut mails = Reader::new(&frame);
+            while !mails.is_empty() {
+                if let Ok(Mail::Chunk(chunk)) = mail::decode(&mut mails) {
+                    numbers.push(chunk.number);
+                }
+            }
+        }
+        numbers
+    }
+
+    /// A copy of so many bytes on its way to member 2.
+    fn copy_of(bytes: usize) -> (Store, Outgoing) {
+        let store = Store::new();
+        let value = vec![0; 64 * 1024];
+        for number in 0..bytes / value.len() {
+            let key = format!("key{number}");
+            let words = [b"SET", key.as_bytes(), &value];
+            let moment = (1, 1);
+            let watched = crate::core::store::Watched::default();
+            execute::on_slots(&store, &watched, &SlotSet::all(), moment, &words).unwrap();
+        }
+        let (group, machine) = (Group::new(1, &[1], 1), Machine::new(SlotSet::all()));
+        let from = (&group, &machine, &store);
+        let copy = Outgoing::new((2, NodeId([2; 20])), 7, from, 1000);
+        (store, copy)
+    }
+
+    const fn arrived(pieces: u64) -> Received {
+        Received {
+            shard: 0,
+            to: 2,
+            attempt: 7,
+            pieces,
+        }
+    }
+
+    #[test]
+    fn a_copy_goes_on_where_it_was_interrupted() {
+        let (store, mut copy) = copy_of(32 * PIECE_BYTES);
+        let most = PIECES as u64;
+        let first = posted(&mut copy, &store, 1000, usize::MAX);
+        assert_eq!(first, (0..most).collect::<Vec<_>>(), "no more on their way");
+        assert!(copy.received(arrived(5), 1010));
+        let next = posted(&mut copy, &store, 1020, usize::MAX);
+        assert_eq!(next, (most..most + 5).collect::<Vec<_>>());
+        // Nothing is heard for long: what is on its way is sent again, and nothing before it.
+        assert!(posted(&mut copy, &store, 1309, usize::MAX).is_empty());
+        let again = posted(&mut copy, &store, 1310, usize::MAX);
+        assert_eq!(again, (5..most + 5).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_copy_spends_no_more_than_it_is_given() {
+        let (store, mut copy) = copy_of(32 * PIECE_BYTES);
+        posted(&mut copy, &store, 1000, 0);
+        assert!(copy.received(arrived(1), 1001));
+        assert!(posted(&mut copy, &store, 1002, 0).is_empty());
+        assert_eq!(
+            posted(&mut copy, &store, 1002, 1).len(),
+            1,
+            "a piece is sent whole"
+        );
+        let two = posted(&mut copy, &store, 1002, PIECE_BYTES + PIECE_BYTES / 2);
+        assert_eq!(two.len(), 2);
+    }
 
     #[test]
     fn a_receiver_that_has_everything_is_told_again() {
@@ -292,5 +443,26 @@ mod tests {
             copy.tell_again(*now_ms)
         });
         assert_eq!(told.collect::<Vec<_>>(), [1100, 2100, 3100, 4100]);
+        assert!(copy.is_lost(), "told so often, it has begun anew");
+    }
+
+    #[test]
+    fn a_receiver_that_has_begun_anew_is_given_another_copy() {
+        let store = Store::new();
+        let (group, machine) = (Group::new(1, &[1], 1), Machine::new(SlotSet::all()));
+        let mut copy = Outgoing::new((2, NodeId([2; 20])), 7, (&group, &machine, &store), 0);
+        let (mut post, mut bytes) = (Post::default(), usize::MAX);
+        copy.send(0, &store, 0, &mut bytes, &mut post);
+        let receipt = |pieces| Received {
+            shard: 0,
+            to: 2,
+            attempt: 7,
+            pieces,
+        };
+        assert!(copy.received(receipt(1), 100));
+        // A late answer is followed by another.
+        assert!(copy.received(receipt(0), 200) && copy.received(receipt(1), 300));
+        assert!(copy.received(receipt(0), 1000) && copy.received(receipt(0), 1500));
+        assert!(!copy.received(receipt(0), 1600));
     }
 }

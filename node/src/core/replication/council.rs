@@ -1,18 +1,24 @@
 //! The meta group's member on this node: it orders the changes of the cluster's state.
 
 use bytes::Bytes;
+use dht_proto::frame::Malformed;
 use dht_proto::topology::NodeId;
 
+use super::keeper::Keeper;
 use super::lease::Lease;
 use super::mail::{Mail, Post};
 use super::membership::{self, Step};
+use super::raft::persist::{self, Place};
 use super::raft::{BIRTH, Content, Group, Message, PeerId};
+use crate::core::disk::{Kept, Record};
 use crate::core::meta::{Change, ClusterState, META};
 
 /// Turns of the engine in one turn.
 const ROUNDS: usize = 8;
 /// Ticks after which members that seem not to have got the state are sent it again.
 const RETELL_TICKS: u32 = 10;
+/// Entries after which the log on the disk is begun anew.
+const LOGGED: u64 = 64;
 
 /// A member of the meta group.
 pub struct Council {
@@ -22,6 +28,10 @@ pub struct Council {
     pub state: ClusterState,
     lease: Lease,
     ticks: u32,
+    /// Entries on the disk since the log there was last begun anew.
+    logged: u64,
+    /// It was there before this process was.
+    is_restored: bool,
 }
 
 impl Council {
@@ -39,9 +49,39 @@ impl Council {
             state,
             lease: Lease::of_member(voters, now_mono_ms),
             ticks: 0,
+            logged: 0,
+            is_restored: false,
         };
         council.keep_copy();
         council
+    }
+
+    /// The member that was kept.
+    ///
+    /// # Errors
+    /// What was kept is damaged.
+    pub fn recover(kept: &Kept, now_mono_ms: u64, seed: u64) -> Result<Self, Malformed> {
+        let state = persist::inline_of(&kept.base.members).and_then(decode_state);
+        let mut council = Self {
+            group: Group::recover(kept, seed)?,
+            state: state.ok_or(Malformed("the state of the cluster is missing"))?,
+            lease: Lease::of_restored(now_mono_ms),
+            ticks: 0,
+            logged: kept.entries.len() as u64,
+            is_restored: true,
+        };
+        council.keep_copy();
+        Ok(council)
+    }
+
+    /// From now on what this member has to remember is kept on a disk.
+    pub fn keep(&mut self, keeper: &mut Keeper) {
+        if keeper.keeps() {
+            self.group.keep();
+            let state = Place::Inline(encode_state(&self.state));
+            let who = (META as u16, self.group.me());
+            keeper.record(|| Record::Start(who, persist::base_at(&self.group.birth(), &state)));
+        }
     }
 
     /// Time has gone on. Of a new group the first member does not wait for its election timeout.
@@ -53,7 +93,8 @@ impl Council {
         }
         let is_new = self.group.term() == BIRTH.term && self.group.leader().is_none();
         let is_first = self.state.meta.first().map(|seat| seat.peer) == Some(self.group.me());
-        if is_new && is_first {
+        // Who was there before may have promised a leader not to help another.
+        if is_new && is_first && !self.is_restored || self.is_restored && self.group.is_alone() {
             self.group.campaign();
         }
     }
@@ -89,7 +130,7 @@ impl Council {
     }
 
     /// Does all that can be done now.
-    pub fn turn(&mut self, post: &mut Post) {
+    pub fn turn(&mut self, post: &mut Post, keeper: &mut Keeper) {
         for _ in 0..ROUNDS {
             if !self.group.has_ready() {
                 break;
@@ -98,7 +139,9 @@ impl Council {
             if let Some(state) = ready.inline.as_deref().and_then(decode_state) {
                 self.state = state;
             }
+            let mut has_changed = false;
             for committed in ready.committed {
+                has_changed |= matches!(committed.what, Content::Members(_));
                 match committed.what {
                     Content::Data(data) => self.apply(&data),
                     Content::Members(change) => self.group.apply_change(&change),
@@ -106,15 +149,47 @@ impl Council {
             }
             self.group.applied_all();
             self.keep_copy();
-            for message in ready.messages {
-                if let Some(node) = self.state.node_of(META, message.to) {
-                    post.send(node, &Mail::Raft(META as u16, message));
-                }
+            if let Some(keep) = ready.keep {
+                self.logged += keep.entries() as u64;
+                let state = Place::Inline(encode_state(&self.state));
+                keeper.keep((META as u16, self.group.me()), keep, &state);
             }
+            if has_changed {
+                let (who, hard) = ((META as u16, self.group.me()), self.group.hard_of_applied());
+                keeper.record(|| Record::Hard(who, hard));
+            }
+            self.say(ready.messages, post);
         }
         self.steer();
+        self.shorten(keeper);
         let applied = self.group.applied();
         self.group.cut(applied, 0);
+    }
+
+    /// Everything up to a turn of the engine is durable.
+    pub fn persisted(&mut self, ready: u64, post: &mut Post) {
+        let messages = self.group.persisted(ready);
+        self.say(messages, post);
+    }
+
+    fn say(&self, messages: Vec<Message>, post: &mut Post) {
+        for message in messages {
+            if let Some(node) = self.state.node_of(META, message.to) {
+                post.send(node, &Mail::Raft(META as u16, message));
+            }
+        }
+    }
+
+    /// Begins the log on the disk anew when it has become long.
+    fn shorten(&mut self, keeper: &mut Keeper) {
+        if keeper.keeps() && self.logged >= LOGGED {
+            let state = encode_state(&self.state);
+            let who = (META as u16, self.group.me());
+            for record in self.group.records_from_applied(who, state) {
+                keeper.record(|| record);
+            }
+            self.logged = 0;
+        }
     }
 
     fn apply(&mut self, data: &[u8]) {
@@ -196,7 +271,7 @@ mod tests {
         for (_, council) in &mut *councils {
             let mut post = Post::default();
             council.tick();
-            council.turn(&mut post);
+            council.turn(&mut post, &mut Keeper::default());
             sent.extend(post.take());
         }
         for (to, frame) in sent {

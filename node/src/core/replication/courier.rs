@@ -8,22 +8,22 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use dht_proto::limits::SESSION_WINDOW;
+use dht_proto::ReplyError;
+use dht_proto::limits::{LANE_TASKS, WAITING};
 use dht_proto::topology::NodeId;
-use dht_proto::{Reply, ReplyError};
 
 use super::machine::{Answer, session_unknown};
 use super::mail::{Answered, Mail, Number, Post, Sent};
 use super::replica::{Mode, Pending, not_done, nothing};
+use crate::core::rest::Found;
 
-/// Tasks of this node that may wait for one shard; further ones are refused as not done.
-pub const WAITING: usize = 100_000;
-/// Tasks of a lane that may be unanswered: no more than the leader keeps answers for.
-const UNANSWERED: usize = SESSION_WINDOW;
 /// After so long without an answer, in milliseconds, everything unanswered is sent again.
 const RESEND_MS: u64 = 250;
 /// The same when the other node has said that it does not lead.
 const REFUSED_MS: u64 = 20;
+/// After so long, in milliseconds, nobody is expected to take over from a leader whose disk is
+/// full.
+const FULL_MS: u64 = 1000;
 /// Where nobody leads for so long, in milliseconds, clients are told at once.
 const LEADERLESS_MS: u64 = 3000;
 
@@ -49,6 +49,8 @@ pub struct Courier<T> {
     progress_ms: u64,
     /// Since when nobody leads, if so.
     leaderless_ms: Option<u64>,
+    /// Since when the leader's disk is full, if so.
+    full_ms: Option<u64>,
 }
 
 /// The lane's session with the shard.
@@ -79,16 +81,30 @@ pub struct Round<'a, T> {
     pub me: NodeId,
     /// The shard's leader, if it is known and can be reached.
     pub leader: Option<NodeId>,
+    /// How much room there is for what is written.
+    pub room: Room,
     /// Mails to other nodes.
     pub post: &'a mut Post,
     /// Answers to clients of this node.
-    pub settled: &'a mut Vec<(T, Reply)>,
+    pub settled: &'a mut Vec<(T, Found)>,
+}
+
+/// How much room there is where a shard's writes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// Enough.
+    Enough,
+    /// The leader's disk is full; another node may take over.
+    Elsewhere,
+    /// No node has any.
+    Nowhere,
 }
 
 impl<T> Courier<T> {
-    /// The courier of a shard.
+    /// The courier of a shard; the numbers of its reads are not those of an earlier process of this
+    /// node, to which answers may be on their way.
     #[must_use]
-    pub const fn new(shard: u16) -> Self {
+    pub const fn new(shard: u16, reads: u64) -> Self {
         Self {
             shard,
             queue: VecDeque::new(),
@@ -97,10 +113,11 @@ impl<T> Courier<T> {
             session: Session::None,
             sequence: 0,
             acknowledged: 0,
-            reads: 0,
+            reads,
             sent_to: None,
             progress_ms: 0,
             leaderless_ms: None,
+            full_ms: None,
         }
     }
 
@@ -109,7 +126,7 @@ impl<T> Courier<T> {
     /// # Errors
     /// Too many wait already; it comes back.
     pub fn push(&mut self, pending: Pending<T>) -> Result<(), Pending<T>> {
-        if self.queue.len() >= WAITING {
+        if self.queue.len() + self.here + self.lane.len() >= WAITING {
             return Err(pending);
         }
         self.queue.push_back(pending);
@@ -134,11 +151,15 @@ impl<T> Courier<T> {
     /// Sends what can be sent; gives what the own replica shall take.
     pub fn send(&mut self, round: &mut Round<'_, T>) -> Vec<Pending<T>> {
         self.note_leader(round);
+        self.note_room(round);
         match round.leader {
             None => Vec::new(),
             Some(leader) if leader == round.me && self.lane.is_empty() => {
-                self.here += self.queue.len();
-                self.queue.drain(..).collect()
+                let waits = |pending: &Pending<T>| self.full_ms.is_some() && is_logged(pending);
+                let ready = self.queue.iter().position(waits);
+                let ready = ready.unwrap_or(self.queue.len());
+                self.here += ready;
+                self.queue.drain(..ready).collect()
             }
             Some(leader) => {
                 if self.here == 0 {
@@ -165,6 +186,27 @@ impl<T> Courier<T> {
         }
     }
 
+    /// What is to be written waits for another leader when the disk of this one is full, and not
+    /// for long.
+    fn note_room(&mut self, round: &mut Round<'_, T>) {
+        if round.room == Room::Enough || round.leader.is_none() {
+            self.full_ms = None;
+            return;
+        }
+        let since = *self.full_ms.get_or_insert(round.now_mono_ms);
+        if round.room == Room::Nowhere || round.now_mono_ms >= since + FULL_MS {
+            let (gone, kept): (VecDeque<_>, _) = self.queue.drain(..).partition(is_logged);
+            self.queue = kept;
+            for pending in gone {
+                let error = match pending.mode {
+                    Mode::Repeated => pending.unsent(),
+                    _ => ReplyError::DiskFull,
+                };
+                refuse(pending, error, round.settled);
+            }
+        }
+    }
+
     fn resend(&mut self, leader: NodeId, round: &mut Round<'_, T>) {
         let late = round.now_mono_ms >= self.progress_ms + RESEND_MS;
         if self.lane.is_empty() || self.sent_to == Some(leader) && !late {
@@ -182,10 +224,13 @@ impl<T> Courier<T> {
     }
 
     fn fill_lane(&mut self, leader: NodeId, round: &mut Round<'_, T>) {
-        while self.lane.len() < UNANSWERED
+        while self.lane.len() < LANE_TASKS
             && let Some(next) = self.queue.front()
         {
-            let logged = next.mode != Mode::Read;
+            let logged = is_logged(next);
+            if logged && self.full_ms.is_some() {
+                return;
+            }
             if logged && (!self.has_session(leader, round) || self.has_loose_reads()) {
                 return;
             }
@@ -289,7 +334,7 @@ impl<T> Courier<T> {
         &mut self,
         answered: Answered,
         now_mono_ms: u64,
-        settled: &mut Vec<(T, Reply)>,
+        settled: &mut Vec<(T, Found)>,
     ) {
         let Answered {
             number,
@@ -301,8 +346,8 @@ impl<T> Courier<T> {
         if logged && session != self.session_id() {
             return;
         }
-        let reply = match answer {
-            Answer::Done(reply) => reply,
+        let found = match answer {
+            Answer::Done(_) | Answer::Later(_) => answer.found(),
             // Sent again, in order, when nothing comes any more.
             Answer::Gap => return,
             // One that is answered already was sent twice, and is forgotten where it was executed.
@@ -318,7 +363,7 @@ impl<T> Courier<T> {
             in_lane.pending.task = Bytes::new();
             self.progress_ms = now_mono_ms;
             let ticket = in_lane.pending.ticket.take();
-            settled.extend(ticket.map(|ticket| (ticket, reply)));
+            settled.extend(ticket.map(|ticket| (ticket, found)));
         }
         self.forget_answered();
     }
@@ -339,7 +384,7 @@ impl<T> Courier<T> {
     /// The shard knows the session no more: what became of the writes in it cannot be found out.
     /// All else is sent again, but for reads behind which something is answered: they would read
     /// what comes after that.
-    fn lose_session(&mut self, settled: &mut Vec<(T, Reply)>) {
+    fn lose_session(&mut self, settled: &mut Vec<(T, Found)>) {
         let mut is_late = false;
         for in_lane in self.lane.drain(..).rev() {
             is_late |= in_lane.answered;
@@ -361,7 +406,7 @@ impl<T> Courier<T> {
     /// Answers those whose deadline has passed: not done if never sent or only a read, else
     /// unknown. What was sent to the log keeps its place as a task that does nothing, so that it is
     /// never done later.
-    pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Reply)>) {
+    pub fn expire(&mut self, now_mono_ms: u64, settled: &mut Vec<(T, Found)>) {
         let late = |pending: &Pending<T>| pending.deadline_mono_ms <= now_mono_ms;
         if self.queue.iter().any(late) {
             let (gone, kept): (VecDeque<_>, VecDeque<_>) = self.queue.drain(..).partition(late);
@@ -386,7 +431,11 @@ impl<T> Courier<T> {
     }
 }
 
-fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Reply)>) {
+fn is_logged<T>(pending: &Pending<T>) -> bool {
+    pending.mode != Mode::Read
+}
+
+fn refuse<T>(pending: Pending<T>, error: ReplyError, settled: &mut Vec<(T, Found)>) {
     settled.extend(pending.ticket.map(|ticket| (ticket, error.into())));
 }
 
@@ -395,6 +444,7 @@ mod tests {
     use super::super::{mail, task};
     use super::*;
     use crate::core::pack::Reader;
+    use dht_proto::Reply;
 
     const ME: NodeId = NodeId([1; 20]);
     const LEADER: NodeId = NodeId([2; 20]);
@@ -402,7 +452,7 @@ mod tests {
 
     /// A courier whose lane holds these tasks, numbered from 1 on as tickets and in the session.
     fn sent(tasks: &[(&str, Mode)]) -> Courier<u64> {
-        let mut courier = Courier::new(0);
+        let mut courier = Courier::new(0, 0);
         for ((line, mode), ticket) in tasks.iter().zip(1..) {
             let words: Vec<&str> = line.split(' ').collect();
             let pushed = courier.push(Pending {
@@ -419,6 +469,7 @@ mod tests {
                 now_mono_ms: 0,
                 me: ME,
                 leader: Some(LEADER),
+                room: Room::Enough,
                 post: &mut post,
                 settled: &mut settled,
             });
@@ -428,7 +479,7 @@ mod tests {
         courier
     }
 
-    fn answer(courier: &mut Courier<u64>, sequence: u64, answer: Answer) -> Vec<(u64, Reply)> {
+    fn answer(courier: &mut Courier<u64>, sequence: u64, answer: Answer) -> Vec<(u64, Found)> {
         let mut settled = Vec::new();
         let answered = Answered {
             shard: 0,
@@ -444,10 +495,10 @@ mod tests {
     fn an_answer_that_comes_twice_and_says_nothing_loses_nothing() {
         let mut courier = sent(&[("INCR a", Mode::Write), ("INCR b", Mode::Write)]);
         let one = || Answer::Done(Reply::Int(1));
-        assert_eq!(answer(&mut courier, 1, one()), [(1, Reply::Int(1))]);
+        assert_eq!(answer(&mut courier, 1, one()), [(1, Reply::Int(1).into())]);
         // It was sent twice; where it was executed its answer was acknowledged meanwhile.
         assert_eq!(answer(&mut courier, 1, Answer::Unknown), []);
-        assert_eq!(answer(&mut courier, 2, one()), [(2, Reply::Int(1))]);
+        assert_eq!(answer(&mut courier, 2, one()), [(2, Reply::Int(1).into())]);
     }
 
     #[test]
@@ -476,6 +527,7 @@ mod tests {
             now_mono_ms: 100,
             me: ME,
             leader: Some(LEADER),
+            room: Room::Enough,
             post: &mut post,
             settled: &mut settled,
         });
@@ -501,8 +553,94 @@ mod tests {
     }
 
     #[test]
+    fn only_so_many_tasks_wait_for_a_shard_wherever_they_are() {
+        let mut courier = Courier::new(0, 0);
+        let round = |courier: &mut Courier<u64>| {
+            let (mut post, mut settled) = (Post::default(), Vec::new());
+            let taken = courier.send(&mut Round {
+                now_mono_ms: 0,
+                me: ME,
+                leader: Some(ME),
+                room: Room::Enough,
+                post: &mut post,
+                settled: &mut settled,
+            });
+            taken.len()
+        };
+        for ticket in 0..WAITING as u64 {
+            assert!(courier.push(get(Mode::Write, ticket)).is_ok());
+            if ticket == WAITING as u64 / 2 {
+                assert_eq!(
+                    round(&mut courier),
+                    WAITING / 2 + 1,
+                    "those are with the replica"
+                );
+            }
+        }
+        assert!(courier.push(get(Mode::Write, 0)).is_err());
+        courier.resolved(1, Vec::new());
+        assert!(courier.push(get(Mode::Write, 0)).is_ok());
+        assert!(courier.push(get(Mode::Write, 0)).is_err());
+    }
+
+    #[test]
+    fn a_lane_holds_no_more_than_the_leader_keeps_answers_for() {
+        let mut courier = sent(&[("INCR a", Mode::Write)]);
+        for ticket in 2..=LANE_TASKS as u64 + 1 {
+            courier.push(get(Mode::OrderedRead, ticket)).unwrap();
+        }
+        assert_eq!(posted(&mut courier).len(), LANE_TASKS - 1);
+        assert_eq!(posted(&mut courier), [], "the last one waits");
+        answer(&mut courier, 1, Answer::Done(Reply::Int(1)));
+        let last = Number::Logged(LANE_TASKS as u64 + 1);
+        assert_eq!(posted(&mut courier), [(last, SESSION)]);
+    }
+
+    #[test]
+    fn writes_wait_for_room_and_not_for_long_and_reads_do_not() {
+        let mut courier = Courier::new(0, 0);
+        let round = |courier: &mut Courier<u64>, room, now_mono_ms| {
+            let (mut post, mut settled) = (Post::default(), Vec::new());
+            let taken = courier.send(&mut Round {
+                now_mono_ms,
+                me: ME,
+                leader: Some(ME),
+                room,
+                post: &mut post,
+                settled: &mut settled,
+            });
+            let tickets: Vec<Option<u64>> = taken.iter().map(|next| next.ticket).collect();
+            (tickets, settled)
+        };
+        courier.push(get(Mode::Read, 1)).unwrap();
+        courier.push(get(Mode::Write, 2)).unwrap();
+        assert_eq!(
+            round(&mut courier, Room::Elsewhere, 0),
+            (vec![Some(1)], vec![])
+        );
+        let (nothing, full) = (vec![], ReplyError::DiskFull);
+        assert_eq!(
+            round(&mut courier, Room::Elsewhere, FULL_MS - 1),
+            (nothing.clone(), vec![])
+        );
+        let refused = vec![(2, full.clone().into())];
+        assert_eq!(
+            round(&mut courier, Room::Elsewhere, FULL_MS),
+            (nothing.clone(), refused)
+        );
+        courier.push(get(Mode::Write, 3)).unwrap();
+        assert_eq!(
+            round(&mut courier, Room::Enough, FULL_MS),
+            (vec![Some(3)], vec![])
+        );
+        courier.push(get(Mode::Write, 4)).unwrap();
+        let refused = vec![(4, full.into())];
+        assert_eq!(round(&mut courier, Room::Nowhere, 9000), (nothing, refused));
+    }
+
+    #[test]
     fn nothing_overtakes_a_read_that_has_no_session() {
-        let mut courier = Courier::new(0);
+        let mut courier = Courier::new(0, 0);
         courier.push(get(Mode::Read, 1)).unwrap();
         assert_eq!(posted(&mut courier), [(Number::Read(1), 0)]);
         courier.push(get(Mode::OrderedRead, 2)).unwrap();
@@ -517,7 +655,7 @@ mod tests {
         };
         let mut settled = Vec::new();
         courier.answered(answered, 100, &mut settled);
-        assert_eq!(settled, [(1, Reply::Nil)]);
+        assert_eq!(settled, [(1, Reply::Nil.into())]);
         assert_eq!(posted(&mut courier), [(Number::Logged(1), SESSION)]);
     }
 }

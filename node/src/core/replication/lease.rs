@@ -8,6 +8,8 @@
 
 use std::collections::VecDeque;
 
+use dht_proto::limits::ROUNDS;
+
 use super::raft::{self, Confirmed, ELECTION_TICKS, Group, HEARTBEAT_TICKS, Message, PeerId};
 use crate::core::lease::{VoteGuard, Word};
 use crate::core::mutation::{self, Mutation};
@@ -23,8 +25,6 @@ pub const LEASE_MS: u64 = (ELECTION_TICKS as u64 - 2) * TICK_MS * 9 / 10;
 const ROUND_MS: u64 = HEARTBEAT_TICKS as u64 * TICK_MS;
 /// The same while reads wait.
 const URGENT_MS: u64 = 5;
-/// Rounds that may be unanswered.
-const ROUNDS: usize = 64;
 
 /// A member's part in leases.
 #[derive(Default)]
@@ -57,6 +57,13 @@ impl Lease {
             lease.guard.hear(now_mono_ms, ELECTION_MS);
         }
         lease
+    }
+
+    /// Of a member that was there before this process was, which may have promised something just
+    /// before it ended.
+    #[must_use]
+    pub fn of_restored(now_mono_ms: u64) -> Self {
+        Self::of_member(&[], now_mono_ms)
     }
 
     /// The number of the last round that was asked for.
@@ -416,6 +423,17 @@ mod tests {
         assert_eq!(lease.asked(), 2, "nobody waits");
         lease.renew(group, begun + URGENT_MS + ROUND_MS, false);
         assert_eq!(lease.asked(), 3);
+    }
+
+    #[test]
+    fn rounds_that_are_never_answered_are_forgotten() {
+        let mut trio = Trio::new();
+        for round in 0..2 * ROUNDS as u64 {
+            let now = trio.now + round * URGENT_MS;
+            trio.at(1).renew(now);
+        }
+        assert_eq!(trio.at(1).lease.asked(), 2 * ROUNDS as u64);
+        assert_eq!(trio.at(1).lease.asked.len(), ROUNDS);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The state machine of a shard: applies the tasks of committed entries to the store. The same
 //! entries give the same state on every replica.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::{Reply, ReplyError};
@@ -13,6 +15,7 @@ use crate::core::lease::Word;
 use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
+use crate::core::rest::{Found, Rest};
 use crate::core::store::{Key, SlotSet, Store, Watched, Watcher};
 use crate::core::time::UnixMs;
 
@@ -34,10 +37,33 @@ pub struct Machine {
 pub enum Answer {
     /// It was executed, now or before.
     Done(Reply),
+    /// Likewise, but the reply is still to be made.
+    Later(Rest),
     /// An earlier one of its session is missing; it was not executed.
     Gap,
     /// Its session is unknown here; it was not executed now, perhaps before.
     Unknown,
+}
+
+impl From<Found> for Answer {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::Reply(reply) => Self::Done(reply),
+            Found::Rest(rest) => Self::Later(rest),
+        }
+    }
+}
+
+impl Answer {
+    /// What a client is told.
+    #[must_use]
+    pub fn found(self) -> Found {
+        match self {
+            Self::Done(reply) => reply.into(),
+            Self::Later(rest) => Found::Rest(rest),
+            Self::Gap | Self::Unknown => session_unknown().into(),
+        }
+    }
 }
 
 impl Machine {
@@ -79,8 +105,8 @@ impl Machine {
     /// The entry is malformed: what stood before the fault is applied, on every replica alike.
     pub fn apply(
         &mut self,
-        store: &Store,
-        word: &Word,
+        store: &Arc<Store>,
+        word: &Arc<Word>,
         data: &[u8],
     ) -> Result<Vec<Answer>, Malformed> {
         let mut entry = Entry::read(data)?;
@@ -90,11 +116,28 @@ impl Machine {
         let mut answers = Vec::new();
         while let Some((place, task)) = entry.next_task()? {
             let seed = seeds.next();
-            answers.push(match place {
-                Some(place) => self.admit(place, Order::Strict, |machine| {
-                    machine.execute(store, seed, &task)
-                }),
-                None => Answer::Done(self.execute(store, seed, &task)),
+            let aside = match &task {
+                Task::Command(words) => {
+                    execute::through((store, word), &self.slots, self.time, words)
+                }
+                _ => None,
+            };
+            answers.push(match (place, aside) {
+                (None, Some(found)) => found.into(),
+                (None, None) => self.execute(store, seed, &task).into(),
+                // Its answer is not kept, and it may be read again: nothing of its connection comes
+                // behind it before it is answered.
+                (Some(place), Some(found)) => {
+                    let execute = |_: &mut Self| found.clone();
+                    match self.admit(place, Order::Strict, execute) {
+                        Answer::Done(_) => found.into(),
+                        answer => answer,
+                    }
+                }
+                (Some(place), None) => {
+                    let execute = |machine: &mut Self| machine.execute(store, seed, &task);
+                    self.admit(place, Order::Strict, execute)
+                }
             });
         }
         Ok(answers)
@@ -104,44 +147,42 @@ impl Machine {
         &mut self,
         place: Place,
         order: Order,
-        execute: impl FnOnce(&mut Self) -> Reply,
+        execute: impl FnOnce(&mut Self) -> Found,
     ) -> Answer {
         match self.sessions.admit(place, order, self.time) {
             Admission::Execute => {
-                let reply = execute(self);
-                self.sessions.keep(place, &reply);
-                Answer::Done(reply)
+                let found = execute(self);
+                self.sessions.keep(place, order, &found);
+                found.into()
             }
-            Admission::Again(_) if mutation::is(Mutation::RetryTwice) => {
-                Answer::Done(execute(self))
-            }
+            Admission::Again(_) if mutation::is(Mutation::RetryTwice) => execute(self).into(),
             Admission::Again(reply) => Answer::Done(reply),
             Admission::Gap => Answer::Gap,
             Admission::Unknown => Answer::Unknown,
         }
     }
 
-    fn execute(&mut self, store: &Store, seed: u64, task: &Task<'_>) -> Reply {
+    fn execute(&mut self, store: &Store, seed: u64, task: &Task<'_>) -> Found {
         match task {
-            Task::Nothing => Reply::Nil,
+            Task::Nothing => Reply::Nil.into(),
             Task::Command(words) => {
                 execute::on_slots(store, &self.watched, &self.slots, (self.time, seed), words)
-                    .unwrap_or_else(Reply::Error)
+                    .unwrap_or_else(Found::from)
             }
-            Task::Open => self.open(seed).unwrap_or_else(Reply::Error),
-            Task::Expire(keys) => Reply::count(store.expire(keys, self.time, Some(&self.watched))),
-            Task::Watch(watcher, keys) => self.watch(store, *watcher, keys),
+            Task::Open => self.open(Order::Loose, seed).into(),
+            Task::OpenLane => self.open(Order::Strict, seed).into(),
+            Task::Expire(keys) => {
+                Reply::count(store.expire(keys, self.time, Some(&self.watched))).into()
+            }
+            Task::Watch(watcher, keys) => self.watch(store, *watcher, keys).into(),
             Task::Forget(token) => {
                 self.watched.forget(*token);
-                Reply::Ok
+                Reply::Ok.into()
             }
             Task::Exec(watcher, commands) => self.exec(store, seed, *watcher, commands),
             Task::Placed(place, task) => {
                 let execute = |machine: &mut Self| machine.execute(store, seed, task);
-                match self.admit(*place, Order::Loose, execute) {
-                    Answer::Done(reply) => reply,
-                    Answer::Gap | Answer::Unknown => session_unknown().into(),
-                }
+                self.admit(*place, Order::Loose, execute).found()
             }
         }
     }
@@ -161,7 +202,7 @@ impl Machine {
         seed: u64,
         watcher: Option<Watcher>,
         commands: &[Words<'_>],
-    ) -> Reply {
+    ) -> Found {
         let batch = Batch::new(commands);
         if !batch.is_of(&self.slots) {
             return execute::not_of_this_shard().into();
@@ -176,7 +217,7 @@ impl Machine {
 
     /// Opens a session. Its id is random, so that one of a cluster that is gone is not taken for
     /// one of the cluster that has come in its place.
-    fn open(&mut self, seed: u64) -> Result<Reply, ReplyError> {
+    fn open(&mut self, order: Order, seed: u64) -> Reply {
         let mut ids = Random::new(seed);
         let id = loop {
             // Replies have signed numbers; 0 stands for no session.
@@ -185,11 +226,13 @@ impl Machine {
                 break id;
             }
         };
-        self.sessions.open(id, self.time)?;
+        if let Err(error) = self.sessions.open(order, id, self.time) {
+            return error.into();
+        }
         let slot = |slot: Option<u16>| i64::from(slot.unwrap_or_default());
         let (first, last) = (self.slots.iter().min(), self.slots.iter().max());
         let parts = [id as i64, slot(first), slot(last)];
-        Ok(Reply::Array(parts.map(Reply::Int).to_vec()))
+        Reply::Array(parts.map(Reply::Int).to_vec())
     }
 }
 
@@ -207,8 +250,8 @@ mod tests {
 
     struct Shard {
         machine: Machine,
-        store: Store,
-        word: Word,
+        store: Arc<Store>,
+        word: Arc<Word>,
         entries: u64,
     }
 
@@ -216,8 +259,8 @@ mod tests {
         fn new() -> Self {
             Self {
                 machine: Machine::new(SlotSet::all()),
-                store: Store::new(),
-                word: Word::default(),
+                store: Arc::new(Store::new()),
+                word: Arc::default(),
                 entries: 0,
             }
         }
@@ -226,11 +269,7 @@ mod tests {
             let mut entry = EntryWriter::new();
             for (place, line) in tasks {
                 let words: Vec<&str> = line.split(' ').collect();
-                let task = match *line {
-                    "open" => Task::Open.to_bytes(),
-                    _ => command(&words),
-                };
-                entry.push(*place, &task);
+                entry.push(*place, &command(&words));
             }
             self.apply_entry(stamp, entry)
         }
@@ -254,9 +293,9 @@ mod tests {
             self.machine.apply(&self.store, &self.word, &entry).unwrap()
         }
 
-        /// Opens a session and gives its id.
-        fn open(&mut self) -> u64 {
-            let [Answer::Done(Reply::Array(parts))] = &self.apply(1, &[(None, "open")])[..] else {
+        /// Opens a session of a client, or of a node, and gives its id.
+        fn open(&mut self, task: &Task<'_>) -> u64 {
+            let Answer::Done(Reply::Array(parts)) = self.task(1, task) else {
                 panic!("no session");
             };
             let &[Reply::Int(id), Reply::Int(first), Reply::Int(last)] = &parts[..] else {
@@ -264,6 +303,14 @@ mod tests {
             };
             assert_eq!((first, last), (0, 16383));
             id as u64
+        }
+    }
+
+    fn place(session: u64, sequence: u64) -> Place {
+        Place {
+            session,
+            sequence,
+            acknowledged: 0,
         }
     }
 
@@ -283,14 +330,8 @@ mod tests {
     #[test]
     fn a_retry_changes_nothing() {
         let mut shard = Shard::new();
-        let session = shard.open();
-        let place = |sequence| {
-            Some(Place {
-                session,
-                sequence,
-                acknowledged: 0,
-            })
-        };
+        let session = shard.open(&Task::OpenLane);
+        let place = |sequence| Some(place(session, sequence));
         let one = done(Reply::Int(1));
         assert_eq!(
             shard.apply(1, &[(place(1), "INCR n")]),
@@ -335,6 +376,29 @@ mod tests {
         assert_eq!(replies[3], Reply::Array(both));
         assert!(matches!(replies[4], Reply::Error(_)));
         assert_eq!(shard.task(1, &exec(None, &[])), array([]));
+    }
+
+    #[test]
+    fn a_transaction_with_a_long_reply_is_executed_at_once_and_answered_later() {
+        let mut shard = Shard::new();
+        let pairs: Vec<String> = (0..2000).map(|n| format!("{n} v")).collect();
+        let fill = format!("HSET h {}", pairs.join(" "));
+        let session = shard.open(&Task::OpenLane);
+        let place = |sequence| Some(place(session, sequence));
+        let task = exec(None, &[&fill, "HKEYS h", "DEL h"]);
+        let answer = shard.tasks(1, &[(place(1), &task)]).remove(0);
+        assert_eq!(shard.apply(1, &[(None, "HLEN h")]), [done(Reply::Int(0))]);
+        let Answer::Later(rest) = answer else {
+            panic!("{answer:?}");
+        };
+        let Reply::Array(replies) = rest.make() else {
+            panic!("no list");
+        };
+        assert_eq!(replies[0], Reply::Int(2000));
+        assert!(matches!(&replies[1], Reply::Parts(keys) if keys.whole().len() == 2000));
+        assert_eq!(replies[2], Reply::Int(1));
+        let again = shard.tasks(1, &[(place(1), &task)]).remove(0);
+        assert_eq!(again, done(super::super::sessions::not_kept().into()));
     }
 
     #[test]
@@ -410,6 +474,32 @@ mod tests {
     }
 
     #[test]
+    fn exec_does_nothing_after_a_field_of_a_watched_key_has_expired() {
+        let exec_at = |stamp, between: &str| {
+            let mut shard = Shard::new();
+            shard.apply(1000, &[(None, "HSETEX a PXAT 2000 FIELDS 1 f 1")]);
+            shard.apply(1000, &[(None, "HSET a g 1")]);
+            shard.task(1000, &Task::Watch(watcher(1), words("a")));
+            shard.apply(stamp, &[(None, between)]);
+            shard.task(stamp, &exec(Some(watcher(1)), &["HSET a h 2"])) == array([Reply::Int(1)])
+        };
+        assert!(exec_at(2000, "HGET a f"));
+        for between in ["HGET a f", "HSET a g 2", "HDEL a f"] {
+            assert!(!exec_at(2001, between), "{between}");
+        }
+        let mut shard = Shard::new();
+        shard.apply(1000, &[(None, "HSETEX a PXAT 1500 FIELDS 1 f 1")]);
+        shard.apply(1000, &[(None, "HSET a g 1")]);
+        shard.task(2000, &Task::Watch(watcher(1), words("a")));
+        let answer = shard.task(2001, &exec(Some(watcher(1)), &["HSET a h 2"]));
+        assert_eq!(
+            answer,
+            array([Reply::Int(1)]),
+            "it was due when it was watched"
+        );
+    }
+
+    #[test]
     fn a_key_that_was_due_when_it_was_watched_may_go() {
         let mut shard = Shard::new();
         shard.apply(1000, &[(None, "SET a 1 PX 10")]);
@@ -436,11 +526,7 @@ mod tests {
     #[test]
     fn a_retried_exec_gets_its_first_answer() {
         let mut shard = Shard::new();
-        let place = Some(Place {
-            session: shard.open(),
-            sequence: 1,
-            acknowledged: 0,
-        });
+        let place = Some(place(shard.open(&Task::OpenLane), 1));
         shard.task(1, &Task::Watch(watcher(1), words("n")));
         let task = exec(Some(watcher(1)), &["INCR n"]);
         for _ in 0..2 {
@@ -469,12 +555,8 @@ mod tests {
     #[test]
     fn a_clients_write_is_executed_once_whichever_nodes_bring_it() {
         let mut shard = Shard::new();
-        let (client, lane, other) = (shard.open(), shard.open(), shard.open());
-        let place = |session, sequence| Place {
-            session,
-            sequence,
-            acknowledged: 0,
-        };
+        let client = shard.open(&Task::Open);
+        let [lane, other] = [(); 2].map(|()| shard.open(&Task::OpenLane));
         let mut incr = |by: Option<Place>, place| {
             let mut entry = EntryWriter::new();
             entry.push(by, &task::placed(place, &command(&["INCR", "n"])));
@@ -493,8 +575,42 @@ mod tests {
         let unknown = [done(session_unknown().into())];
         assert_eq!(incr(Some(place(lane, 2)), place(77, 1)), unknown);
         assert_eq!(incr(Some(place(lane, 4)), place(client, 4)), [Answer::Gap]);
+        // Nobody uses what belongs to the other kind.
+        assert_eq!(incr(None, place(lane, 9)), unknown);
+        assert_eq!(
+            incr(Some(place(client, 9)), place(client, 9)),
+            [Answer::Unknown]
+        );
         let value = shard.apply(1, &[(None, "GET n")]);
         assert_eq!(value, [done(Reply::bulk("3"))]);
+    }
+
+    #[test]
+    fn whole_shards_are_read_later_unless_their_data_is_gone() {
+        let mut shard = Shard::new();
+        shard.apply(1, &[(None, "SET a 1"), (None, "SET b 1")]);
+        let answers = shard.apply(1, &[(None, "KEYS *"), (None, "DEL a")]);
+        let Answer::Later(rest) = &answers[0] else {
+            panic!("{answers:?}");
+        };
+        assert_eq!(rest.make(), Reply::Array(vec![Reply::bulk("b")]));
+        shard.word.end(|| shard.store.clear(0..=16383));
+        let Reply::Error(error) = rest.make() else {
+            panic!("what is gone is not taken for nothing");
+        };
+        assert_eq!(error.prefix(), "TRYAGAIN");
+    }
+
+    #[test]
+    fn whole_shards_are_read_again_for_a_retry() {
+        let mut shard = Shard::new();
+        let place = Some(place(shard.open(&Task::OpenLane), 1));
+        for _ in 0..2 {
+            let Answer::Later(rest) = shard.apply(1, &[(place, "DBSIZE")]).remove(0) else {
+                panic!("a retry is told something else");
+            };
+            assert_eq!(rest.make(), Reply::Int(0));
+        }
     }
 
     #[test]

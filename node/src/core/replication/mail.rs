@@ -1,17 +1,19 @@
 //! What the workers of two nodes say to each other. A frame holds any number of mails; a lost frame
 //! is made up for by whoever waits for an answer.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
+use dht_proto::limits::{FRAME_BYTES, SHARDS};
 use dht_proto::topology::NodeId;
+use dht_proto::{Reply, ReplyError, parts, rpc};
 
-use super::machine::Answer;
+use super::machine::{Answer, session_unknown};
 use super::raft::{Copy, Message, PeerId, codec};
 use super::task;
 use crate::core::pack::{self, Reader};
-
-/// Shards of a cluster at most, and with them what one mail may list.
-const SHARDS: usize = 16_384;
+use crate::core::rest::Rest;
 
 /// One thing said by one worker to another.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ pub enum Mail<'a> {
     Chunk(Chunk<'a>),
     /// What has arrived of a full copy.
     Received(Received),
+    /// The sender is about to end, and wants to lead nothing any more.
+    Leaves,
+    /// Whether the sender's disk has room.
+    Room(bool),
 }
 
 /// A group that the sender leads.
@@ -123,26 +129,100 @@ pub struct Received {
     pub pieces: u64,
 }
 
-/// Mails that wait to be sent, by receiver.
+/// An answer to another node whose reply takes long to make: to be made where that holds up
+/// nobody, then given back by [`Post::made`].
+#[derive(Debug)]
+pub struct Long {
+    to: NodeId,
+    answered: Answered,
+}
+
+impl Long {
+    /// Makes the reply; takes long.
+    #[must_use]
+    pub fn make(self) -> Made {
+        let mut frame = BytesMut::new();
+        encode_answer(&self.answered, &mut frame);
+        Made {
+            to: self.to,
+            name: self.answered.name(),
+            frame: frame.freeze(),
+        }
+    }
+}
+
+/// An answer that was made.
+#[derive(Debug)]
+pub struct Made {
+    to: NodeId,
+    name: Name,
+    frame: Bytes,
+}
+
+/// What an answer is to: shard, session and number of the task.
+type Name = (u16, u64, Number);
+
+impl Answered {
+    const fn name(&self) -> Name {
+        (self.shard, self.session, self.number)
+    }
+}
+
+/// Mails that wait to be sent.
 #[derive(Debug, Default)]
-pub struct Post(Vec<(NodeId, BytesMut)>);
+pub struct Post {
+    /// By receiver.
+    frames: Vec<(NodeId, BytesMut)>,
+    /// Answers that are still to be made.
+    long: Vec<Long>,
+    /// Those that are being made.
+    making: BTreeSet<(NodeId, Name)>,
+}
 
 impl Post {
+    /// Answers another node. An answer that is being made is the one to a task that has come again
+    /// meanwhile, too.
+    pub fn answer(&mut self, to: NodeId, answered: Answered) {
+        if self.making.contains(&(to, answered.name())) {
+            return;
+        }
+        if matches!(answered.answer, Answer::Later(_)) {
+            self.making.insert((to, answered.name()));
+            self.long.push(Long { to, answered });
+        } else {
+            self.send(to, &Mail::Answer(answered));
+        }
+    }
+
+    /// Takes the answers that are to be made.
+    pub fn take_long(&mut self) -> Vec<Long> {
+        std::mem::take(&mut self.long)
+    }
+
+    /// Takes an answer that was made; gives its frame.
+    pub fn made(&mut self, made: Made) -> (NodeId, Bytes) {
+        self.making.remove(&(made.to, made.name));
+        (made.to, made.frame)
+    }
+
     /// The frame for a node.
     fn to(&mut self, node: NodeId) -> &mut BytesMut {
-        let index = match self.0.iter().position(|(to, _)| *to == node) {
+        let index = match self.frames.iter().position(|(to, _)| *to == node) {
             Some(index) => index,
             None => {
-                self.0.push((node, BytesMut::new()));
-                self.0.len() - 1
+                self.frames.push((node, BytesMut::new()));
+                self.frames.len() - 1
             }
         };
-        &mut self.0[index].1
+        &mut self.frames[index].1
     }
 
     /// Takes the frames.
     pub fn take(&mut self) -> Vec<(NodeId, Bytes)> {
-        let frames = self.0.iter_mut().filter(|(_, frame)| !frame.is_empty());
+        let frames = self
+            .frames
+            .iter_mut()
+            .filter(|(_, frame)| !frame.is_empty());
         frames
             .map(|(to, frame)| (*to, frame.split().freeze()))
             .collect()
@@ -179,6 +259,7 @@ impl Post {
             Mail::State(bytes) => blob(out, 8, bytes),
             Mail::Wish(bytes) => blob(out, 9, bytes),
             Mail::Chunk(chunk) => encode_chunk(chunk, out),
+            Mail::Room(has_room) => numbers(out, &[15, u64::from(*has_room)]),
             Mail::Received(received) => {
                 let Received {
                     shard,
@@ -188,6 +269,7 @@ impl Post {
                 } = *received;
                 numbers(out, &[11, shard.into(), to, attempt, pieces]);
             }
+            Mail::Leaves => numbers(out, &[13]),
         }
     }
 }
@@ -217,10 +299,29 @@ fn encode_answer(answered: &Answered, out: &mut BytesMut) {
     match &answered.answer {
         Answer::Done(reply) => {
             pack::uint(out, 0);
-            dht_proto::rpc::append_reply(reply, out);
+            encode_reply(reply, answered.number, out);
+        }
+        // What is long to make is long to read, too: as bytes, whose end is found at once.
+        Answer::Later(rest) => {
+            let mut bytes = BytesMut::new();
+            encode_reply(&rest.make(), answered.number, &mut bytes);
+            pack::uint(out, 3);
+            pack::bin(out, &bytes);
         }
         Answer::Gap => pack::uint(out, 1),
         Answer::Unknown => pack::uint(out, 2),
+    }
+}
+
+/// Appends a reply, or what is said instead of one that the client's frames would not hold either:
+/// that of a task of the log may be one to a write.
+fn encode_reply(reply: &Reply, to: Number, out: &mut BytesMut) {
+    let start = out.len();
+    rpc::append_reply(reply, out);
+    if out.len() - start > FRAME_BYTES {
+        out.truncate(start);
+        let writes = matches!(to, Number::Logged(_));
+        rpc::append_reply(&ReplyError::reply_too_long(writes).into(), out);
     }
 }
 
@@ -292,6 +393,8 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
             attempt: from.uint()?,
             pieces: from.uint()?,
         }),
+        13 => Mail::Leaves,
+        15 => Mail::Room(from.uint()? != 0),
         _ => return Err(Malformed("an unknown kind of mail")),
     })
 }
@@ -313,12 +416,122 @@ fn decode_answer(from: &mut Reader<'_>) -> Result<Answer, Malformed> {
         0 => Answer::Done(from.reply()?),
         1 => Answer::Gap,
         2 => Answer::Unknown,
+        3 => {
+            let bytes = Bytes::copy_from_slice(from.bin()?);
+            Answer::Later(Rest::new(bytes.len(), move || unpack(&bytes)))
+        }
         _ => return Err(Malformed("an unknown kind of answer")),
     })
+}
+
+/// The reply in an answer that was long to make.
+fn unpack(bytes: &Bytes) -> Reply {
+    parts::unpack(bytes).unwrap_or_else(|_| session_unknown().into())
 }
 
 /// Whether a message may be given to the engine of a member.
 #[must_use]
 pub fn is_for(message: &Message, peer: PeerId) -> bool {
     message.to == peer && message.from != 0 && message.from != peer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::pubsub::is_news;
+
+    const THERE: NodeId = NodeId([2; 20]);
+
+    fn frame(mail: &Mail<'_>) -> Bytes {
+        let mut post = Post::default();
+        post.send(THERE, mail);
+        post.take().remove(0).1
+    }
+
+    fn answered(answer: Answer) -> Answered {
+        Answered {
+            shard: 3,
+            number: Number::Logged(7),
+            session: 9,
+            answer,
+        }
+    }
+
+    #[test]
+    fn a_task_that_comes_again_waits_for_the_answer_that_is_being_made() {
+        let mut post = Post::default();
+        let rest = || Answer::Later(Rest::new(0, || Reply::bulk("long")));
+        post.answer(THERE, answered(rest()));
+        post.answer(THERE, answered(rest()));
+        // What is kept of an answer for a retry is less than the answer.
+        let retry = Answer::Done(session_unknown().into());
+        post.answer(THERE, answered(retry));
+        assert!(post.take().is_empty());
+        let mut long = post.take_long();
+        assert_eq!(long.len(), 1);
+        let (to, frame) = post.made(long.remove(0).make());
+        let Ok(Mail::Answer(came)) = decode(&mut Reader::new(&frame)) else {
+            panic!("no answer");
+        };
+        assert_eq!((to, came), (THERE, answered(rest())));
+        post.answer(THERE, answered(rest()));
+        assert_eq!(post.take_long().len(), 1, "asked for again after that");
+    }
+
+    #[test]
+    fn no_mail_is_taken_for_news() {
+        let received = Received {
+            shard: 0,
+            to: 1,
+            attempt: 1,
+            pieces: 1,
+        };
+        let mails = [
+            Mail::Answer(answered(Answer::Gap)),
+            Mail::Refused(0),
+            Mail::Open(0),
+            Mail::Opened(0, 1),
+            Mail::Leads(1, Vec::new()),
+            Mail::Formation(b"f"),
+            Mail::State(b"s"),
+            Mail::Wish(b"w"),
+            Mail::Received(received),
+            Mail::Leaves,
+            Mail::Room(false),
+        ];
+        let mut kinds = BTreeSet::new();
+        for mail in &mails {
+            let frame = frame(mail);
+            assert!(!is_news(&frame), "{mail:?}");
+            kinds.insert(Reader::new(&frame).uint().unwrap());
+            let came = decode(&mut Reader::new(&frame));
+            assert_eq!(format!("{came:?}"), format!("Ok({mail:?})"));
+        }
+        assert_eq!(kinds.len(), mails.len());
+    }
+
+    #[test]
+    fn an_answer_that_fits_into_no_frame_says_whether_something_was_done() {
+        let long = Reply::bulk(vec![0; FRAME_BYTES]);
+        for (number, prefix) in [(Number::Logged(1), "UNKNOWN"), (Number::Read(1), "ERR")] {
+            let reply = long.clone();
+            for answer in [
+                Answer::Done(long.clone()),
+                Answer::Later(Rest::new(0, move || reply.clone())),
+            ] {
+                let sent = Answered {
+                    number,
+                    ..answered(answer)
+                };
+                let frame = frame(&Mail::Answer(sent));
+                let Ok(Mail::Answer(came)) = decode(&mut Reader::new(&frame)) else {
+                    panic!("no answer");
+                };
+                let Reply::Error(error) = came.answer.found().made() else {
+                    panic!("no error");
+                };
+                assert_eq!(error.prefix(), prefix);
+            }
+        }
+    }
 }

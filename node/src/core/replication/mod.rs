@@ -4,6 +4,7 @@
 pub mod copy;
 pub mod council;
 pub mod courier;
+pub mod keeper;
 pub mod lease;
 pub mod machine;
 pub mod mail;

@@ -3,35 +3,38 @@
 //! The order of a turn keeps the promises: what has arrived is proposed; committed entries are
 //! applied; only then is anybody answered, and only then is a lease given.
 
+mod receiving;
+mod saving;
+
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use bytes::Bytes;
+use dht_proto::limits::{ENTRIES_IN_FLIGHT, LOG_BYTES, LOG_COPY_BYTES, LOG_HELD_BYTES};
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
-use super::copy::{self, Incoming, Outgoing};
+use super::copy::{Incoming, Outgoing};
+use super::keeper::Keeper;
 use super::lease::Lease;
-use super::machine::{Answer, Machine, session_unknown};
-use super::mail::{Answered, Chunk, Mail, Number, Post, Received};
+use super::machine::{Answer, Machine};
+use super::mail::{Answered, Mail, Number, Post, Received};
 use super::membership::{self, Step};
+use super::raft::persist::Place;
 use super::raft::{self, Committed, Content, Copy, Group, Message, PeerId, Point};
-use super::task::{self, EntryWriter, Place, Task};
+use super::task::{self, EntryWriter, Task};
+use crate::core::disk::Record;
 use crate::core::execute::{self, Moment};
 use crate::core::lease::Word;
 use crate::core::meta::Replica as Seat;
 use crate::core::mutation::{self, Mutation};
 use crate::core::random::Random;
+use crate::core::rest::Found;
 use crate::core::store::{Cursor, SlotSet, Store};
 use crate::core::time::{Now, UnixMs};
 
-/// Entries that may be proposed and not yet applied; what comes meanwhile shares the next one.
-const IN_FLIGHT: usize = 4;
-/// Bytes of applied entries that the log keeps for followers.
-const KEPT_BYTES: usize = 256 * 1024;
-/// Bytes of applied entries that it keeps while a follower that is there still needs them.
-const HELD_BYTES: usize = 16 * 1024 * 1024;
-/// The same while a full copy is on its way: what comes after it will be needed.
-const COPY_HELD_BYTES: usize = 128 * 1024 * 1024;
+pub use self::saving::{Files, Saved};
+
 /// Keys looked at in one step of the search for those that are due.
 const SWEEP_KEYS: usize = 1024;
 /// Turns of the engine in one turn of the replica.
@@ -142,21 +145,25 @@ pub struct Turn<'a, T> {
     /// The moment.
     pub now: Now,
     /// The data.
-    pub store: &'a Store,
+    pub store: &'a Arc<Store>,
     /// The shard's word for readers.
-    pub word: &'a Word,
+    pub word: &'a Arc<Word>,
     /// Which node has which peer of the group.
     pub seats: &'a [Seat],
     /// Mails to other nodes.
     pub post: &'a mut Post,
     /// Answers to clients of this node.
-    pub settled: &'a mut Vec<(T, Reply)>,
+    pub settled: &'a mut Vec<(T, Found)>,
     /// Tasks of this node that are to be tried again, in their order.
     pub returned: &'a mut Vec<Pending<T>>,
     /// How many tasks of this node were answered, or need no answer any more.
     pub resolved: &'a mut usize,
     /// Bytes of full copies that may still be sent in this tick.
     pub copy_bytes: &'a mut usize,
+    /// What has to be kept.
+    pub keeper: &'a mut Keeper,
+    /// Files of snapshots.
+    pub files: &'a mut Files,
 }
 
 /// An entry that was proposed and not yet seen applied.
@@ -181,12 +188,16 @@ pub struct Replica<T> {
     outgoing: Vec<Outgoing>,
     /// The full copy that this member is being sent.
     incoming: Option<Incoming>,
-    /// Copies begun so far.
+    /// The name of the last copy that was begun; an earlier process of this node had others.
     attempts: u64,
     /// Where the search for keys that are due goes on.
     swept: Cursor,
     /// The leader has not looked after the group's members in this tick.
     unsteered: bool,
+    /// It was there before this process was.
+    is_restored: bool,
+    /// What is on the disk, if there is one.
+    kept: Saved,
 }
 
 impl<T> Replica<T> {
@@ -205,15 +216,17 @@ impl<T> Replica<T> {
             group: Group::new(me, voters, random.next()),
             machine: Machine::new(slots),
             lease: Lease::of_member(voters, now_mono_ms),
-            random,
             inbox: VecDeque::new(),
             proposed: VecDeque::new(),
             last_stamp: 0,
             outgoing: Vec::new(),
             incoming: None,
-            attempts: 0,
+            attempts: random.next() >> 1,
             swept: Cursor::at_slot(0),
             unsteered: false,
+            is_restored: false,
+            kept: Saved::default(),
+            random,
         }
     }
 
@@ -253,7 +266,7 @@ impl<T> Replica<T> {
     /// Another node asks for a session.
     pub fn open_session(&mut self, node: NodeId) {
         self.inbox.push_back(Inbound {
-            task: Task::Open.to_bytes(),
+            task: Task::OpenLane.to_bytes(),
             waiter: Waiter::Opening(node),
             read: None,
             round: self.lease.asked(),
@@ -265,7 +278,9 @@ impl<T> Replica<T> {
         self.group.tick();
         self.unsteered = true;
         let is_new = self.group.term() == raft::BIRTH.term && self.group.leader().is_none();
-        if is_new && is_preferred {
+        // Who was there before may have promised a leader not to help another.
+        if is_new && is_preferred && !self.is_restored || self.is_restored && self.group.is_alone()
+        {
             self.group.campaign();
         }
     }
@@ -307,38 +322,6 @@ impl<T> Replica<T> {
         }
     }
 
-    /// Takes a piece of a full copy.
-    pub fn take_piece(&mut self, from: NodeId, chunk: &Chunk<'_>, store: &Store, post: &mut Post) {
-        let receipt = self.try_piece(from, chunk, store);
-        let receipt = receipt.unwrap_or_else(|| copy::useless(chunk));
-        post.send(from, &Mail::Received(receipt));
-    }
-
-    fn try_piece(&mut self, from: NodeId, chunk: &Chunk<'_>, store: &Store) -> Option<Received> {
-        if chunk.to != self.group.me() || chunk.copy.index <= self.group.applied() {
-            return None;
-        }
-        let slots = &self.machine.slots;
-        let mut incoming = match self.incoming.take() {
-            Some(incoming) if incoming.is_of(from, chunk) => incoming,
-            Some(incoming) if incoming.is_newer_than(chunk) => {
-                self.incoming = Some(incoming);
-                return None;
-            }
-            older => {
-                older.into_iter().for_each(|older| older.discard(store));
-                Incoming::new(from, chunk, slots)
-            }
-        };
-        if incoming.take(chunk, slots).is_err() {
-            incoming.discard(store);
-            return None;
-        }
-        let receipt = incoming.receipt(chunk);
-        self.incoming = Some(incoming);
-        Some(receipt)
-    }
-
     /// Takes note of what a member has received of its copy.
     pub fn take_receipt(&mut self, received: Received, now: Now) {
         let useless =
@@ -378,9 +361,12 @@ impl<T> Replica<T> {
         let ready = self.group.ready();
         // A new leader may be known by now: its entries change data only after the word is clear.
         self.lease.check(&self.group, turn.word, turn.now.mono_ms);
-        if let Some(copy) = ready.install {
-            self.install(&copy, turn);
-        }
+        let state = match ready.install {
+            Some(copy) => self.install(&copy, turn),
+            None => Place::Birth,
+        };
+        let is_change = |committed: &Committed| matches!(committed.what, Content::Members(_));
+        let has_changed = ready.committed.iter().any(is_change);
         for committed in ready.committed {
             self.apply(committed, turn);
         }
@@ -388,14 +374,31 @@ impl<T> Replica<T> {
         for confirmed in ready.confirmed {
             self.lease.confirmed(&self.group, confirmed, turn.word);
         }
-        for message in ready.messages {
+        if let Some(keep) = ready.keep {
+            self.kept.logged(keep.bytes());
+            turn.keeper
+                .keep((self.shard + 1, self.group.me()), keep, &state);
+        }
+        if has_changed {
+            let (who, hard) = (
+                (self.shard + 1, self.group.me()),
+                self.group.hard_of_applied(),
+            );
+            turn.keeper.record(|| Record::Hard(who, hard));
+        }
+        self.say(ready.messages, turn);
+    }
+
+    fn say(&mut self, messages: Vec<Message>, turn: &mut Turn<'_, T>) {
+        for message in messages {
             self.lease.sends(&self.group, &message, turn.word);
             self.send(message, turn);
         }
     }
 
-    /// Puts the received copy in the place of everything.
-    fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) {
+    /// Puts the received copy in the place of everything; says where it is on the disk.
+    fn install(&mut self, copy: &Copy, turn: &mut Turn<'_, T>) -> Place {
+        let file = self.incoming.as_ref().and_then(Incoming::file);
         let received = self.incoming.take().and_then(Incoming::finish);
         let Some((machine, staging)) = received else {
             unreachable!("the engine is told to install only what has arrived");
@@ -412,6 +415,7 @@ impl<T> Replica<T> {
         {
             self.leave_open(covered.waiters, turn);
         }
+        self.replaced(file, turn)
     }
 
     fn send_copies(&mut self, turn: &mut Turn<'_, T>) {
@@ -427,7 +431,7 @@ impl<T> Replica<T> {
             let seat = turn.seats.iter().find(|seat| seat.peer == to);
             if let (false, Some(seat)) = (known, seat) {
                 self.attempts += 1;
-                let from = (&self.group, &self.machine, turn.store);
+                let from = (&self.group, &self.machine, &**turn.store);
                 let copy = Outgoing::new((to, seat.node), self.attempts, from, now_mono_ms);
                 self.outgoing.push(copy);
             }
@@ -456,7 +460,7 @@ impl<T> Replica<T> {
         self.outgoing.retain(|copy| {
             let progress = group.progress(copy.to());
             let goes_on = progress.is_some_and(|at| at.matched < copy.copy.index);
-            let affordable = group.first_index() <= copy.copy.index + 1;
+            let affordable = group.first_index() <= copy.copy.index + 1 && !copy.is_lost();
             if !goes_on || !affordable {
                 group.withdraw_copy(copy.to());
             }
@@ -500,17 +504,6 @@ impl<T> Replica<T> {
         }
     }
 
-    /// The follower that has most, if this member leads.
-    #[must_use]
-    pub fn heir(&self) -> Option<PeerId> {
-        let voters = self.group.conf().voters.iter().copied();
-        let others = voters.filter(|peer| *peer != self.group.me());
-        let known = others.filter_map(|peer| Some((self.group.progress(peer)?, peer)));
-        let active = known.filter(|(at, _)| at.active);
-        let best = active.max_by_key(|(at, _)| at.matched);
-        best.map(|(_, peer)| peer)
-    }
-
     /// This replica is dropped: who waits for it is answered, and its data is removed.
     pub fn dismiss(&mut self, turn: &mut Turn<'_, T>) {
         self.give_back(turn);
@@ -518,8 +511,10 @@ impl<T> Replica<T> {
             self.leave_open(proposed.waiters, turn);
         }
         if let Some(incoming) = self.incoming.take() {
+            turn.files.remove(incoming.file());
             incoming.discard(turn.store);
         }
+        self.forget(turn);
         let slots = &self.machine.slots;
         if let (Some(first), Some(last)) = (slots.iter().min(), slots.iter().max()) {
             turn.word.end(|| turn.store.clear(first..=last));
@@ -539,7 +534,7 @@ impl<T> Replica<T> {
         if !self.group.leads() {
             return self.give_back(turn);
         }
-        while self.proposed.len() < IN_FLIGHT && self.propose(turn) {}
+        while self.proposed.len() < ENTRIES_IN_FLIGHT && self.propose(turn) {}
     }
 
     /// Proposes one entry; says whether there may be another one.
@@ -552,8 +547,13 @@ impl<T> Replica<T> {
                 more = true;
                 break;
             }
-            match self.try_read(next, turn) {
+            let seed = self.random.next();
+            match self.try_read(next, seed, turn) {
                 Attempt::Wait => break,
+                // One that came late must not get behind what was sent after it, unapplied so far.
+                Attempt::Log if next.is_ordered_read() && !(entry.is_empty() && self.is_idle()) => {
+                    break;
+                }
                 Attempt::Answered(answer) => {
                     if let Some(next) = self.inbox.pop_front() {
                         self.answer(next.waiter, answer, turn);
@@ -596,7 +596,12 @@ impl<T> Replica<T> {
         }
     }
 
-    fn try_read(&self, next: &Inbound<T>, turn: &Turn<'_, T>) -> Attempt {
+    /// Whether everything that was proposed is applied.
+    fn is_idle(&self) -> bool {
+        self.proposed.is_empty()
+    }
+
+    fn try_read(&self, next: &Inbound<T>, seed: u64, turn: &Turn<'_, T>) -> Attempt {
         let Some(after) = next.read else {
             return Attempt::Log;
         };
@@ -620,8 +625,14 @@ impl<T> Replica<T> {
         };
         match task::decode(&mut crate::core::pack::Reader::new(&next.task)) {
             Ok(Task::Command(words)) => {
-                match execute::peek(turn.store, &self.machine.slots, moment, &words) {
-                    Some(reply) => Attempt::Answered(Answer::Done(reply)),
+                let occasion = (moment, seed);
+                let data = (turn.store, turn.word);
+                let aside = execute::through(data, &self.machine.slots, moment.shard, &words);
+                if let Some(found) = aside {
+                    return Attempt::Answered(found.into());
+                }
+                match execute::peek(turn.store, &self.machine.slots, occasion, &words) {
+                    Some(found) => Attempt::Answered(found.into()),
                     None => Attempt::Log,
                 }
             }
@@ -634,6 +645,9 @@ impl<T> Replica<T> {
         if mutation::is(Mutation::LocalExpiry) {
             self.machine.time = self.machine.time.max(turn.now.unix_ms());
         }
+        // Once: by the leader under which it was proposed, not by one that comes to it later.
+        let tells = self.group.leads() && at.term == self.group.term();
+        turn.store.events.mute(!tells);
         let answers = match what {
             Content::Data(data) if data.is_empty() => Vec::new(),
             // What cannot be read does nothing, on every replica alike.
@@ -690,7 +704,7 @@ impl<T> Replica<T> {
             Waiter::Here(mut pending) => {
                 let ticket = pending.ticket.take();
                 turn.settled
-                    .extend(ticket.map(|ticket| (ticket, Reply::Ok)));
+                    .extend(ticket.map(|ticket| (ticket, Reply::Ok.into())));
                 inbound.waiter = Waiter::Here(pending);
             }
             there => self.answer(there, Answer::Done(Reply::Ok), turn),
@@ -701,12 +715,9 @@ impl<T> Replica<T> {
         match waiter {
             Waiter::Here(pending) => {
                 *turn.resolved += 1;
-                let reply = match answer {
-                    Answer::Done(reply) => reply,
-                    Answer::Gap | Answer::Unknown => session_unknown().into(),
-                };
+                let ticket = pending.ticket;
                 turn.settled
-                    .extend(pending.ticket.map(|ticket| (ticket, reply)));
+                    .extend(ticket.map(|ticket| (ticket, answer.found())));
             }
             Waiter::There {
                 node,
@@ -721,7 +732,7 @@ impl<T> Replica<T> {
                     session,
                     answer,
                 };
-                turn.post.send(node, &Mail::Answer(answered));
+                turn.post.answer(node, answered);
             }
             Waiter::Nobody => (),
             Waiter::Opening(node) => {
@@ -795,18 +806,18 @@ impl<T> Replica<T> {
     /// Cuts off what all followers have, or what takes too much room.
     fn cut(&mut self) {
         let applied = self.group.applied();
-        if self.group.log_bytes() <= KEPT_BYTES {
+        if self.group.log_bytes() <= LOG_BYTES {
             return;
         }
         let copied = self.outgoing.iter().map(|copy| copy.copy.index).min();
         let held = if copied.is_some() {
-            COPY_HELD_BYTES
+            LOG_COPY_BYTES
         } else {
-            HELD_BYTES
+            LOG_HELD_BYTES
         };
         self.group.cut(applied, held);
         if !self.group.leads() {
-            return self.group.cut(applied, KEPT_BYTES);
+            return self.group.cut(applied, LOG_BYTES);
         }
         let conf = self.group.conf();
         let followers = conf.voters.iter().chain(&conf.learners);
@@ -816,7 +827,14 @@ impl<T> Replica<T> {
             .map(|progress| progress.matched)
             .chain(copied)
             .min();
-        self.group.cut(needed.unwrap_or(applied), KEPT_BYTES);
+        self.group.cut(needed.unwrap_or(applied), LOG_BYTES);
+    }
+}
+
+impl<T> Inbound<T> {
+    /// Whether it is a read of a session, which has a place among the session's tasks.
+    fn is_ordered_read(&self) -> bool {
+        self.read.is_some_and(|after| after.session != 0)
     }
 }
 
@@ -830,14 +848,14 @@ enum Attempt {
 }
 
 impl<T> Waiter<T> {
-    fn place(&self) -> Option<Place> {
+    fn place(&self) -> Option<task::Place> {
         match *self {
             Self::There {
                 number: Number::Logged(sequence),
                 session,
                 acknowledged,
                 ..
-            } => Some(Place {
+            } => Some(task::Place {
                 session,
                 sequence,
                 acknowledged,
@@ -876,25 +894,4 @@ pub fn nothing() -> Bytes {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_leader_is_told_again_that_its_copy_is_installed() {
-        let mut replica = Replica::<u64>::new((0, SlotSet::all()), (2, &[1, 2]), 0, 1);
-        let said = |replica: &mut Replica<u64>| {
-            let ready = replica.group.ready().messages.into_iter();
-            let answers = ready.filter(raft::accepts_entries);
-            answers.map(|message| message.index).collect::<Vec<_>>()
-        };
-        let now = Now {
-            unix_us: 0,
-            mono_ms: 0,
-        };
-        let told = |index| raft::tells_to_install((1, 2), Point { index, term: 1 });
-        replica.step(told(raft::BIRTH.index + 1), now);
-        assert!(!replica.group.has_ready(), "nothing of it is here");
-        replica.step(told(raft::BIRTH.index), now);
-        assert_eq!(said(&mut replica), [raft::BIRTH.index]);
-    }
-}
+mod testing;

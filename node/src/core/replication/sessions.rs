@@ -4,24 +4,45 @@
 //! once at most, and a repeated one gets the first answer again. (After: Ongaro, *Consensus:
 //! Bridging Theory and Practice*, 2014, section 6.3.)
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::limits::{
-    SESSION_ANSWER_BYTES, SESSION_BYTES, SESSION_IDLE, SESSION_WINDOW, SESSIONS,
+    LANES, SESSION_ANSWER_BYTES, SESSION_BYTES, SESSION_IDLE, SESSION_WINDOW, SESSIONS,
+    SESSIONS_BYTES,
 };
 use dht_proto::{Reply, ReplyError, rpc};
 
 use super::task::Place;
 use crate::core::pack::{self, Reader};
+use crate::core::rest::Found;
 use crate::core::time::UnixMs;
 
 const IDLE_MS: u64 = SESSION_IDLE.as_millis() as u64;
 
-/// The sessions of a shard.
+/// What a number takes up besides its answer, in bytes.
+const OUTCOME_BYTES: usize = 64;
+
+/// The sessions of a shard. Those of nodes have room of their own, which no client can use up.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Sessions(BTreeMap<u64, Session>);
+pub struct Sessions {
+    lanes: Pool,
+    clients: Pool,
+}
+
+/// Sessions that share one room.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Pool {
+    sessions: BTreeMap<u64, Session>,
+    /// Those of them of which something is known.
+    holding: BTreeSet<u64>,
+    /// Bytes of all of it.
+    bytes: usize,
+    /// The last one that had to make room for the others.
+    robbed: u64,
+}
 
 /// One sender's tasks.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,11 +95,73 @@ impl Sessions {
     ///
     /// # Errors
     /// There are too many that were used lately.
-    pub fn open(&mut self, id: u64, now: UnixMs) -> Result<(), ReplyError> {
-        if self.0.len() >= SESSIONS {
-            let oldest = self.0.iter().min_by_key(|(_, session)| session.used);
+    pub fn open(&mut self, order: Order, id: u64, now: UnixMs) -> Result<(), ReplyError> {
+        let most = match order {
+            Order::Strict => LANES,
+            Order::Loose => SESSIONS,
+        };
+        self.pool(order).open(id, now, most)
+    }
+
+    /// Whether there is a session of this id.
+    #[must_use]
+    pub fn has(&self, id: u64) -> bool {
+        let pools = [&self.lanes, &self.clients];
+        pools.iter().any(|pool| pool.sessions.contains_key(&id))
+    }
+
+    /// Decides about a task.
+    pub fn admit(&mut self, place: Place, order: Order, now: UnixMs) -> Admission {
+        let pool = self.pool(order);
+        let admission = pool.change(place.session, |session| session.admit(place, order, now));
+        admission.unwrap_or(Admission::Unknown)
+    }
+
+    /// Keeps the answer to a task that was admitted.
+    pub fn keep(&mut self, place: Place, order: Order, found: &Found) {
+        let pool = self.pool(order);
+        pool.change(place.session, |session| session.keep(place.sequence, found));
+        pool.bound_bytes();
+    }
+
+    const fn pool(&mut self, order: Order) -> &mut Pool {
+        match order {
+            Order::Strict => &mut self.lanes,
+            Order::Loose => &mut self.clients,
+        }
+    }
+
+    /// Appends all sessions, for a copy of the shard.
+    pub fn encode(&self, out: &mut BytesMut) {
+        self.lanes.encode(out);
+        self.clients.encode(out);
+    }
+
+    /// Reads what [`Self::encode`] has written.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            lanes: Pool::decode(from, LANES)?,
+            clients: Pool::decode(from, SESSIONS)?,
+        })
+    }
+
+    /// The number up to which the tasks of a session with a strict order are executed.
+    #[must_use]
+    pub fn last(&self, session: u64) -> Option<u64> {
+        let session = self.lanes.sessions.get(&session)?;
+        Some(session.floor - 1 + session.outcomes.len() as u64)
+    }
+}
+
+impl Pool {
+    fn open(&mut self, id: u64, now: UnixMs, most: usize) -> Result<(), ReplyError> {
+        if self.sessions.len() >= most {
+            let oldest = self.sessions.iter().min_by_key(|(_, session)| session.used);
             match oldest.map(|(id, session)| (*id, session.used)) {
-                Some((oldest, used)) if used + IDLE_MS <= now => _ = self.0.remove(&oldest),
+                Some((oldest, used)) if used + IDLE_MS <= now => self.remove(oldest),
                 _ => return Err(ReplyError::err("max number of sessions reached")),
             }
         }
@@ -88,51 +171,51 @@ impl Sessions {
             bytes: 0,
             used: now,
         };
-        self.0.insert(id, session);
+        self.sessions.insert(id, session);
         Ok(())
     }
 
-    /// Whether there is a session of this id.
-    #[must_use]
-    pub fn has(&self, id: u64) -> bool {
-        self.0.contains_key(&id)
-    }
-
-    /// Decides about a task.
-    pub fn admit(&mut self, place: Place, order: Order, now: UnixMs) -> Admission {
-        let Some(session) = self.0.get_mut(&place.session) else {
-            return Admission::Unknown;
-        };
-        session.used = now;
-        session.raise(place.acknowledged.saturating_add(1));
-        let index = match place.sequence.checked_sub(session.floor) {
-            Some(index) if place.sequence > place.acknowledged => index,
-            _ => return Admission::Unknown,
-        };
-        let known = usize::try_from(index).ok();
-        match known.and_then(|index| session.outcomes.get(index)) {
-            Some(Outcome::Answered(reply)) => return Admission::Again(reply.clone()),
-            Some(Outcome::Done) => return Admission::Again(not_kept().into()),
-            Some(Outcome::Missing) | None => (),
-        }
-        if order == Order::Strict && index > session.outcomes.len() as u64 {
-            return Admission::Gap;
-        }
-        session.raise(place.sequence.saturating_sub(SESSION_WINDOW as u64 - 1));
-        Admission::Execute
-    }
-
-    /// Keeps the answer to a task that was admitted.
-    pub fn keep(&mut self, place: Place, reply: &Reply) {
-        if let Some(session) = self.0.get_mut(&place.session) {
-            session.keep(place.sequence, reply);
+    fn remove(&mut self, id: u64) {
+        if let Some(gone) = self.sessions.remove(&id) {
+            self.bytes -= gone.room();
+            self.holding.remove(&id);
         }
     }
 
-    /// Appends all sessions, for a copy of the shard.
-    pub fn encode(&self, out: &mut BytesMut) {
-        pack::array(out, self.0.len());
-        for (id, session) in &self.0 {
+    /// Has a session changed, if there is one.
+    fn change<R>(&mut self, id: u64, change: impl FnOnce(&mut Session) -> R) -> Option<R> {
+        let session = self.sessions.get_mut(&id)?;
+        let before = session.room();
+        let result = change(session);
+        let after = session.room();
+        self.bytes = self.bytes - before + after;
+        match (before, after) {
+            (0, 1..) => _ = self.holding.insert(id),
+            (1.., 0) => _ = self.holding.remove(&id),
+            _ => (),
+        }
+        Some(result)
+    }
+
+    /// One session after the other makes room: what it knows longest is forgotten, and never
+    /// executed any more.
+    fn bound_bytes(&mut self) {
+        while self.bytes > SESSIONS_BYTES {
+            let mut behind = self.holding.range((Excluded(self.robbed), Unbounded));
+            let next = behind.next().or_else(|| self.holding.first()).copied();
+            let Some(next) = next else {
+                return;
+            };
+            self.robbed = next;
+            let more = self.bytes - SESSIONS_BYTES;
+            self.change(next, |session| session.make_room(more));
+        }
+    }
+
+    fn encode(&self, out: &mut BytesMut) {
+        pack::uint(out, self.robbed);
+        pack::array(out, self.sessions.len());
+        for (id, session) in &self.sessions {
             for number in [*id, session.floor, session.used] {
                 pack::uint(out, number);
             }
@@ -150,41 +233,33 @@ impl Sessions {
         }
     }
 
-    /// Reads what [`Self::encode`] has written.
-    ///
-    /// # Errors
-    /// It is something else.
-    pub fn decode(from: &mut Reader<'_>) -> Result<Self, Malformed> {
-        let mut sessions = BTreeMap::new();
-        for _ in 0..from.array(SESSIONS)? {
+    fn decode(from: &mut Reader<'_>, most: usize) -> Result<Self, Malformed> {
+        let mut pool = Self {
+            robbed: from.uint()?,
+            ..Self::default()
+        };
+        for _ in 0..from.array(most)? {
             let id = from.uint()?;
             let (floor, used) = (from.uint()?, from.uint()?);
             let count = from.array(SESSION_WINDOW)?;
             let outcomes: VecDeque<Outcome> = (0..count)
                 .map(|_| decode_outcome(from))
                 .collect::<Result<_, _>>()?;
-            let bytes = outcomes.iter().map(Outcome::bytes).sum();
-            sessions.insert(
-                id,
-                Session {
-                    floor,
-                    outcomes,
-                    bytes,
-                    used,
-                },
-            );
+            let session = Session {
+                floor,
+                bytes: outcomes.iter().map(Outcome::bytes).sum(),
+                outcomes,
+                used,
+            };
+            pool.bytes += session.room();
+            if session.room() > 0 {
+                pool.holding.insert(id);
+            }
+            pool.sessions.insert(id, session);
         }
-        Ok(Self(sessions))
-    }
-
-    /// The number up to which the tasks of a session with a strict order are executed.
-    #[must_use]
-    pub fn last(&self, session: u64) -> Option<u64> {
-        let session = self.0.get(&session)?;
-        Some(session.floor - 1 + session.outcomes.len() as u64)
+        Ok(pool)
     }
 }
-
 fn decode_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
     Ok(match from.uint()? {
         0 => Outcome::Missing,
@@ -195,6 +270,39 @@ fn decode_outcome(from: &mut Reader<'_>) -> Result<Outcome, Malformed> {
 }
 
 impl Session {
+    fn admit(&mut self, place: Place, order: Order, now: UnixMs) -> Admission {
+        self.used = now;
+        self.raise(place.acknowledged.saturating_add(1));
+        let index = match place.sequence.checked_sub(self.floor) {
+            Some(index) if place.sequence > place.acknowledged => index,
+            _ => return Admission::Unknown,
+        };
+        let known = usize::try_from(index).ok();
+        match known.and_then(|index| self.outcomes.get(index)) {
+            Some(Outcome::Answered(reply)) => return Admission::Again(reply.clone()),
+            Some(Outcome::Done) => return Admission::Again(not_kept().into()),
+            Some(Outcome::Missing) | None => (),
+        }
+        if order == Order::Strict && index > self.outcomes.len() as u64 {
+            return Admission::Gap;
+        }
+        self.raise(place.sequence.saturating_sub(SESSION_WINDOW as u64 - 1));
+        Admission::Execute
+    }
+
+    /// Bytes that it takes up.
+    fn room(&self) -> usize {
+        self.bytes + OUTCOME_BYTES * self.outcomes.len()
+    }
+
+    /// Forgets its oldest numbers, until so many bytes are free or nothing is left.
+    fn make_room(&mut self, bytes: usize) {
+        let upto = self.room().saturating_sub(bytes);
+        while self.room() > upto && !self.outcomes.is_empty() {
+            self.raise(self.floor + 1);
+        }
+    }
+
     /// Forgets what became of the numbers below a new floor, if it is one.
     fn raise(&mut self, floor: u64) {
         let gone = usize::try_from(floor.saturating_sub(self.floor)).unwrap_or(usize::MAX);
@@ -203,7 +311,7 @@ impl Session {
         self.floor = self.floor.max(floor);
     }
 
-    fn keep(&mut self, sequence: u64, reply: &Reply) {
+    fn keep(&mut self, sequence: u64, found: &Found) {
         let Some(index) = sequence.checked_sub(self.floor) else {
             return;
         };
@@ -211,10 +319,12 @@ impl Session {
         if self.outcomes.len() <= index {
             self.outcomes.resize(index + 1, Outcome::Missing);
         }
-        let answered = Outcome::Answered(reply.clone());
-        self.outcomes[index] = match answered.bytes() {
-            ..=SESSION_ANSWER_BYTES => answered,
-            _ => Outcome::Done,
+        self.outcomes[index] = match found {
+            Found::Reply(reply) if bytes_of(reply) <= SESSION_ANSWER_BYTES => {
+                Outcome::Answered(reply.clone())
+            }
+            // What is made later is long.
+            Found::Reply(_) | Found::Rest(_) => Outcome::Done,
         };
         self.bytes += self.outcomes[index].bytes();
         self.bound_bytes();
@@ -245,7 +355,7 @@ impl Outcome {
 /// What a retry is told whose first answer is kept no more.
 #[must_use]
 pub fn not_kept() -> ReplyError {
-    ReplyError::Unknown("done, but the reply was too long to be kept for a retry".into())
+    ReplyError::Unknown("done, but the reply is not kept for a retry".into())
 }
 
 /// Bytes of a reply, about: of what it holds. The same for a reply and for what a copy of the shard
@@ -256,8 +366,12 @@ fn bytes_of(reply: &Reply) -> usize {
         Reply::Bulk(bytes) | Reply::Text(bytes) => bytes.len(),
         Reply::Status(text) => text.len(),
         Reply::Error(error) => error.to_string().len(),
+        Reply::Parts(parts) => {
+            let items = parts.blocks().flatten();
+            16 + items.map(|item| bytes_of(&item)).sum::<usize>()
+        }
         Reply::Array(items) | Reply::Set(items) => 16 + items.iter().map(bytes_of).sum::<usize>(),
-        Reply::Map(pairs) => {
+        Reply::Map(pairs) | Reply::Pairs(pairs) => {
             let bytes = |(key, value): &(Reply, Reply)| bytes_of(key) + bytes_of(value);
             16 + pairs.iter().map(bytes).sum::<usize>()
         }
@@ -282,13 +396,15 @@ mod tests {
 
     fn opened() -> Sessions {
         let mut sessions = Sessions::default();
-        sessions.open(ID, 0).unwrap();
+        for order in [Order::Strict, Order::Loose] {
+            sessions.open(order, ID, 0).unwrap();
+        }
         sessions
     }
 
     fn execute(sessions: &mut Sessions, place: Place, order: Order) {
         assert_eq!(sessions.admit(place, order, 0), Admission::Execute);
-        sessions.keep(place, &Reply::Int(place.sequence as i64));
+        sessions.keep(place, order, &Reply::Int(place.sequence as i64).into());
     }
 
     fn after(executed: u64, order: Order) -> Sessions {
@@ -311,7 +427,8 @@ mod tests {
                 let retry = sessions.admit(place(sequence, 0), order, 0);
                 assert_eq!(retry, again(sequence), "{order:?}");
             }
-            assert_eq!(sessions.last(ID), Some(3));
+            let last = if order == Order::Strict { 3 } else { 0 };
+            assert_eq!(sessions.last(ID), Some(last), "of the session of a node");
         }
     }
 
@@ -390,13 +507,17 @@ mod tests {
     #[test]
     fn a_copy_knows_the_same_answers() {
         let mut sessions = after(3, Order::Strict);
-        sessions.open(9, 77).unwrap();
+        sessions.open(Order::Loose, 9, 77).unwrap();
         for sequence in [2, 5] {
             let place = Place {
                 session: 9,
                 ..place(sequence, 0)
             };
-            sessions.keep(place, &Reply::bulk(vec![b'x'; SESSION_ANSWER_BYTES + 1]));
+            sessions.keep(
+                place,
+                Order::Loose,
+                &Reply::bulk(vec![b'x'; SESSION_ANSWER_BYTES + 1]).into(),
+            );
         }
         let mut out = BytesMut::new();
         sessions.encode(&mut out);
@@ -429,7 +550,7 @@ mod tests {
     fn keep_bulk(sessions: &mut Sessions, sequence: u64, length: usize) {
         let place = place(sequence, 0);
         assert_eq!(sessions.admit(place, Order::Loose, 0), Admission::Execute);
-        sessions.keep(place, &Reply::bulk(vec![b'x'; length]));
+        sessions.keep(place, Order::Loose, &Reply::bulk(vec![b'x'; length]).into());
     }
 
     #[test]
@@ -460,14 +581,100 @@ mod tests {
     }
 
     #[test]
-    fn only_an_idle_session_makes_room() {
-        let mut sessions = Sessions::default();
-        for id in 0..SESSIONS as u64 {
-            sessions.open(id, id).unwrap();
+    fn only_an_idle_session_makes_room_and_none_of_the_other_kind() {
+        for (order, most) in [(Order::Strict, LANES), (Order::Loose, SESSIONS)] {
+            let mut sessions = Sessions::default();
+            for id in 0..most as u64 {
+                sessions.open(order, id, id).unwrap();
+            }
+            let full = most as u64;
+            assert!(sessions.open(order, full, IDLE_MS - 1).is_err());
+            let other = match order {
+                Order::Strict => Order::Loose,
+                Order::Loose => Order::Strict,
+            };
+            assert_eq!(sessions.open(other, full + 1, 0), Ok(()));
+            assert!(sessions.has(0));
+            assert_eq!(sessions.open(order, full, IDLE_MS), Ok(()));
+            assert!(!sessions.has(0) && sessions.has(1));
         }
-        let full = SESSIONS as u64;
-        assert!(sessions.open(full, IDLE_MS - 1).is_err());
-        assert_eq!(sessions.open(full, IDLE_MS), Ok(()));
-        assert_eq!((sessions.last(0), sessions.last(1)), (None, Some(0)));
+    }
+
+    /// The place of a task in the session of a client.
+    const fn of(session: u64, sequence: u64) -> Place {
+        Place {
+            session,
+            sequence,
+            acknowledged: 0,
+        }
+    }
+
+    /// Sessions of clients that have as much as all of them may, and one byte less than that.
+    fn full() -> (Sessions, u64) {
+        let mut sessions = Sessions::default();
+        let each = SESSION_ANSWER_BYTES + OUTCOME_BYTES;
+        let numbers = (SESSION_BYTES / SESSION_ANSWER_BYTES) as u64;
+        let (mut id, mut sequence) = (1, 0);
+        sessions.open(Order::Loose, id, 0).unwrap();
+        while sessions.clients.bytes + each <= SESSIONS_BYTES {
+            if sequence == numbers {
+                (id, sequence) = (id + 1, 0);
+                sessions.open(Order::Loose, id, 0).unwrap();
+            }
+            sequence += 1;
+            keep_of(&mut sessions, of(id, sequence), SESSION_ANSWER_BYTES);
+        }
+        (sessions, id)
+    }
+
+    fn keep_of(sessions: &mut Sessions, place: Place, length: usize) {
+        assert_eq!(sessions.admit(place, Order::Loose, 0), Admission::Execute);
+        let answer = Reply::bulk(vec![b'x'; length]).into();
+        sessions.keep(place, Order::Loose, &answer);
+    }
+
+    #[test]
+    fn all_answers_of_a_shard_have_a_bound_and_what_is_forgotten_is_not_executed() {
+        let (mut sessions, last) = full();
+        let is_kept = |sessions: &mut Sessions, place| {
+            let admission = sessions.admit(place, Order::Loose, 0);
+            assert!(matches!(
+                admission,
+                Admission::Again(_) | Admission::Unknown
+            ));
+            admission != Admission::Unknown
+        };
+        let firsts = |sessions: &mut Sessions| -> Vec<bool> {
+            (1..=last).map(|id| is_kept(sessions, of(id, 1))).collect()
+        };
+        assert!(
+            firsts(&mut sessions).iter().all(|is_kept| *is_kept),
+            "up to the edge"
+        );
+        let more = SESSIONS_BYTES - sessions.clients.bytes;
+        sessions.open(Order::Loose, 0, 0).unwrap();
+        keep_of(&mut sessions, of(0, 1), SESSION_ANSWER_BYTES);
+        assert!(more < SESSION_ANSWER_BYTES + OUTCOME_BYTES);
+        let mut expect = vec![true; last as usize];
+        expect[0] = false;
+        assert_eq!(firsts(&mut sessions), expect, "one of them makes room");
+        assert!(is_kept(&mut sessions, of(1, 2)) && is_kept(&mut sessions, of(0, 1)));
+        // Then another one, and a copy of the shard chooses the same.
+        let mut out = BytesMut::new();
+        sessions.encode(&mut out);
+        let mut copy = Sessions::decode(&mut Reader::new(&out)).unwrap();
+        for sessions in [&mut sessions, &mut copy] {
+            keep_of(sessions, of(0, 2), SESSION_ANSWER_BYTES);
+            expect[1] = false;
+            assert_eq!(firsts(sessions), expect);
+            assert!(sessions.clients.bytes <= SESSIONS_BYTES);
+        }
+        assert_eq!(sessions, copy);
+        // The sessions of nodes have lost nothing by it, and have room.
+        sessions.open(Order::Strict, 7, 0).unwrap();
+        assert_eq!(
+            sessions.admit(of(7, 1), Order::Strict, 0),
+            Admission::Execute
+        );
     }
 }

@@ -6,7 +6,7 @@
 
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
-use dht_proto::limits::{ARGUMENTS, TRANSACTION_WORDS};
+use dht_proto::limits::{ARGUMENTS, ENTRY_BYTES, ENTRY_TASKS, TRANSACTION_WORDS};
 pub use dht_proto::rpc::Place;
 use smallvec::SmallVec;
 
@@ -18,10 +18,6 @@ use crate::core::time::UnixMs;
 pub type Words<'a> = SmallVec<[&'a [u8]; 8]>;
 
 const NO_WORDS: &[&[u8]] = &[];
-/// Most tasks in one entry.
-pub const TASKS: usize = 1 << 16;
-/// Bytes of tasks after which an entry takes no further one.
-pub const ENTRY_BYTES: usize = 1024 * 1024;
 
 /// Something to be done to a shard, in the order of its log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,8 +26,10 @@ pub enum Task<'a> {
     Nothing,
     /// A command as the client sent it.
     Command(Words<'a>),
-    /// Opens a session; the answer is its id, and the shard's first and last slot.
+    /// Opens the session of a client; the answer is its id, and the shard's first and last slot.
     Open,
+    /// The same for a node, whose tasks come in order.
+    OpenLane,
     /// Removes those of the keys that are due.
     Expire(Words<'a>),
     /// Adds keys to a watch.
@@ -69,6 +67,7 @@ impl Task<'_> {
                 pack::array(out, commands.len());
                 commands.iter().for_each(|words| append_words(words, out));
             }
+            Self::OpenLane => encode_words(8, NO_WORDS, out),
             Self::Placed(place, task) => {
                 encode_place(*place, out);
                 task.encode(out);
@@ -184,6 +183,7 @@ fn decode_plain<'a>(kind: u64, from: &mut Reader<'a>) -> Result<Task<'a>, Malfor
             let commands = commands.map(|_| take_words(from, &mut left));
             Task::Exec(watcher, commands.collect::<Result<_, _>>()?)
         }
+        8 => Task::OpenLane,
         _ => return Err(Malformed("an unknown kind of task")),
     })
 }
@@ -227,7 +227,7 @@ impl EntryWriter {
     /// Whether a further task belongs into another entry.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        self.count >= TASKS || self.tasks.len() >= ENTRY_BYTES
+        self.count >= ENTRY_TASKS || self.tasks.len() >= ENTRY_BYTES
     }
 
     /// The entry, at a time and with a seed.
@@ -268,7 +268,7 @@ impl<'a> Entry<'a> {
         Ok(Self {
             stamp: from.uint()?,
             seed: from.uint()?,
-            left: from.array(TASKS)?,
+            left: from.array(ENTRY_TASKS)?,
             from,
         })
     }
@@ -316,6 +316,7 @@ mod tests {
                 (None, Task::Command(words(&["SET", "k", ""]))),
                 (Some(place), Task::Nothing),
                 (None, Task::Open),
+                (None, Task::OpenLane),
                 (None, Task::Expire(words(&["a", "b"]))),
                 (None, Task::Watch(watcher, words(&["a", "b"]))),
                 (None, Task::Forget(u64::MAX)),
@@ -357,6 +358,29 @@ mod tests {
         assert_eq!(placed(place, &plain), in_place.to_bytes());
         let twice = placed(place, &placed(place, &plain));
         assert!(decode(&mut Reader::new(&twice)).is_err());
+    }
+
+    #[test]
+    fn an_entry_is_full_by_its_tasks_or_by_their_bytes() {
+        let mut entry = EntryWriter::new();
+        for _ in 0..ENTRY_TASKS {
+            assert!(!entry.is_full());
+            entry.push(None, &Task::Nothing.to_bytes());
+        }
+        assert!(entry.is_full());
+        let mut entry = EntryWriter::new();
+        let task = command(&[&vec![0; ENTRY_BYTES - 10]]);
+        entry.push(None, &task);
+        assert!(!entry.is_full(), "{} bytes", task.len());
+        entry.push(None, &command(&["GET", "k"]));
+        assert!(entry.is_full());
+        // No reader takes more.
+        let mut out = BytesMut::new();
+        pack::uint(&mut out, 1);
+        pack::uint(&mut out, 2);
+        pack::array(&mut out, ENTRY_TASKS + 1);
+        out.resize(out.len() + ENTRY_TASKS + 1, 0);
+        assert!(Entry::read(&out).is_err());
     }
 
     #[test]

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use dht_proto::rpc::{self, Meta, Place};
 use dht_proto::{Reply, limits};
 
-use super::tests::{Line, task};
+use super::line_tests::{Line, task};
 use crate::core::client::Protocol;
 use crate::core::commands::testing;
 use crate::core::node::Node;
@@ -23,25 +23,25 @@ fn line(node: Node) -> Line {
 }
 
 /// Sends a request with a place, and gives what is written at once.
-fn send(line: &mut Line, command: &str) -> BytesMut {
+fn send(line: &mut Line, command: &str) -> Vec<u8> {
     send_with(line, command, Meta::default().with_place(PLACE))
 }
 
-fn send_with(line: &mut Line, command: &str, meta: Meta) -> BytesMut {
+fn send_with(line: &mut Line, command: &str, meta: Meta) -> Vec<u8> {
     let words: Vec<&str> = command.split(' ').collect();
     let mut input = BytesMut::new();
     rpc::encode_request(7, &words, &meta, &mut input);
     line.receive(&mut input);
-    line.effects.output.split()
+    std::mem::take(&mut line.effects.output).to_vec()
 }
 
-fn response(reply: &Reply) -> BytesMut {
+fn response(reply: &Reply) -> Vec<u8> {
     let mut out = BytesMut::new();
-    rpc::encode_response(7, reply, &mut out);
-    out
+    rpc::encode_response(7, reply, false, &mut out);
+    out.to_vec()
 }
 
-fn shows(output: &BytesMut, text: &str) -> bool {
+fn shows(output: &[u8], text: &str) -> bool {
     String::from_utf8_lossy(output).contains(text)
 }
 
@@ -52,7 +52,7 @@ fn a_write_takes_its_place_along() {
     let place = placed(PLACE, &task("SET foo 1"));
     assert_eq!(line.asked(), [(2, Mode::Repeatable, place)]);
     line.settle(0, Reply::Ok);
-    assert_eq!(line.effects.output, response(&Reply::Ok));
+    assert_eq!(line.effects.output.to_vec(), response(&Reply::Ok));
 }
 
 #[test]
@@ -126,4 +126,35 @@ fn a_request_that_waits_holds_up_no_other() {
     let pong = response(&Reply::Status("PONG".into()));
     assert_eq!(send(&mut line, "PING"), pong);
     assert_eq!(line.session.in_flight(), 1);
+}
+
+#[test]
+fn a_deadline_beyond_all_time_is_no_error() {
+    let mut line = Line::new(testing::cluster(), |c| c.protocol = Protocol::Native);
+    let mut input = BytesMut::new();
+    let meta = Meta {
+        deadline_ms: Some(u64::MAX),
+        ..Meta::default()
+    };
+    rpc::encode_request(1, &["GET", "foo"], &meta, &mut input);
+    line.receive(&mut input);
+    assert_eq!(line.effects.asked[0].pending.deadline_mono_ms, u64::MAX);
+}
+
+#[test]
+fn who_has_not_authenticated_sends_short_frames() {
+    let set = |authenticated| {
+        let mut line = Line::new(testing::node(), |client| {
+            client.protocol = Protocol::Native;
+            client.authenticated = authenticated;
+        });
+        let mut input = BytesMut::new();
+        let value = vec![b'x'; limits::UNAUTHENTICATED_BYTES];
+        let words = [b"SET".as_slice(), b"b", &value];
+        rpc::encode_request(1, &words, &Meta::default(), &mut input);
+        line.receive(&mut input);
+        (line.effects.close, input.is_empty())
+    };
+    assert_eq!(set(true), (false, true));
+    assert_eq!(set(false), (true, true));
 }

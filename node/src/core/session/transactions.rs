@@ -10,6 +10,7 @@ use crate::core::gather::{Gather, interleave};
 use crate::core::node::Node;
 use crate::core::replication::replica::{Mode, Pending};
 use crate::core::replication::task::{Task, Words};
+use crate::core::rest::ReplyRoom;
 use crate::core::router::{self, Route};
 use crate::core::store::Key;
 use crate::core::time::Now;
@@ -24,10 +25,12 @@ const ALONE: u64 = 0;
 type Placed<'a> = Vec<(usize, Words<'a>)>;
 
 impl Session {
-    /// The connection has ended: what it watches is forgotten.
+    /// The connection has ended: what it watches is forgotten, and it listens to nothing.
     pub fn end(&mut self, node: &Node, now: Now, effects: &mut Effects) {
         self.client.transaction.end();
         self.forget(node, now, effects);
+        let id = self.client.facts.id;
+        node.hub.leave_all(id, &mut self.client.subscriptions);
     }
 
     /// Takes a request between MULTI and EXEC.
@@ -44,6 +47,7 @@ impl Session {
             }
             Ok(false) => self.request_now(step, origin, argv),
             Err(error) => {
+                Self::refused(step, argv);
                 self.client.transaction.refuse();
                 self.answer(step.effects, origin, &error.into());
             }
@@ -56,6 +60,9 @@ impl Session {
         let kind = id.spec().kind;
         if kind.is_immediate() {
             return Ok(false);
+        }
+        if !id.schema().may_be_queued {
+            return Err(ReplyError::NotInTransaction);
         }
         let keys = router::keys(id, argv)?;
         if !kind.is_local() {
@@ -79,7 +86,7 @@ impl Session {
         match run(&mut self.client.transaction) {
             Ok(Next::Answer(reply)) => self.answer(step.effects, origin, &reply),
             Ok(Next::Watch) => self.watch(step, origin, command, route),
-            Ok(Next::Execute(taken)) => self.exec(step, origin, &taken),
+            Ok(Next::Execute(taken)) => self.exec_in_time(step, origin, taken),
             Err(error) => self.answer(step.effects, origin, &error.into()),
         }
     }
@@ -98,7 +105,7 @@ impl Session {
             let ticket = Ticket { turn, part: 0 };
             self.ask(step, origin, (*shard, Mode::Write), ticket, task);
         } else {
-            let data = (&step.node.store, &step.node.watched);
+            let data = (&*step.node.store, &step.node.watched);
             let outcome = atomic::watch(data, watcher, &keys, (step.stamp, ALONE));
             let reply = outcome.unwrap_or_else(Reply::Error);
             self.answer(step.effects, origin, &reply);
@@ -120,8 +127,13 @@ impl Session {
         }
     }
 
-    fn exec(&mut self, step: &mut Step<'_>, origin: Origin, taken: &Taken) {
+    pub(super) fn exec(&mut self, step: &mut Step<'_>, origin: Origin, taken: &Taken) {
         let (local, data) = by_place(taken.commands());
+        for argv in local.iter().map(|(_, argv)| argv).chain(&data) {
+            if let Ok(id) = spec::find(argv) {
+                step.effects.done.counted(id);
+            }
+        }
         if step.node.settings.standalone || data.is_empty() && taken.watch.is_none() {
             let reply = self.exec_here(step, &local, &data, taken);
             let origin = origin.in_version_of(self.client.protocol);
@@ -129,11 +141,15 @@ impl Session {
         }
         match self.shard_of(step, taken) {
             Ok(shard) => {
+                // What was said before it needs no more than itself.
+                step.effects.news.append(&mut self.client.news);
                 let placed = self.run_local(step, &local);
+                let held = std::mem::take(&mut self.client.news);
                 let origin = origin.in_version_of(self.client.protocol);
                 let watcher = taken.watch.as_ref().map(|watch| watch.watcher);
                 let task = Task::Exec(watcher, data).to_bytes();
                 let turn = self.wait(origin, Gather::transaction(shard, placed));
+                self.hold(turn, held);
                 let ticket = Ticket { turn, part: 0 };
                 self.ask(step, origin, (shard, Mode::Write), ticket, task);
             }
@@ -170,14 +186,15 @@ impl Session {
         };
         let watcher = taken.watch.as_ref().map(|watch| watch.watcher);
         let Node { store, watched, .. } = step.node;
-        let mut reply = Reply::NilArray;
-        let mut execute = || reply = batch.execute((store, watched), watcher, at);
+        let mut found = Reply::NilArray.into();
+        let mut execute = || found = batch.execute((store, watched), watcher, at);
+        let aside = &step.node.settings.aside;
         if batch.is_whole {
-            (step.node.settings.aside)(&mut execute);
+            aside.run(&mut execute);
         } else {
             execute();
         }
-        match reply {
+        match found.reply(aside) {
             Reply::Array(items) => Reply::Array(interleave(items, self.run_local(step, local))),
             aborted => aborted,
         }
@@ -193,8 +210,16 @@ impl Session {
             Ok(id) => self.execute(step, &Command::new(id, argv, &[])),
             Err(error) => error.into(),
         };
-        let commands = commands.iter();
-        commands.map(|(place, argv)| (*place, run(argv))).collect()
+        let mut room = ReplyRoom::default();
+        let mut replies = Vec::with_capacity(commands.len());
+        for (place, argv) in commands {
+            let reply = run(argv);
+            let bytes = reply.own_bytes();
+            replies.push((*place, room.take(reply, bytes, false)));
+        }
+        // A transaction does not sleep, whatever its commands do.
+        self.client.sleeps = false;
+        replies
     }
 
     /// Tells where they are kept that watches are of no use any more. Nobody waits for that; what
@@ -236,8 +261,10 @@ fn by_place(commands: Vec<Words<'_>>) -> (Placed<'_>, Vec<Words<'_>>) {
 mod tests {
     use bytes::Bytes;
 
-    use super::super::tests::{Line, alone, member, task};
+    use super::super::line_tests::{Line, alone, member, task};
     use super::*;
+    use dht_proto::limits::FRAME_BYTES;
+
     use crate::core::client::Door;
     use crate::core::commands::testing;
     use crate::core::random::Random;
@@ -263,6 +290,33 @@ mod tests {
         line.settle(1, Reply::Nil);
         let answer = "$-1\r\n+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n";
         assert_eq!(line.output(), answer, "about no key: by nobody else");
+    }
+
+    #[test]
+    fn what_exec_answers_is_bounded_whatever_it_is_made_of() {
+        let mut line = alone();
+        let value = "v".repeat(4000);
+        line.send(&format!("SET k {value}\r\nHSET h f {value}\r\n"));
+        line.output();
+        let error = format!("-{}\r\n", ReplyError::reply_too_long(false));
+        for (command, times) in [
+            ("DUMP k", 20_000),
+            ("GET k", 20_000),
+            ("HRANDFIELD h -1000 WITHVALUES", 40),
+            ("COMMAND DOCS", 1000),
+        ] {
+            let queue = format!("{command}\r\n").repeat(times);
+            line.send(&format!("MULTI\r\n{queue}"));
+            line.output();
+            line.send("EXEC\r\n");
+            let answer = line.output_bytes();
+            let begin = format!("*{times}\r\n");
+            assert!(answer.starts_with(begin.as_bytes()), "{command}");
+            assert!(answer.ends_with(error.as_bytes()), "{command}");
+            assert!(answer.len() < 2 * FRAME_BYTES, "{command}");
+        }
+        line.send("HRANDFIELD h -1000000 WITHVALUES\r\n");
+        assert_eq!(line.output(), error);
     }
 
     #[test]

@@ -38,7 +38,8 @@ fn digest(record: &Record) -> u64 {
 }
 
 fn digest_fields(hash: HashRef<'_>) -> u64 {
-    hash.iter().fold(0, |sum, (field, value)| {
-        sum.wrapping_add(xxh3_64_with_seed(value.bytes(), xxh3_64(field)))
+    hash.iter_timed().fold(0, |sum, (field, value, expiry)| {
+        let seed = xxh3_64(field).wrapping_add(expiry.map_or(0, |at| at.wrapping_add(1)));
+        sum.wrapping_add(xxh3_64_with_seed(value.bytes(), seed))
     })
 }

@@ -3,26 +3,31 @@
 
 use bytes::Bytes;
 
+use super::hash;
 use super::read::is_due;
 use super::scan::Cursor;
 use super::slots::SlotSet;
 use super::{Key, Keys, Store, Watched};
 use crate::core::time::UnixMs;
 
-/// Keys that are due.
+/// Fields of one hash that [`Store::expire`] removes at once.
+const FIELDS_AT_ONCE: usize = 512;
+
+/// Keys that are due, or have fields that are.
 #[derive(Debug)]
 pub struct Due {
     /// The keys.
     pub keys: Vec<Bytes>,
-    /// How many keys were looked at to find them.
+    /// How many keys were looked at to find them, and how many of their fields are due.
     pub looked_at: usize,
     /// Where the next search goes on; the beginning once all slots were visited.
     pub next: Cursor,
 }
 
 impl Store {
-    /// Looks for keys that are due at `stamp`, from `from` on, at about `budget` keys of slots that
-    /// have keys with an expiry. Changes nothing.
+    /// Looks for keys that are due at `stamp`, or have fields that are, from `from` on, at about
+    /// `budget` keys of slots that have some with an expiry. Where more is due than one call of
+    /// [`Self::expire`] removes, the next search begins there again. Changes nothing.
     #[must_use]
     pub fn due(&self, slots: &SlotSet, from: Cursor, stamp: UnixMs, budget: usize) -> Due {
         let mut due = Due {
@@ -38,16 +43,31 @@ impl Store {
             if slot != due.next.slot {
                 due.next = Cursor::at_slot(slot);
             }
-            if self.counts[usize::from(slot)].volatile() == 0 {
+            let counts = &self.counts[usize::from(slot)];
+            if counts.volatile() + counts.timed() == 0 {
                 due.next = Cursor::at_slot(slot + 1);
                 continue;
             }
-            due.next = self.scan_slot(due.next, budget - due.looked_at, &mut |record| {
-                due.looked_at += 1;
-                if is_due(record, stamp) {
+            let here = due.next;
+            let mut is_left = false;
+            due.next = self.scan_slot(here, budget - due.looked_at, &mut |record| {
+                let fields = if is_due(record, stamp) {
+                    1
+                } else {
+                    hash::due(record, stamp, FIELDS_AT_ONCE)
+                };
+                if fields > 0 && due.looked_at < budget {
                     due.keys.push(Bytes::copy_from_slice(record.key()));
+                    is_left |= fields > FIELDS_AT_ONCE;
+                } else {
+                    is_left |= fields > 0;
                 }
+                due.looked_at += fields.clamp(1, FIELDS_AT_ONCE);
             });
+            if is_left {
+                due.next = here;
+                break;
+            }
             // A huge sparse table is walked in several calls, whatever they find.
             if due.next.position > 0 {
                 break;
@@ -56,20 +76,30 @@ impl Store {
         due
     }
 
-    /// Removes those of the keys that are due at `stamp`, which whoever watches them learns; gives
-    /// how many.
+    /// Removes those of the keys that are due at `stamp`, and of the others some fields that are,
+    /// which whoever watches them learns; gives how many.
     pub fn expire(
         &self,
         keys: &[impl AsRef<[u8]>],
         stamp: UnixMs,
         watched: Option<&Watched>,
     ) -> usize {
-        let expire = |key: &&_| {
-            let key = AsRef::<[u8]>::as_ref(*key);
+        let expire = |key: &_| {
+            let key = AsRef::<[u8]>::as_ref(key);
             let keys = Keys::one(Key::new(key));
-            self.write_watched(&keys, (stamp, 0), watched, |write| write.expire(key))
+            let most = FIELDS_AT_ONCE;
+            self.write_watched(&keys, (stamp, 0), watched, |write| write.expire(key, most))
         };
-        keys.iter().filter(expire).count()
+        keys.iter().map(expire).sum()
+    }
+
+    /// Number of hashes in these slots of which some field has an expiry.
+    #[must_use]
+    pub fn timed(&self, slots: &SlotSet) -> usize {
+        slots
+            .iter()
+            .map(|slot| self.counts[usize::from(slot)].timed())
+            .sum()
     }
 
     /// Number of keys with an expiry in these slots.

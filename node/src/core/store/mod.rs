@@ -6,9 +6,9 @@
 
 mod digest;
 mod expiry;
+mod export;
 mod graveyard;
 mod hash;
-mod image;
 mod key;
 mod large;
 mod packed;
@@ -22,16 +22,18 @@ mod snapshot;
 mod staging;
 mod string;
 mod table;
+mod value;
 mod watched;
 mod whole;
 mod write;
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use dashmap::{DashMap, RwLock, RwLockReadGuard};
 use dht_proto::slot::SLOTS;
 
+use self::export::Exports;
 use self::graveyard::Graveyard;
 use self::key::SlotHasher;
 use self::read::Locked;
@@ -39,18 +41,22 @@ use self::record::Record;
 use self::snapshot::Snapshots;
 use self::table::Table;
 use super::lease::{self, Word};
+use super::notify::Events;
 use super::time::{Now, UnixMs};
 
 pub use self::expiry::Due;
+pub use self::export::Piece;
 pub use self::hash::HashRef;
 pub use self::key::{Key, Keys};
+pub use self::large::SharedHash;
 pub use self::packed::MAX_FIELDS as PACKED_FIELDS;
-pub use self::read::{Moment, Read, ValueKind};
+pub use self::read::{LONG_FIELDS, Moment, Read, ValueKind};
 pub use self::scan::Cursor;
 pub use self::slots::SlotSet;
 pub use self::snapshot::Snapshot;
 pub use self::staging::Staging;
 pub use self::string::StringRef;
+pub use self::value::NoValue;
 pub use self::watched::{Watched, Watcher};
 pub use self::whole::Whole;
 pub use self::write::{Expiry, Write};
@@ -62,6 +68,42 @@ pub struct Store {
     counts: Box<[Counts]>,
     graveyard: Graveyard,
     snapshots: Snapshots,
+    exports: Exports,
+    /// What happens to keys.
+    pub events: Events,
+    /// How often keys are read.
+    pub lookups: Lookups,
+}
+
+/// How many of the keys that were read were there, and how many were not.
+#[derive(Debug, Default)]
+pub struct Lookups {
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl Lookups {
+    /// Counts some.
+    pub fn add(&self, (hits, misses): (u32, u32)) {
+        for (counter, count) in [(&self.hits, hits), (&self.misses, misses)] {
+            if count > 0 {
+                counter.fetch_add(count.into(), Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Both numbers.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        (count(&self.hits), count(&self.misses))
+    }
+
+    /// Begins again.
+    pub fn reset(&self) {
+        self.hits.store(0, Ordering::Relaxed);
+        self.misses.store(0, Ordering::Relaxed);
+    }
 }
 
 /// Counters of a slot: changed under its exclusive lock, read without.
@@ -70,6 +112,26 @@ struct Counts {
     keys: AtomicU32,
     /// Keys with an expiry.
     volatile: AtomicU32,
+    /// Hashes of which some field has an expiry.
+    timed: AtomicU32,
+}
+
+/// What may become due: of a key, whether, and of a slot, how many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Volatile<T> {
+    /// The key itself.
+    keys: T,
+    /// Some of its fields.
+    fields: T,
+}
+
+impl Volatile<bool> {
+    fn of(record: Option<&Record>) -> Self {
+        record.map_or_else(Self::default, |record| Self {
+            keys: record.expiry().is_some(),
+            fields: hash::is_timed(record),
+        })
+    }
 }
 
 impl Counts {
@@ -81,19 +143,27 @@ impl Counts {
         self.volatile.load(Ordering::Relaxed) as usize
     }
 
+    fn timed(&self) -> usize {
+        self.timed.load(Ordering::Relaxed) as usize
+    }
+
     /// Takes note that a key was changed.
-    fn update(&self, keys: usize, was_volatile: bool, is_volatile: bool) {
+    fn update(&self, keys: usize, was: Volatile<bool>, is: Volatile<bool>) {
         // Plain stores: nobody else writes while the slot is locked.
+        let change = |count: &AtomicU32, was: bool, is: bool| {
+            let before = count.load(Ordering::Relaxed);
+            count.store(before - u32::from(was) + u32::from(is), Ordering::Relaxed);
+        };
         self.keys.store(keys as u32, Ordering::Relaxed);
-        let volatile = self.volatile.load(Ordering::Relaxed);
-        let volatile = volatile - u32::from(was_volatile) + u32::from(is_volatile);
-        self.volatile.store(volatile, Ordering::Relaxed);
+        change(&self.volatile, was.keys, is.keys);
+        change(&self.timed, was.fields, is.fields);
     }
 
     /// Takes note that the slot has another table.
-    fn set(&self, keys: usize, volatile: u32) {
+    fn set(&self, keys: usize, volatile: Volatile<u32>) {
         self.keys.store(keys as u32, Ordering::Relaxed);
-        self.volatile.store(volatile, Ordering::Relaxed);
+        self.volatile.store(volatile.keys, Ordering::Relaxed);
+        self.timed.store(volatile.fields, Ordering::Relaxed);
     }
 }
 
@@ -121,6 +191,9 @@ impl Store {
             counts: (0..SLOTS).map(|_| Counts::default()).collect(),
             graveyard: Graveyard::new(),
             snapshots: Snapshots::new(),
+            exports: Exports::default(),
+            events: Events::default(),
+            lookups: Lookups::default(),
         }
     }
 
@@ -215,12 +288,13 @@ impl Store {
         self.shard(slot).read()
     }
 
-    /// Visits about `count` records of the cursor's slot; gives where to go on, in this slot or at
-    /// the next.
+    /// Visits about `count` records of the cursor's slot, or as many as it may be locked for; gives
+    /// where to go on, in this slot or at the next.
     fn scan_slot(&self, cursor: Cursor, count: usize, visit: &mut dyn FnMut(&Record)) -> Cursor {
         if self.keys_in_slot(cursor.slot) == 0 {
             return Cursor::at_slot(cursor.slot + 1);
         }
+        let count = count.min(LONG_FIELDS);
         scan_table(&self.read_slot(cursor.slot), cursor, count, visit)
     }
 }

@@ -1,17 +1,28 @@
 //! Small hashes as bytes: a count, then the length and bytes of each field and value in order of
 //! insertion.
 //!
+//! Where fields have expiries, the top bit of the count is set, and between it and the fields stand
+//! the number of expiries and, by the number of the field, each of them: 9 bytes a field.
+//!
 //! Works on byte slices, and on the buffer of a record that is being edited; knows nothing of
-//! records.
+//! records, and no time.
 
 use std::ops::Range;
 
 use smallvec::SmallVec;
 
+use super::write::Expiry;
+use crate::core::time::UnixMs;
+
 /// Most fields of a packed hash; the count is one byte.
 pub const MAX_FIELDS: usize = 64;
 /// Most bytes of a packed hash.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
+
+/// On the count: some field has an expiry.
+const TIMED: u8 = 0x80;
+/// The number of a field and its expiry.
+const ENTRY_BYTES: usize = 1 + size_of::<UnixMs>();
 
 /// Bytes of a number's variable-length form: seven bits a byte, the lowest first, the top bit set
 /// on all but the last.
@@ -59,22 +70,47 @@ pub(super) const fn pair_len(field: &[u8], value: &[u8]) -> usize {
 
 /// Number of fields.
 pub(super) fn len(body: &[u8]) -> usize {
-    usize::from(body[0])
+    usize::from(body[0] & !TIMED)
+}
+
+/// Where the expiries are.
+fn entries_at(body: &[u8]) -> Range<usize> {
+    if body[0] & TIMED == 0 {
+        return 1..1;
+    }
+    2..2 + usize::from(body[1]) * ENTRY_BYTES
+}
+
+/// The fields with an expiry, by their numbers, ascending.
+fn entries(body: &[u8]) -> impl Iterator<Item = (usize, UnixMs)> {
+    let (entries, _) = body[entries_at(body)].as_chunks::<ENTRY_BYTES>();
+    entries.iter().map(|[index, expiry @ ..]| {
+        let expiry = UnixMs::from_le_bytes(*expiry);
+        (usize::from(*index), expiry)
+    })
+}
+
+/// The expiries of the fields that have one.
+pub(super) fn expiries(body: &[u8]) -> impl Iterator<Item = UnixMs> {
+    entries(body).map(|(_, expiry)| expiry)
 }
 
 /// Where a field and its value are in the body.
 #[derive(Clone)]
 struct Place {
+    /// Its number, from 0.
+    index: usize,
     start: usize,
     field: Range<usize>,
     value: Range<usize>,
 }
 
 impl Place {
-    fn at(body: &[u8], start: usize) -> Self {
+    fn at(body: &[u8], index: usize, start: usize) -> Self {
         let (field_len, field) = varint_at(body, start);
         let (value_len, value) = varint_at(body, field + field_len);
         Self {
+            index,
             start,
             field: field..field + field_len,
             value: value..value + value_len,
@@ -82,45 +118,59 @@ impl Place {
     }
 
     fn find(body: &[u8], field: &[u8]) -> Option<Self> {
-        let mut at = 1;
+        let mut at = entries_at(body).end;
+        let mut index = 0;
         while at < body.len() {
-            let place = Self::at(body, at);
+            let place = Self::at(body, index, at);
             if &body[place.field.clone()] == field {
                 return Some(place);
             }
             at = place.value.end;
+            index += 1;
         }
         None
     }
-}
 
-/// The value of a field.
-pub(super) fn get<'b>(body: &'b [u8], field: &[u8]) -> Option<&'b [u8]> {
-    Place::find(body, field).map(|place| &body[place.value])
-}
-
-/// The fields with their values, in order of insertion.
-pub(super) struct Pairs<'b> {
-    body: &'b [u8],
-    at: usize,
-}
-
-impl<'b> Pairs<'b> {
-    pub(super) const fn new(body: &'b [u8]) -> Self {
-        Self { body, at: 1 }
+    fn expiry(&self, body: &[u8]) -> Option<UnixMs> {
+        let mut entries = entries(body);
+        let own = entries.find(|(index, _)| *index == self.index);
+        own.map(|(_, expiry)| expiry)
     }
 }
 
-impl<'b> Iterator for Pairs<'b> {
-    type Item = (&'b [u8], &'b [u8]);
+/// The value of a field, and its expiry.
+pub(super) fn get<'b>(body: &'b [u8], field: &[u8]) -> Option<(&'b [u8], Option<UnixMs>)> {
+    let place = Place::find(body, field)?;
+    let expiry = place.expiry(body);
+    Some((&body[place.value], expiry))
+}
+
+/// The fields with their values and expiries, in order of insertion.
+pub(super) struct Fields<'b> {
+    body: &'b [u8],
+    index: usize,
+    at: usize,
+}
+
+impl<'b> Fields<'b> {
+    pub(super) fn new(body: &'b [u8]) -> Self {
+        let at = entries_at(body).end;
+        Self { body, index: 0, at }
+    }
+}
+
+impl<'b> Iterator for Fields<'b> {
+    type Item = (&'b [u8], &'b [u8], Option<UnixMs>);
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.at >= self.body.len() {
             return None;
         }
-        let place = Place::at(self.body, self.at);
+        let place = Place::at(self.body, self.index, self.at);
         self.at = place.value.end;
-        Some((&self.body[place.field], &self.body[place.value]))
+        self.index += 1;
+        let expiry = place.expiry(self.body);
+        Some((&self.body[place.field], &self.body[place.value], expiry))
     }
 }
 
@@ -136,19 +186,39 @@ pub(super) enum Set {
 }
 
 /// Sets a field in the body that starts at `body` in `record`.
-pub(super) fn set(record: &mut Vec<u8>, body: usize, field: &[u8], value: &[u8]) -> Set {
-    match Place::find(&record[body..], field) {
-        Some(place) => replace(record, body, &place, value),
-        None => add(record, body, field, value),
+pub(super) fn set(
+    record: &mut Vec<u8>,
+    body: usize,
+    (field, value): (&[u8], &[u8]),
+    expiry: Expiry,
+) -> Set {
+    let place = Place::find(&record[body..], field);
+    // There has to be room for the expiry before anything changes.
+    let spare = match expiry {
+        Expiry::At(_) => entry_room(&record[body..], place.as_ref()),
+        Expiry::Keep | Expiry::Never => 0,
+    };
+    let (set, index) = match place {
+        Some(place) => (replace(record, body, &place, value, spare), place.index),
+        None => {
+            let index = len(&record[body..]);
+            (add(record, body, (field, value), spare), index)
+        }
+    };
+    match (&set, expiry) {
+        (Set::Full, _) | (_, Expiry::Keep) => {}
+        (_, Expiry::Never) => set_entry(record, body, index, None),
+        (_, Expiry::At(at)) => set_entry(record, body, index, Some(at)),
     }
+    set
 }
 
-fn add(record: &mut Vec<u8>, body: usize, field: &[u8], value: &[u8]) -> Set {
+fn add(record: &mut Vec<u8>, body: usize, (field, value): (&[u8], &[u8]), spare: usize) -> Set {
     let more = pair_len(field, value);
-    if len(&record[body..]) == MAX_FIELDS || record.len() - body + more > MAX_BYTES {
+    if len(&record[body..]) == MAX_FIELDS || record.len() - body + more + spare > MAX_BYTES {
         return Set::Full;
     }
-    record.reserve_exact(more);
+    record.reserve_exact(more + spare);
     record.extend_from_slice(&varint(field.len()));
     record.extend_from_slice(field);
     record.extend_from_slice(&varint(value.len()));
@@ -157,23 +227,83 @@ fn add(record: &mut Vec<u8>, body: usize, field: &[u8], value: &[u8]) -> Set {
     Set::Added
 }
 
-fn replace(record: &mut Vec<u8>, body: usize, place: &Place, value: &[u8]) -> Set {
+fn replace(record: &mut Vec<u8>, body: usize, place: &Place, value: &[u8], spare: usize) -> Set {
     let old = body + place.value.start..body + place.value.end;
-    if old.len() == value.len() {
+    if old.len() == value.len() && spare == 0 {
         record[old].copy_from_slice(value);
         return Set::Replaced;
     }
     let old = body + place.field.end..old.end;
     let new_len = varint_len(value.len()) + value.len();
-    if record.len() - body - old.len() + new_len > MAX_BYTES {
+    if record.len() - body - old.len() + new_len + spare > MAX_BYTES {
         return Set::Full;
     }
-    record.reserve_exact(new_len.saturating_sub(old.len()));
+    record.reserve_exact((new_len + spare).saturating_sub(old.len()));
     record.splice(
         old,
         varint(value.len()).into_iter().chain(value.iter().copied()),
     );
     Set::Replaced
+}
+
+/// Sets or clears the expiry of a field that is there, and says that; nothing changes where there
+/// is no room.
+pub(super) fn set_expiry(
+    record: &mut Vec<u8>,
+    body: usize,
+    field: &[u8],
+    expiry: Option<UnixMs>,
+) -> Set {
+    let Some(place) = Place::find(&record[body..], field) else {
+        return Set::Full;
+    };
+    let more = expiry.map_or(0, |_| entry_room(&record[body..], Some(&place)));
+    if record.len() - body + more > MAX_BYTES {
+        return Set::Full;
+    }
+    set_entry(record, body, place.index, expiry);
+    Set::Replaced
+}
+
+/// Bytes by which the body grows when a field, which may be new, gets an expiry.
+fn entry_room(body: &[u8], place: Option<&Place>) -> usize {
+    let has_one = place.is_some_and(|place| place.expiry(body).is_some());
+    match (has_one, entries_at(body).is_empty()) {
+        (true, _) => 0,
+        (false, true) => 1 + ENTRY_BYTES,
+        (false, false) => ENTRY_BYTES,
+    }
+}
+
+/// Sets or clears the expiry of the field of this number.
+fn set_entry(record: &mut Vec<u8>, body: usize, field: usize, expiry: Option<UnixMs>) {
+    let at = entries_at(&record[body..]);
+    let before = entries(&record[body..]).take_while(|(index, _)| *index < field);
+    let start = body + at.start + before.count() * ENTRY_BYTES;
+    let is_there = entries(&record[body..]).any(|(index, _)| index == field);
+    let mut entry = [0; ENTRY_BYTES];
+    entry[0] = field as u8;
+    entry[1..].copy_from_slice(&expiry.unwrap_or_default().to_le_bytes());
+    match (is_there, expiry) {
+        (true, Some(_)) => record[start..start + ENTRY_BYTES].copy_from_slice(&entry),
+        (false, Some(_)) if at.is_empty() => {
+            record[body] |= TIMED;
+            record.splice(start..start, [1].into_iter().chain(entry));
+        }
+        (false, Some(_)) => {
+            record.splice(start..start, entry);
+            record[body + 1] += 1;
+        }
+        (true, None) if at.len() == ENTRY_BYTES => {
+            record.drain(start - 1..start + ENTRY_BYTES);
+            record[body] &= !TIMED;
+        }
+        (true, None) => {
+            record.drain(start..start + ENTRY_BYTES);
+            record[body + 1] -= 1;
+        }
+        (false, None) => {}
+    }
 }
 
 /// Removes a field from the body that starts at `body` in `record`; says whether there was one.
@@ -183,6 +313,12 @@ pub(super) fn remove(record: &mut Vec<u8>, body: usize, field: &[u8]) -> bool {
     };
     record.drain(body + place.start..body + place.value.end);
     record[body] -= 1;
+    set_entry(record, body, place.index, None);
+    let entries = entries_at(&record[body..]);
+    let (entries, _) = record[body..][entries].as_chunks_mut::<ENTRY_BYTES>();
+    for [index, ..] in entries {
+        *index -= u8::from(usize::from(*index) > place.index);
+    }
     true
 }
 
@@ -212,7 +348,12 @@ mod tests {
     }
 
     fn pairs(record: &[u8]) -> Vec<(&[u8], &[u8])> {
-        Pairs::new(&record[1..]).collect()
+        let fields = Fields::new(&record[1..]);
+        fields.map(|(field, value, _)| (field, value)).collect()
+    }
+
+    fn set(record: &mut Vec<u8>, body: usize, field: &[u8], value: &[u8]) -> Set {
+        super::set(record, body, (field, value), Expiry::Never)
     }
 
     #[test]
@@ -232,7 +373,7 @@ mod tests {
         assert!(remove(&mut record, 1, b"") && !remove(&mut record, 1, b""));
         assert_eq!(pairs(&record), [(&b"a"[..], &b"22"[..]), (b"c", b"")]);
         assert_eq!(len(&record[1..]), 2);
-        assert_eq!(get(&record[1..], b"c"), Some(&b""[..]));
+        assert_eq!(get(&record[1..], b"c"), Some((&b""[..], None)));
         assert_eq!(get(&record[1..], b"x"), None);
     }
 
@@ -248,5 +389,85 @@ mod tests {
         assert_eq!(set(&mut record, 0, b"3", &[0; MAX_BYTES]), Set::Full);
         assert_eq!(record, before);
         assert_eq!(set(&mut record, 0, b"3", b"w"), Set::Replaced);
+    }
+
+    /// What has no expiry takes no byte more beside what has one.
+    #[test]
+    fn an_expiry_takes_nine_bytes_and_the_count_one() {
+        let mut record = vec![0];
+        for n in 0..10u8 {
+            set(&mut record, 0, &[n], b"v");
+        }
+        let plain = record.clone();
+        for n in [3u8, 9, 0, 3] {
+            assert_eq!(
+                set_expiry(&mut record, 0, &[n], Some(n.into())),
+                Set::Replaced
+            );
+        }
+        assert_eq!(record.len(), plain.len() + 1 + 3 * 9);
+        for n in [9u8, 3, 7, 0] {
+            set_expiry(&mut record, 0, &[n], None);
+        }
+        assert_eq!(record, plain);
+        assert_eq!(set_expiry(&mut record, 0, b"none", Some(1)), Set::Full);
+        assert_eq!(record, plain);
+    }
+
+    #[test]
+    fn expiries_stay_with_their_fields() {
+        let mut record = vec![0];
+        for n in 0..6u8 {
+            let expiry = if n % 2 == 0 {
+                Expiry::Never
+            } else {
+                Expiry::At(n.into())
+            };
+            super::set(&mut record, 0, (&[n], b"v"), expiry);
+        }
+        let shown = |record: &[u8]| -> Vec<(u8, Option<UnixMs>)> {
+            let fields = Fields::new(record);
+            fields
+                .map(|(field, _, expiry)| (field[0], expiry))
+                .collect()
+        };
+        assert!(remove(&mut record, 0, &[1]) && remove(&mut record, 0, &[2]));
+        assert_eq!(
+            shown(&record),
+            [(0, None), (3, Some(3)), (4, None), (5, Some(5))]
+        );
+        super::set(&mut record, 0, (&[3], b"longer"), Expiry::Keep);
+        super::set(&mut record, 0, (&[0], b"w"), Expiry::At(9));
+        set(&mut record, 0, &[5], b"v");
+        assert_eq!(
+            shown(&record),
+            [(0, Some(9)), (3, Some(3)), (4, None), (5, None)]
+        );
+        assert_eq!(get(&record, &[3]), Some((&b"longer"[..], Some(3))));
+        assert_eq!(expiries(&record).collect::<Vec<_>>(), [9, 3]);
+    }
+
+    /// A copy is made from what a hash holds, and has to be a small hash again.
+    #[test]
+    fn what_fits_fits_again() {
+        let mut record = vec![0];
+        set(&mut record, 0, b"a", &[0; MAX_BYTES - 50]);
+        set(&mut record, 0, b"b", b"v");
+        let room = MAX_BYTES - record.len();
+        set(&mut record, 0, b"b", &vec![0; 1 + room - 19]);
+        let timed = |record: &mut Vec<u8>, field: &[u8]| set_expiry(record, 0, field, Some(1));
+        assert_eq!(timed(&mut record, b"a"), Set::Replaced);
+        assert_eq!(timed(&mut record, b"b"), Set::Replaced);
+        assert_eq!(record.len(), MAX_BYTES);
+        assert_eq!(timed(&mut record, b"b"), Set::Replaced);
+        let mut again = vec![0];
+        for (field, value, expiry) in Fields::new(&record) {
+            let expiry = expiry.map_or(Expiry::Never, Expiry::At);
+            assert_eq!(
+                super::set(&mut again, 0, (field, value), expiry),
+                Set::Added
+            );
+        }
+        assert_eq!(again, record);
     }
 }

@@ -15,15 +15,16 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dht_proto::image::{Fields, Head, Item};
 
 use super::graveyard::Graveyard;
-use super::image::{Head, Item, Pairs};
 use super::key::{Key, table_hash};
 use super::large::{self, CHUNK_FIELDS, LargeHash};
 use super::packed;
 use super::record::{Record, Value};
 use super::scan::{self, Cursor};
 use super::table::{self, Spot, Table};
+use crate::core::mutation::{self, Mutation};
 use crate::core::time::UnixMs;
 
 /// Keys that the walk visits at once, at most and at least.
@@ -122,7 +123,7 @@ impl Preimage {
 
     /// A key is about to change from `record`.
     pub(super) fn before(&mut self, key: Key<'_>, record: Option<&Record>, touched: Touched<'_>) {
-        if self.removed.contains_key(&key.slot()) {
+        if self.removed.contains_key(&key.slot()) || mutation::is(Mutation::LateCopy) {
             return;
         }
         if let Some(sliced) = self.live_sliced(key) {
@@ -346,7 +347,7 @@ fn write_record(record: &Record, out: &mut Vec<u8>) -> Bytes {
     };
     match record.value() {
         Value::Inline(value) => Item::String(head, value).encode(out),
-        Value::Packed(body) => Item::Hash(head, packed::Pairs::new(body).collect()).encode(out),
+        Value::Packed(body) => Item::Hash(head, packed::Fields::new(body).collect()).encode(out),
         Value::Shared(value) => {
             Item::Long(head, value.len()).encode(out);
             return value.clone();
@@ -437,7 +438,8 @@ impl Sliced {
             && let Some(record) = self.copies.pop()
         {
             if let Value::Shared(value) = record.value() {
-                let long = Item::LongField(head, self.fields, record.key(), value.len());
+                let field = (record.key(), record.expiry());
+                let long = Item::LongField(head, self.fields, field, value.len());
                 self.write_part(head, written.iter(), chunk);
                 long.encode(chunk.out);
                 return (written.len() + 1, value.clone());
@@ -478,13 +480,13 @@ impl Sliced {
         records: impl Iterator<Item = &'r Record>,
         chunk: &mut Chunk<'_>,
     ) {
-        let pair = |record: &'r Record| match record.value() {
-            Value::Inline(value) => Some((record.key(), value)),
+        let field = |record: &'r Record| match record.value() {
+            Value::Inline(value) => Some((record.key(), value, record.expiry())),
             _ => None,
         };
-        let pairs: Pairs<'_> = records.filter_map(pair).collect();
-        if !pairs.is_empty() {
-            Item::Part(head, self.fields, pairs).encode(chunk.out);
+        let fields: Fields<'_> = records.filter_map(field).collect();
+        if !fields.is_empty() {
+            Item::Part(head, self.fields, fields).encode(chunk.out);
         }
     }
 

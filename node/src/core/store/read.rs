@@ -4,18 +4,21 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use dashmap::RwLockReadGuard;
-use dht_proto::ReplyError;
+use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 
-use super::hash::HashRef;
+use super::hash::{self, HashRef};
 use super::key::Key;
+use super::large;
 use super::record::Record;
 use super::string::StringRef;
 use super::table::{self, Table};
+use crate::core::random::Random;
+use crate::core::rest::{Found, Rest};
 use crate::core::time::UnixMs;
 
-/// Fields that are copied within a fraction of a millisecond.
-pub const LONG_FIELDS: usize = 2048;
+/// Fields, or keys, that are copied within a fraction of a millisecond, while a slot is locked.
+pub const LONG_FIELDS: usize = limits::SCAN_COUNT;
 
 /// The type of a key's value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +30,9 @@ pub enum ValueKind {
 }
 
 /// Whether a record has ceased to exist: as in Redis, when its time has passed, not when it is
-/// reached.
+/// reached; or when that of all its fields has.
 pub(super) fn is_due(record: &Record, stamp: UnixMs) -> bool {
-    record.expiry().is_some_and(|expiry| stamp > expiry)
+    large::is_due(record.expiry(), stamp) || hash::is_due(record, stamp)
 }
 
 /// The string of a record.
@@ -37,9 +40,9 @@ pub(super) fn string(record: &Record) -> Result<StringRef<'_>, ReplyError> {
     StringRef::of(record).ok_or(ReplyError::WrongType)
 }
 
-/// The hash of a record.
-pub(super) fn hash(record: &Record) -> Result<HashRef<'_>, ReplyError> {
-    HashRef::of(record).ok_or(ReplyError::WrongType)
+/// The hash of a record at a time.
+pub(super) fn hash(record: &Record, stamp: UnixMs) -> Result<HashRef<'_>, ReplyError> {
+    HashRef::at(record, Moment::sure(stamp), None).ok_or(ReplyError::WrongType)
 }
 
 /// The locked tables of a command by slot, ascending.
@@ -112,10 +115,13 @@ impl Moment {
 pub struct Read<'a> {
     /// The command's time: what is due at it does not exist.
     pub stamp: UnixMs,
+    /// The command's random seed.
+    seed: Cell<u64>,
     shard_time: UnixMs,
     early: Cell<bool>,
-    hurry: Cell<bool>,
-    put_off: Cell<bool>,
+    /// Keys that were there, and that were not.
+    lookups: Cell<(u32, u32)>,
+    rest: Cell<Option<Rest>>,
     first: Key<'a>,
     locked: Tables<'a>,
 }
@@ -136,39 +142,59 @@ impl<'a> Read<'a> {
     ) -> Self {
         Self {
             stamp: moment.wall.max(moment.shard),
+            seed: Cell::new(0),
             shard_time: moment.shard,
             early: Cell::new(false),
-            hurry: Cell::new(false),
-            put_off: Cell::new(false),
+            lookups: Cell::default(),
+            rest: Cell::new(None),
             first,
             locked: Tables::Own(locked),
         }
     }
 
     /// Reads in tables that are locked by a writer.
-    pub(super) const fn lent(
-        stamp: UnixMs,
+    pub(super) fn lent(
+        (stamp, seed): (UnixMs, u64),
         first: Key<'a>,
         tables: &'a (dyn Fn(u16) -> &'a Table + 'a),
     ) -> Self {
         Self {
             stamp,
+            seed: Cell::new(seed),
             shard_time: stamp,
             early: Cell::new(false),
-            hurry: Cell::new(false),
-            put_off: Cell::new(false),
+            lookups: Cell::default(),
+            rest: Cell::new(None),
             first,
             locked: Tables::Lent(tables),
         }
     }
 
-    fn live(&self, key: &[u8]) -> Option<&Record> {
-        let key = self.first.or_new(key);
-        let table = match &self.locked {
+    /// The table of a key's slot.
+    pub(super) fn table(&self, key: Key<'_>) -> &Table {
+        match &self.locked {
             Tables::Own(locked) => locked.table(key.slot()),
             Tables::Lent(table) => table(key.slot()),
-        };
-        let record = live(table, key, self.shard_time)?;
+        }
+    }
+
+    /// How many of the keys that were read were there, and how many were not.
+    #[must_use]
+    pub fn lookups(&self) -> (u32, u32) {
+        self.lookups.get()
+    }
+
+    pub(super) fn live(&self, key: &[u8]) -> Option<&Record> {
+        let found = self.look_up(key);
+        let (hits, misses) = self.lookups.get();
+        let is_there = u32::from(found.is_some());
+        self.lookups.set((hits + is_there, misses + 1 - is_there));
+        found
+    }
+
+    fn look_up(&self, key: &[u8]) -> Option<&Record> {
+        let key = self.first.or_new(key);
+        let record = live(self.table(key), key, self.shard_time)?;
         if is_due(record, self.stamp) {
             self.early.set(true);
             return None;
@@ -183,22 +209,31 @@ impl<'a> Read<'a> {
         self.early.get()
     }
 
-    /// From now on what would take long is put off, or is not.
-    pub fn hurry(&self, hurry: bool) {
-        self.hurry.set(hurry);
+    /// Leaves the making of the reply for when no slot is locked, for which so many bytes are kept;
+    /// gives what the handler has to return, which nobody sees.
+    pub fn leave(&self, bytes: usize, make: impl Fn() -> Reply + Send + Sync + 'static) -> Reply {
+        self.rest.set(Some(Rest::new(bytes, make)));
+        Reply::Nil
     }
 
-    /// Whether work on so many fields has to be put off; then what is read is void.
-    pub fn puts_off(&self, fields: usize) -> bool {
-        let is_off = self.hurry.get() && fields > LONG_FIELDS;
-        self.put_off.set(self.put_off.get() || is_off);
-        is_off
+    /// Gives the command its random seed.
+    pub fn sow(&self, seed: u64) {
+        self.seed.set(seed);
     }
 
-    /// Whether something was put off.
+    /// Random numbers for the command.
     #[must_use]
-    pub fn has_put_off(&self) -> bool {
-        self.put_off.get()
+    pub fn random(&self) -> Random {
+        Random::new(self.seed.get())
+    }
+
+    /// What a handler that returned this has come to.
+    #[must_use]
+    pub fn found(&self, outcome: Result<Reply, ReplyError>) -> Found {
+        match self.rest.take() {
+            Some(rest) => Found::Rest(rest),
+            None => outcome.unwrap_or_else(Reply::Error).into(),
+        }
     }
 
     /// The type of a key, if it exists.
@@ -226,6 +261,13 @@ impl<'a> Read<'a> {
     /// # Errors
     /// Another type.
     pub fn hash(&self, key: &[u8]) -> Result<Option<HashRef<'_>>, ReplyError> {
-        self.live(key).map(hash).transpose()
+        let moment = Moment {
+            wall: self.stamp,
+            shard: self.shard_time,
+        };
+        let hash = |record| HashRef::at(record, moment, Some(&self.early));
+        let hash = self.live(key).map(hash);
+        hash.map(|hash| hash.ok_or(ReplyError::WrongType))
+            .transpose()
     }
 }

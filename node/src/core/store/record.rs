@@ -274,6 +274,23 @@ impl Record {
         }
     }
 
+    /// The same value under another key, sharing the bytes of a long string.
+    pub(super) fn copy_as(&self, key: &[u8]) -> Self {
+        if let Value::Shared(bytes) = self.value() {
+            return Self::shared(key, self.expiry(), bytes.clone());
+        }
+        debug_assert!(!self.is_large());
+        let body = &self.bytes()[self.body_at()..];
+        let mut draft = draft(self.form(), key, self.expiry(), body.len());
+        draft.extend_from_slice(body);
+        Self::seal(draft)
+    }
+
+    /// Bytes of the allocation.
+    pub(super) fn len_bytes(&self) -> usize {
+        self.bytes().len()
+    }
+
     /// Bytes of the record and its string; the fields of a large hash do not count.
     pub(super) fn size(&self) -> usize {
         let outside = match self.value() {
@@ -395,6 +412,7 @@ impl Drop for Edit<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::store::Expiry;
 
     fn shown(record: &Record) -> Vec<u8> {
         match record.value() {
@@ -427,7 +445,7 @@ mod tests {
                 check(Record::string(key, Some(9), &value), key, &value);
             }
             let (packed, _) = Record::packed(key, 0, |draft, body| {
-                packed::set(draft, body, b"", b"");
+                packed::set(draft, body, (b"", b""), Expiry::Never);
             });
             let large = LargeHash::from_packed(packed_body(&packed));
             check(Record::large(key, Some(3), large), key, b"1");
@@ -454,8 +472,8 @@ mod tests {
             4 + 1 + 6 + 8 + 5
         );
         let (hash, _) = Record::packed(b"user:1", 0, |draft, body| {
-            packed::set(draft, body, b"name", b"Alice");
-            packed::set(draft, body, b"age", b"25");
+            packed::set(draft, body, (b"name", b"Alice"), Expiry::Never);
+            packed::set(draft, body, (b"age", b"25"), Expiry::Never);
         });
         assert_eq!(
             length(&hash),

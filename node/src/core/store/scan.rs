@@ -8,6 +8,7 @@
 
 use super::record::Record;
 use super::table::{self, Table};
+use crate::core::random::Random;
 use dht_proto::slot::SLOTS;
 
 /// Bits of a position: those of a hash below the slot's.
@@ -34,6 +35,12 @@ impl Cursor {
     #[must_use]
     pub const fn at_slot(slot: u16) -> Self {
         Self { slot, position: 0 }
+    }
+
+    /// A random place in a slot.
+    pub(super) const fn draw(slot: u16, random: &mut Random) -> Self {
+        let position = random.below(POSITIONS);
+        Self { slot, position }
     }
 
     /// Whether a scan that is here has visited what has this slot and position.

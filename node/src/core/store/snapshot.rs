@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::RwLock;
+use dht_proto::image::Item;
 use dht_proto::slot::SLOTS;
 
-use super::Store;
 use super::graveyard::Graveyard;
-use super::image::Item;
 use super::key::Key;
 use super::preimage::{Chunk, Preimage, Task, Touched};
 use super::record::Record;
 use super::table::Table;
+use super::{Store, Volatile};
 
 /// Records that one step looks at, about.
 const STEP_RECORDS: usize = 4096;
@@ -213,6 +213,11 @@ impl Store {
         state.visit(slot, &table, chunk, &self.graveyard)
     }
 
+    /// Whether an open snapshot has the slot, which is locked exclusively.
+    pub(super) fn is_covered(&self, slot: u16) -> bool {
+        self.snapshots.covers(slot)
+    }
+
     /// Frees what was replaced or removed, unless a snapshot needs it.
     pub(super) fn discard(&self, record: Record) {
         let record = if record.is_large() {
@@ -226,7 +231,7 @@ impl Store {
     }
 
     /// Puts another table in the place of a slot's.
-    pub(super) fn replace_slot(&self, slot: u16, table: Table, volatile: u32) {
+    pub(super) fn replace_slot(&self, slot: u16, table: Table, volatile: Volatile<u32>) {
         self.replace_table(slot, &mut self.shard(slot).write(), (table, volatile));
     }
 
@@ -235,7 +240,7 @@ impl Store {
         &self,
         slot: u16,
         there: &mut Table,
-        (table, volatile): (Table, u32),
+        (table, volatile): (Table, Volatile<u32>),
     ) {
         self.counts[usize::from(slot)].set(table.len(), volatile);
         let old = std::mem::replace(there, table);

@@ -6,14 +6,14 @@ use std::ops::RangeInclusive;
 
 use bytes::BytesMut;
 use dht_proto::frame::Malformed;
+use dht_proto::image::{Head, Item};
 
 use super::graveyard::Graveyard;
-use super::image::{Head, Item};
 use super::key::Key;
 use super::large::LargeHash;
 use super::record::{INLINE_BYTES, Record, ValueMut};
 use super::table::{self, Spot, Table};
-use super::{Store, hash};
+use super::{Store, Volatile, hash};
 use crate::core::time::UnixMs;
 
 /// What is reserved for a long value before its bytes are there.
@@ -33,7 +33,7 @@ pub struct Staging {
 #[derive(Default)]
 struct Staged {
     table: Table,
-    volatile: u32,
+    volatile: Volatile<u32>,
 }
 
 enum Phase {
@@ -51,8 +51,8 @@ enum Phase {
 struct Long {
     key: Box<[u8]>,
     expiry: Option<UnixMs>,
-    /// The field of a large hash, and how many fields that has.
-    field: Option<(Box<[u8]>, usize)>,
+    /// The field of a large hash, its expiry, and how many fields the hash has.
+    field: Option<(Box<[u8]>, Option<UnixMs>, usize)>,
     len: usize,
     bytes: BytesMut,
 }
@@ -96,23 +96,24 @@ impl Staging {
             (Phase::Items, Item::String(head, value)) => {
                 self.add(Record::string(head.key, head.expiry, value))
             }
-            (Phase::Items, Item::Hash(head, pairs)) => {
+            (Phase::Items, Item::Hash(head, fields)) => {
+                let fields = hash::to_set(&fields);
                 // Nothing is replaced in a new hash, or else it is refused.
-                let (mut record, fields) = hash::create(head.key, &pairs, &Graveyard::new());
+                let (mut record, added) = hash::create(head.key, &fields, &Graveyard::new());
                 record.set_expiry(head.expiry);
-                if fields < pairs.len() {
+                if added < fields.len() {
                     return Err(Malformed("a field comes twice"));
                 }
                 self.add(record)
             }
-            (Phase::Items, Item::Part(head, fields, pairs)) => {
-                let records = pairs.iter();
-                let records = records.map(|(field, value)| Record::string(field, None, value));
-                self.add_fields(head, fields, records)
+            (Phase::Items, Item::Part(head, count, fields)) => {
+                let records = fields.iter();
+                let records = records.map(|(field, value, at)| Record::string(field, *at, value));
+                self.add_fields(head, count, records)
             }
             (Phase::Items, Item::Long(head, len)) => Ok(Phase::Long(Long::new(head, None, len))),
-            (Phase::Items, Item::LongField(head, fields, field, len)) => {
-                let field = Some((field.into(), fields));
+            (Phase::Items, Item::LongField(head, fields, (field, at), len)) => {
+                let field = Some((field.into(), at, fields));
                 Ok(Phase::Long(Long::new(head, field, len)))
             }
             (Phase::Long(long), Item::More(bytes)) => self.add_bytes(long, bytes),
@@ -138,7 +139,8 @@ impl Staging {
         if table::find(&staged.table, hash, record.key()).is_some() {
             return Err(Malformed("a key comes twice"));
         }
-        staged.volatile += u32::from(record.expiry().is_some());
+        staged.volatile.keys += u32::from(record.expiry().is_some());
+        staged.volatile.fields += u32::from(hash::is_timed(&record));
         table::insert(&mut staged.table, hash, record);
         self.keys += 1;
         Ok(Phase::Items)
@@ -162,11 +164,13 @@ impl Staging {
         let Some(ValueMut::Large(hash)) = record.map(Record::value_mut) else {
             return Err(Malformed("two parts of a hash differ in its expiry"));
         };
+        let was_timed = hash.is_timed();
         for record in records {
             if hash.put(record).is_some() {
                 return Err(Malformed("a field comes twice"));
             }
         }
+        staged.volatile.fields += u32::from(hash.is_timed() && !was_timed);
         let lacks = fields.checked_sub(hash.len());
         match lacks.ok_or(Malformed("a hash has more fields than it should"))? {
             0 => self.lacking.remove(head.key),
@@ -192,8 +196,8 @@ impl Staging {
         } = long;
         let head = Head { key: &key, expiry };
         match field {
-            Some((field, fields)) => {
-                let record = string(&field, None, bytes);
+            Some((field, at, fields)) => {
+                let record = string(&field, at, bytes);
                 self.add_fields(head, fields, [record].into_iter())
             }
             None => self.add(string(&key, expiry, bytes)),
@@ -202,7 +206,7 @@ impl Staging {
 }
 
 impl Long {
-    fn new(head: Head<'_>, field: Option<(Box<[u8]>, usize)>, len: usize) -> Self {
+    fn new(head: Head<'_>, field: Option<(Box<[u8]>, Option<UnixMs>, usize)>, len: usize) -> Self {
         Self {
             key: head.key.into(),
             expiry: head.expiry,
@@ -252,7 +256,7 @@ impl Store {
     /// goes on with the old data.
     pub fn clear(&self, slots: RangeInclusive<u16>) {
         for slot in slots.filter(|slot| self.keys_in_slot(*slot) > 0) {
-            self.replace_slot(slot, Table::new(), 0);
+            self.replace_slot(slot, Table::new(), Volatile::default());
         }
     }
 }

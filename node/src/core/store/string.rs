@@ -1,6 +1,8 @@
 //! Strings, short in their record and long outside of it: read through a [`StringRef`], changed in
 //! place.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use super::record::{INLINE_BYTES, Record, Value, ValueMut};
@@ -46,6 +48,24 @@ impl<'a> StringRef<'a> {
             Form::Shared(bytes) => bytes.clone(),
         }
     }
+
+    /// How many bytes are copied.
+    #[must_use]
+    pub const fn copied_bytes(&self) -> usize {
+        match self.0 {
+            Form::Inline(bytes) => bytes.len(),
+            Form::Shared(_) => 0,
+        }
+    }
+
+    /// A part of the bytes: copied when short, so that it holds no long string alive.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Bytes {
+        match self.0 {
+            Form::Shared(bytes) if range.len() > INLINE_BYTES => bytes.slice(range),
+            _ => Bytes::copy_from_slice(&self.bytes()[range]),
+        }
+    }
 }
 
 /// Overwrites a short string with one of the same length; says whether it could.
@@ -81,11 +101,33 @@ pub(super) fn append(record: &mut Record, tail: &[u8]) {
     *record = Record::shared(record.key(), record.expiry(), bytes.freeze());
 }
 
-/// In place when no reply holds the bytes, else to a copy.
 fn append_shared(bytes: &mut Bytes, tail: &[u8]) {
-    let mut head = std::mem::take(bytes)
+    change_shared(bytes, |bytes| bytes.extend_from_slice(tail));
+}
+
+/// In place when no reply holds the bytes, else to a copy.
+fn change_shared(bytes: &mut Bytes, change: impl FnOnce(&mut BytesMut)) {
+    let mut owned = std::mem::take(bytes)
         .try_into_mut()
         .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-    head.extend_from_slice(tail);
-    *bytes = head.freeze();
+    change(&mut owned);
+    *bytes = owned.freeze();
+}
+
+/// Overwrites a part of a string, which is padded with zero bytes up to the part.
+pub(super) fn write_at(record: &mut Record, offset: usize, part: &[u8]) {
+    let end = offset + part.len();
+    let len = StringRef::of(record).map_or(0, |string| string.bytes().len());
+    if end > len {
+        append(record, &vec![0; end - len]);
+    }
+    match record.value_mut() {
+        ValueMut::Inline(bytes) => bytes[offset..end].copy_from_slice(part),
+        ValueMut::Shared(bytes) => {
+            change_shared(bytes, |bytes| bytes[offset..end].copy_from_slice(part));
+        }
+        ValueMut::Packed | ValueMut::Large(_) => {
+            unreachable!("the caller has seen that it is a string")
+        }
+    }
 }

@@ -1,12 +1,23 @@
 //! The verbs of a command about the whole keyspace. Locks one slot at a time.
 
+use std::ops::RangeInclusive;
+
+use bytes::Bytes;
+
+use super::export::Piece;
 use super::read::{ValueKind, is_due};
 use super::record::Record;
 use super::scan::Cursor;
 use super::slots::SlotSet;
 use super::table::{self, Table};
-use super::{Store, Watched, scan_table};
+use super::{Store, Volatile, Watched, scan_table};
+use crate::core::random::Random;
 use crate::core::time::UnixMs;
+
+/// How often a random key is drawn, as long as what is found is due, before all are searched.
+const SAMPLES: usize = 16;
+/// Keys for which a slot is locked when all of a large one are visited.
+const SLICE: usize = 256;
 
 /// The keys of a set of slots.
 pub struct Whole<'a> {
@@ -14,6 +25,7 @@ pub struct Whole<'a> {
     pub stamp: UnixMs,
     /// Whether a scan skips slots outside of the set, or stops there so that another node goes on.
     pub hop: bool,
+    seed: u64,
     store: &'a Store,
     slots: &'a SlotSet,
     watched: Option<&'a Watched>,
@@ -33,6 +45,7 @@ impl<'a> Whole<'a> {
         Self {
             stamp,
             hop,
+            seed: 0,
             store,
             slots,
             watched: None,
@@ -46,12 +59,36 @@ impl<'a> Whole<'a> {
         Self { watched, ..self }
     }
 
+    /// Likewise; with the command's random seed.
+    #[must_use]
+    pub const fn sown(self, seed: u64) -> Self {
+        Self { seed, ..self }
+    }
+
     /// Likewise, in tables that are locked already.
     pub(super) const fn in_tables(self, lend: &'a Lend<'a>) -> Self {
         Self {
             tables: Some(lend),
             ..self
         }
+    }
+
+    /// Opens a snapshot of the slots, which are one range, for a client to fetch; gives its id and
+    /// the range. Nothing if there is no room for it, or the slots are locked.
+    #[must_use]
+    pub fn export(&self) -> Option<(u64, RangeInclusive<u16>)> {
+        let slots = self.slots.iter().min()?..=self.slots.iter().max()?;
+        // Positive also where numbers have a sign.
+        let id = Random::new(self.seed).next() >> 1;
+        let begin = || self.store.begin_snapshot(slots.clone());
+        let is_open = self.tables.is_none() && self.store.export(id, begin);
+        is_open.then_some((id, slots))
+    }
+
+    /// See [`Store::export_piece`].
+    #[must_use]
+    pub fn export_piece(&self, id: u64, number: u64) -> Option<Piece> {
+        self.store.export_piece(id, number)
     }
 
     fn with_table(&self, slot: u16, work: &mut dyn FnMut(&Table)) {
@@ -76,13 +113,17 @@ impl<'a> Whole<'a> {
         self.len() == 0
     }
 
-    /// Visits every live key of the slots.
+    /// Visits every live key of the slots; one that comes or goes meanwhile perhaps.
     pub fn for_each(&self, visit: &mut dyn FnMut(&[u8], ValueKind)) {
         for slot in self
             .slots
             .iter()
             .filter(|slot| self.store.keys_in_slot(*slot) > 0)
         {
+            if self.tables.is_none() && self.store.keys_in_slot(slot) > SLICE {
+                self.for_each_in_slices(slot, visit);
+                continue;
+            }
             self.with_table(slot, &mut |table| {
                 for record in table::records(table) {
                     if !is_due(record, self.stamp) {
@@ -90,6 +131,27 @@ impl<'a> Whole<'a> {
                     }
                 }
             });
+        }
+    }
+
+    /// Likewise in a large slot, some keys at a time, which are visited while the slot is not
+    /// locked: who wants to write to it gets its turn.
+    fn for_each_in_slices(&self, slot: u16, visit: &mut dyn FnMut(&[u8], ValueKind)) {
+        let (mut cursor, mut keys) = (Cursor::at_slot(slot), Vec::new());
+        let mut found = Vec::with_capacity(SLICE);
+        while cursor.slot == slot {
+            cursor = self.store.scan_slot(cursor, SLICE, &mut |record| {
+                if !is_due(record, self.stamp) {
+                    keys.extend_from_slice(record.key());
+                    found.push((keys.len(), record.kind()));
+                }
+            });
+            let mut start = 0;
+            for (end, kind) in found.drain(..) {
+                visit(&keys[start..end], kind);
+                start = end;
+            }
+            keys.clear();
         }
     }
 
@@ -125,6 +187,46 @@ impl<'a> Whole<'a> {
         cursor.to_number()
     }
 
+    /// A random live key of the slots, if there is one.
+    #[must_use]
+    pub fn sample(&self) -> Option<Bytes> {
+        let mut random = Random::new(self.seed);
+        for _ in 0..SAMPLES {
+            let slot = self.draw_slot(&mut random)?;
+            let cursor = Cursor::draw(slot, &mut random);
+            let mut found = None;
+            // From a random place on; it may be the last one.
+            for from in [cursor, Cursor::at_slot(slot)] {
+                self.scan_slot(from, 1, &mut |record| {
+                    if found.is_none() && !is_due(record, self.stamp) {
+                        found = Some(Bytes::copy_from_slice(record.key()));
+                    }
+                });
+                if found.is_some() {
+                    return found;
+                }
+            }
+        }
+        let mut found = None;
+        self.for_each(&mut |key, _| found = Some(Bytes::copy_from_slice(key)));
+        found
+    }
+
+    /// A slot, the more probable the more keys it has.
+    fn draw_slot(&self, random: &mut Random) -> Option<u16> {
+        let total = self.len() as u64;
+        if total == 0 {
+            return None;
+        }
+        let mut left = random.below(total);
+        self.slots.iter().find(|slot| {
+            let keys = self.store.keys_in_slot(*slot) as u64;
+            let is_it = left < keys;
+            left = left.saturating_sub(keys);
+            is_it
+        })
+    }
+
     /// Removes every key of the slots; memory is freed in slices, later.
     pub fn clear(&self) {
         let slots = self.slots.iter();
@@ -133,7 +235,8 @@ impl<'a> Whole<'a> {
                 if let Some(watched) = self.watched.filter(|watched| !watched.is_empty()) {
                     table::records(table).for_each(|record| watched.touch(record.key()));
                 }
-                self.store.replace_table(slot, table, (Table::new(), 0));
+                let nothing = (Table::new(), Volatile::default());
+                self.store.replace_table(slot, table, nothing);
             };
             match self.tables {
                 Some(lend) => lend(slot, &mut clear),

@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 use dashmap::RwLockWriteGuard;
 use dht_proto::{ReplyError, limits};
+use smallvec::SmallVec;
 
-use super::Store;
 use super::hash::{self, HashRef};
 use super::key::Key;
 use super::preimage::Touched;
@@ -16,6 +16,8 @@ use super::string::{self, StringRef};
 use super::table::{self, Spot, Table};
 use super::watched::Watched;
 use super::whole::Whole;
+use super::{Store, Volatile};
+use crate::core::notify::Class;
 use crate::core::time::UnixMs;
 
 /// What becomes of a key's time to live when its value is replaced.
@@ -35,7 +37,7 @@ pub struct Write<'a> {
     pub stamp: UnixMs,
     /// The command's random seed, put on it by the leader.
     pub seed: u64,
-    store: &'a Store,
+    pub(super) store: &'a Store,
     /// Who is told of changes.
     watched: Option<&'a Watched>,
     first: Key<'a>,
@@ -61,14 +63,15 @@ impl<'a> Write<'a> {
 
     /// Lends the tables to a command that reads.
     pub fn reading<R>(&self, read: impl FnOnce(&Read<'_>) -> R) -> R {
-        read(&Read::lent(self.stamp, self.first, &|slot| {
+        let occasion = (self.stamp, self.seed);
+        read(&Read::lent(occasion, self.first, &|slot| {
             self.locked.table(slot)
         }))
     }
 
     /// Lends the tables, which are those of all slots, to a command about the whole keyspace.
     pub fn whole<R>(&mut self, slots: &SlotSet, work: impl FnOnce(&Whole<'_>) -> R) -> R {
-        let whole = self.store.whole(slots, self.stamp, true);
+        let whole = self.store.whole(slots, self.stamp, true).sown(self.seed);
         let locked = RefCell::new(&mut self.locked);
         let lend = |slot: u16, work: &mut dyn FnMut(&mut Table)| {
             work(locked.borrow_mut().table_mut(slot));
@@ -76,28 +79,39 @@ impl<'a> Write<'a> {
         work(&whole.telling(self.watched).in_tables(&lend))
     }
 
-    /// Whether a key is due and still there.
+    /// Whether a key is due and still there, or a field of it is.
     #[must_use]
-    pub fn is_due(&self, key: &[u8]) -> bool {
+    pub fn has_due(&self, key: &[u8]) -> bool {
+        let has_due = |record| is_due(record, self.stamp) || hash::due(record, self.stamp, 0) > 0;
+        self.stored(key).is_some_and(has_due)
+    }
+
+    fn stored(&self, key: &[u8]) -> Option<&Record> {
         let key = self.first.or_new(key);
         let table = self.locked.table(key.slot());
-        table::find(table, key.hash(), key.bytes()).is_some_and(|record| is_due(record, self.stamp))
+        table::find(table, key.hash(), key.bytes())
+    }
+
+    /// Notes for those who listen what a command has done to a key.
+    pub fn note(&self, class: Class, event: &'static str, key: &[u8]) {
+        self.store.events.note(class, event, key);
     }
 
     /// Tells who watches a key that it was changed.
-    fn tell(&self, key: &[u8]) {
+    pub(super) fn tell(&self, key: &[u8]) {
         if let Some(watched) = self.watched {
             watched.touch(key);
         }
     }
 
-    fn live(&self, key: &[u8]) -> Option<&Record> {
+    pub(super) fn live(&self, key: &[u8]) -> Option<&Record> {
         self.locked.live(self.first.or_new(key), self.stamp)
     }
 
-    /// Removes what is due at the key, lets `change` work on its place, and keeps the counters.
+    /// Removes what is due at the key, of a large hash only as a whole, lets `change` work on its
+    /// place, and keeps the counters.
     /// An open snapshot is told what is about to be touched.
-    fn change<R>(
+    pub(super) fn change<R>(
         &mut self,
         key: &[u8],
         touched: Touched<'_>,
@@ -112,26 +126,31 @@ impl<'a> Write<'a> {
         if is_covered {
             snapshots.before(key, spot.record(), touched);
         }
-        let was_volatile = is_volatile(&spot);
-        if was_volatile
-            && spot
-                .record()
-                .is_some_and(|record| is_due(record, self.stamp))
-        {
-            remove(&mut spot, self.store);
-            self.watched
-                .into_iter()
-                .for_each(|watched| watched.touch(key.bytes()));
+        let was = Volatile::of(spot.record());
+        if was.keys || was.fields {
+            let expired = expire(&mut spot, self.stamp, self.store);
+            if !expired.is_empty()
+                && let Some(watched) = self.watched
+            {
+                watched.touch(key.bytes());
+            }
+            for (class, event) in expired {
+                self.store.events.note(*class, event, key.bytes());
+            }
         }
+        let was_there = spot.record().is_some();
         let result = change(&mut spot, self.store);
+        if !was_there && spot.record().is_some() {
+            self.store.events.note(Class::New, "new", key.bytes());
+        }
         if is_covered {
             snapshots.after(key, spot.record(), touched);
         }
         // The counters lie elsewhere in memory; most changes leave them alone.
-        let is_volatile = is_volatile(&spot);
-        if spot.table_len() != keys || is_volatile != was_volatile {
+        let is = Volatile::of(spot.record());
+        if spot.table_len() != keys || is != was {
             let counts = &self.store.counts[usize::from(key.slot())];
-            counts.update(spot.table_len(), was_volatile, is_volatile);
+            counts.update(spot.table_len(), was, is);
         }
         result
     }
@@ -161,7 +180,8 @@ impl<'a> Write<'a> {
     /// # Errors
     /// Another type.
     pub fn hash(&self, key: &[u8]) -> Result<Option<HashRef<'_>>, ReplyError> {
-        self.live(key).map(read::hash).transpose()
+        let hash = |record| read::hash(record, self.stamp);
+        self.live(key).map(hash).transpose()
     }
 
     /// Whether [`Self::set_string`] would be an error: for commands that set several or none.
@@ -222,24 +242,71 @@ impl<'a> Write<'a> {
         Ok(len)
     }
 
-    /// Sets fields of a hash, made when absent; gives how many are new. Nothing changes on an
-    /// error.
+    /// Overwrites a part of a string, made when absent and padded with zero bytes if need be; gives
+    /// the new length. The expiry stays. A part without bytes changes nothing.
+    ///
+    /// # Errors
+    /// Another type, or longer than the limit; nothing has changed.
+    pub fn write_at(
+        &mut self,
+        key: &[u8],
+        offset: usize,
+        part: &[u8],
+    ) -> Result<usize, ReplyError> {
+        let old = self.string(key)?.map_or(0, |string| string.bytes().len());
+        if part.is_empty() {
+            return Ok(old);
+        }
+        if offset.saturating_add(part.len()) > limits::VALUE_BYTES {
+            return Err(ReplyError::StringTooLong);
+        }
+        check_key(key)?;
+        self.change(key, Touched::Key, |spot, store| {
+            if spot.record().is_none() {
+                put(spot, Record::string(key, None, b""), store);
+            }
+            if let Some(record) = spot.record_mut() {
+                string::write_at(record, offset, part);
+            }
+        });
+        self.tell(key);
+        Ok(old.max(offset + part.len()))
+    }
+
+    /// Sets fields of a hash, made when absent; gives how many are new. They have no expiry after
+    /// it. Nothing changes on an error.
     ///
     /// # Errors
     /// Another type; a key, field or value longer than its limit.
     pub fn hash_set(&mut self, key: &[u8], pairs: &[(&[u8], &[u8])]) -> Result<usize, ReplyError> {
+        self.hash_put(key, pairs, Expiry::Never)
+    }
+
+    /// Likewise; says what becomes of their expiries.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn hash_put(
+        &mut self,
+        key: &[u8],
+        pairs: &[(&[u8], &[u8])],
+        expiry: Expiry,
+    ) -> Result<usize, ReplyError> {
         check_key(key)?;
         for (field, value) in pairs {
             check(field, "field", limits::FIELD_BYTES)?;
             check_value(value)?;
         }
+        let fields = pairs.iter().map(|(field, value)| (*field, *value, expiry));
+        let fields: SmallVec<[hash::Field<'_>; 4]> = fields.collect();
+        let stamp = self.stamp;
         let added = self.change(key, Touched::Pairs(pairs), |spot, store| {
             match spot.record_mut() {
                 Some(record) if record.kind() != ValueKind::Hash => Err(ReplyError::WrongType),
-                Some(record) => Ok(hash::set(record, pairs, &store.graveyard)),
+                Some(record) => Ok(hash::set(record, &fields, stamp, &store.graveyard)),
                 None if pairs.is_empty() => Ok(0),
                 None => {
-                    let (record, added) = hash::create(key, pairs, &store.graveyard);
+                    let (record, added) = hash::create(key, &fields, &store.graveyard);
                     put(spot, record, store);
                     Ok(added)
                 }
@@ -256,13 +323,14 @@ impl<'a> Write<'a> {
     /// # Errors
     /// Another type.
     pub fn hash_remove(&mut self, key: &[u8], fields: &[&[u8]]) -> Result<usize, ReplyError> {
+        let stamp = self.stamp;
         let removed = self.change(key, Touched::Fields(fields), |spot, store| {
             let Some(record) = spot.record_mut() else {
                 return Ok(0);
             };
-            read::hash(record)?;
-            let removed = hash::remove(record, fields, &store.graveyard);
-            if read::hash(record)?.is_empty() {
+            read::hash(record, stamp)?;
+            let removed = hash::remove(record, fields, stamp, &store.graveyard);
+            if read::hash(record, stamp)?.stored() == 0 {
                 remove(spot, store);
             }
             Ok(removed)
@@ -271,6 +339,20 @@ impl<'a> Write<'a> {
             self.tell(key);
         }
         Ok(removed)
+    }
+
+    /// Sets or clears the expiry of fields that a hash has.
+    pub fn hash_set_expiry(&mut self, key: &[u8], fields: &[&[u8]], at: Option<UnixMs>) {
+        self.change(key, Touched::Fields(fields), |spot, _| {
+            if let Some(record) = spot.record_mut() {
+                for field in fields {
+                    hash::set_expiry(record, field, at);
+                }
+            }
+        });
+        if !fields.is_empty() {
+            self.tell(key);
+        }
     }
 
     /// Removes a key; says whether there was one. A huge value is freed in slices, later.
@@ -294,14 +376,70 @@ impl<'a> Write<'a> {
         exists
     }
 
-    /// Removes a key if it is due; says whether it was.
-    pub fn expire(&mut self, key: &[u8]) -> bool {
-        let before = self.locked.table(self.first.or_new(key).slot()).len();
-        self.change(key, Touched::Key, |spot, _| spot.table_len() < before)
+    /// Removes a key if it is due, or else at most so many of its fields that are; gives how many
+    /// were removed.
+    pub fn expire(&mut self, key: &[u8], most: usize) -> usize {
+        let Some(record) = self.stored(key) else {
+            return 0;
+        };
+        if is_due(record, self.stamp) {
+            self.change(key, Touched::Key, |_, _| ());
+            return 1;
+        }
+        let (stamp, due) = (self.stamp, hash::due(record, self.stamp, 0));
+        let fields = hash::due_fields(record, stamp, most);
+        if fields.is_empty() {
+            // Those of a small hash go with any change.
+            self.change(key, Touched::Key, |_, _| ());
+            return due;
+        }
+        let names: Vec<&[u8]> = fields.iter().map(Vec::as_slice).collect();
+        self.change(key, Touched::Fields(&names), |spot, store| {
+            if let Some(record) = spot.record_mut() {
+                hash::remove(record, &names, stamp, &store.graveyard);
+            }
+        });
+        self.tell(key);
+        self.store.events.count_expired(0, names.len() as u64);
+        self.note(Class::Hash, "hexpired", key);
+        names.len()
     }
 }
 
-fn put(spot: &mut Spot<'_>, record: Record, store: &Store) {
+/// Of a hash that goes as a whole no more fields are counted than this.
+const ALL_FIELDS_COUNTED: usize = 1 << 20;
+
+/// What is told of what has expired.
+type Told = &'static [(Class, &'static str)];
+
+/// Removes what is due of a place: the key, or fields of a small hash; gives what is to be told.
+fn expire(spot: &mut Spot<'_>, stamp: UnixMs, store: &Store) -> Told {
+    const KEY: Told = &[(Class::Expired, "expired")];
+    const FIELDS: Told = &[(Class::Hash, "hexpired")];
+    const ALL_FIELDS: Told = &[(Class::Hash, "hexpired"), (Class::Generic, "del")];
+    let Some(record) = spot.record_mut() else {
+        return &[];
+    };
+    if is_due(record, stamp) {
+        let by_key = record.expiry().is_some_and(|at| stamp > at);
+        if by_key {
+            store.events.count_expired(1, 0);
+        } else {
+            let fields = hash::due(record, stamp, ALL_FIELDS_COUNTED);
+            store.events.count_expired(0, fields as u64);
+        }
+        remove(spot, store);
+        return if by_key { KEY } else { ALL_FIELDS };
+    }
+    let fields = hash::purge(record, stamp);
+    if fields > 0 {
+        store.events.count_expired(0, fields as u64);
+        return FIELDS;
+    }
+    &[]
+}
+
+pub(super) fn put(spot: &mut Spot<'_>, record: Record, store: &Store) {
     if let Some(old) = spot.put(record) {
         store.discard(old);
     }
@@ -310,11 +448,6 @@ fn put(spot: &mut Spot<'_>, record: Record, store: &Store) {
 fn remove(spot: &mut Spot<'_>, store: &Store) -> bool {
     let record = spot.remove();
     record.map(|record| store.discard(record)).is_some()
-}
-
-fn is_volatile(spot: &Spot<'_>) -> bool {
-    spot.record()
-        .is_some_and(|record| record.expiry().is_some())
 }
 
 fn check(bytes: &[u8], what: &'static str, limit: usize) -> Result<(), ReplyError> {

@@ -2,16 +2,13 @@
 
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
+use dht_proto::limits::{APPEND_ENTRIES, MEMBERS};
 use raft::eraftpb::{
     ConfState, Entry, EntryType, Message, MessageType, Snapshot, SnapshotMetadata,
 };
 
+use super::Point;
 use crate::core::pack::{self, Reader};
-
-/// Most entries in a message.
-const ENTRIES: usize = 64 * 1024;
-/// Most members of a group in one role.
-const MEMBERS: usize = 64;
 
 /// Appends a message.
 pub fn encode(message: &Message, out: &mut BytesMut) {
@@ -55,6 +52,38 @@ fn encode_entry(entry: &Entry, out: &mut BytesMut) {
     }
 }
 
+/// Appends an entry as it is kept beside its place.
+pub fn encode_kept(entry: &Entry, out: &mut BytesMut) {
+    pack::uint(out, entry.entry_type as u64);
+    match entry.get_entry_type() {
+        EntryType::EntryNormal => out.extend_from_slice(&entry.data),
+        EntryType::EntryConfChange | EntryType::EntryConfChangeV2 => {
+            out.extend_from_slice(&entry.context);
+        }
+    }
+}
+
+/// The entry that was kept as these bytes at a place.
+///
+/// # Errors
+/// They are none.
+pub fn decode_kept(at: Point, bytes: &Bytes) -> Result<Entry, Malformed> {
+    let mut from = Reader::new(bytes);
+    let kind = kind_of_entry(from.uint()?)?;
+    let mut entry = Entry {
+        index: at.index,
+        term: at.term,
+        ..Entry::default()
+    };
+    entry.set_entry_type(kind);
+    let rest = bytes.slice(bytes.len() - from.left()..);
+    match kind {
+        EntryType::EntryNormal => entry.data = rest,
+        _ => entry.context = rest,
+    }
+    Ok(entry)
+}
+
 /// Appends where a full copy stands.
 pub fn encode_copy(copy: &SnapshotMetadata, out: &mut BytesMut) {
     let conf = copy.get_conf_state();
@@ -91,7 +120,7 @@ pub fn decode(from: &mut Reader<'_>) -> Result<Message, Malformed> {
     message.reject = from.uint()? != 0;
     message.reject_hint = from.uint()?;
     message.context = Bytes::copy_from_slice(from.bin()?);
-    let mut entries = Vec::with_capacity(from.array(ENTRIES)?);
+    let mut entries = Vec::with_capacity(from.array(APPEND_ENTRIES)?);
     while entries.len() < entries.capacity() {
         entries.push(decode_entry(from)?);
     }
@@ -129,11 +158,7 @@ fn kind(number: u64) -> Result<MessageType, Malformed> {
 
 fn decode_entry(from: &mut Reader<'_>) -> Result<Entry, Malformed> {
     from.array_of(4)?;
-    let kind = match from.uint()? {
-        0 => EntryType::EntryNormal,
-        2 => EntryType::EntryConfChangeV2,
-        _ => return Err(Malformed("an unknown kind of entry")),
-    };
+    let kind = kind_of_entry(from.uint()?)?;
     let mut entry = Entry::default();
     entry.set_entry_type(kind);
     entry.term = from.uint()?;
@@ -144,6 +169,14 @@ fn decode_entry(from: &mut Reader<'_>) -> Result<Entry, Malformed> {
         _ => entry.context = data,
     }
     Ok(entry)
+}
+
+const fn kind_of_entry(number: u64) -> Result<EntryType, Malformed> {
+    match number {
+        0 => Ok(EntryType::EntryNormal),
+        2 => Ok(EntryType::EntryConfChangeV2),
+        _ => Err(Malformed("an unknown kind of entry")),
+    }
 }
 
 /// Reads where a full copy stands.

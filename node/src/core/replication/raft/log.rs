@@ -4,10 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use dht_proto::frame::Malformed;
 use raft::eraftpb::{ConfState, Entry, HardState, Snapshot, SnapshotMetadata};
 use raft::{Error, GetEntriesContext, RaftState, Result, Storage, StorageError};
 
-use super::{PeerId, Point};
+use super::{PeerId, Point, codec};
+use crate::core::disk::Kept;
+use crate::core::pack::Reader;
 
 /// The entries behind a point up to which the state machine stands for them.
 pub struct Log {
@@ -51,6 +54,26 @@ impl Log {
         }
     }
 
+    /// The log that was kept.
+    pub fn recover(kept: &Kept) -> std::result::Result<Self, Malformed> {
+        let base = codec::decode_copy(&mut Reader::new(&kept.base.members))?;
+        let mut log = Self::new(kept.base.at, &[]);
+        log.replace(&base);
+        let hard = kept.hard.unwrap_or_default();
+        log.hard.vote = hard.vote;
+        log.hard.term = hard.term.max(base.term);
+        log.hard.commit = hard.commit.max(base.index);
+        let mut entries = Vec::with_capacity(kept.entries.len());
+        for (at, bytes) in &kept.entries {
+            if at.index != log.start.index + 1 + entries.len() as u64 {
+                return Err(Malformed("an entry is missing"));
+            }
+            entries.push(codec::decode_kept(*at, bytes)?);
+        }
+        log.append(entries);
+        Ok(log)
+    }
+
     /// Bytes of data that are kept.
     pub const fn bytes(&self) -> usize {
         self.bytes
@@ -68,6 +91,11 @@ impl Log {
 
     pub fn set_conf(&mut self, conf: ConfState) {
         self.conf = conf;
+    }
+
+    /// Term, vote, and what is known to be committed.
+    pub const fn hard(&self) -> &HardState {
+        &self.hard
     }
 
     pub fn set_hard(&mut self, hard: HardState) {
@@ -138,7 +166,8 @@ impl Log {
         self.copies.remove(&to);
     }
 
-    fn last(&self) -> u64 {
+    /// The last entry.
+    pub fn last(&self) -> u64 {
         self.start.index + self.entries.len() as u64
     }
 

@@ -6,10 +6,12 @@
 
 pub mod codec;
 mod log;
+pub mod persist;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
+use dht_proto::limits::{APPEND_BYTES, APPENDS, APPLIED_BYTES, UNCOMMITTED_BYTES};
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
 };
@@ -19,6 +21,7 @@ use raft::{
 };
 
 use self::log::Log;
+use self::persist::{Keep, Persistence};
 use crate::core::mutation::{self, Mutation};
 use crate::core::pack::{self, Reader};
 use crate::core::random::Random;
@@ -36,14 +39,6 @@ pub const ELECTION_TICKS: usize = 12;
 const RETRY_TICKS: (u64, u64) = (2, 8);
 /// Ticks from one heartbeat to the next.
 pub const HEARTBEAT_TICKS: usize = 2;
-/// Bytes of entries in one message, about.
-const MESSAGE_BYTES: u64 = 1024 * 1024;
-/// Messages with entries that may be unanswered, for each follower.
-const UNANSWERED: usize = 64;
-/// Bytes of proposals that may be uncommitted; further ones are refused.
-const UNCOMMITTED_BYTES: u64 = 128 * 1024 * 1024;
-/// Bytes of committed entries handed out at a time, about.
-const COMMITTED_BYTES: u64 = 4 * 1024 * 1024;
 
 /// What the engine calls an election that the leader has wished for.
 const BY_WISH: &[u8] = b"CampaignTransfer";
@@ -74,6 +69,8 @@ pub struct Ready {
     pub confirmed: Vec<Confirmed>,
     /// For other members.
     pub messages: Vec<Message>,
+    /// What has to be kept on the disk, if there is one.
+    pub keep: Option<Keep>,
 }
 
 /// A majority has confirmed that a member still led its group after it had asked.
@@ -137,20 +134,30 @@ pub struct Group {
     retry_at: u64,
     /// The tick at which each member was last heard from.
     heard: BTreeMap<PeerId, u64>,
+    /// What is not durable yet; none without a disk.
+    persistence: Option<Persistence>,
+    /// The last entry that was handed out to be applied, or covered by a copy.
+    handed: u64,
+    /// The last entry that the state machine stands for.
+    applied: u64,
 }
 
 impl Group {
     /// A member with an empty log. One without voters waits for a full copy.
     #[must_use]
     pub fn new(me: PeerId, voters: &[PeerId], seed: u64) -> Self {
-        let log = Log::new(BIRTH, voters);
+        Self::with_log(me, Log::new(BIRTH, voters), seed)
+    }
+
+    fn with_log(me: PeerId, log: Log, seed: u64) -> Self {
+        let start = log.start().index;
         let config = Config {
             id: me,
             election_tick: ELECTION_TICKS,
             heartbeat_tick: HEARTBEAT_TICKS,
-            applied: log.start().index,
-            max_size_per_msg: MESSAGE_BYTES,
-            max_inflight_msgs: UNANSWERED,
+            applied: start,
+            max_size_per_msg: APPEND_BYTES as u64,
+            max_inflight_msgs: APPENDS,
             check_quorum: true,
             pre_vote: true,
             // The engine adds entries to a message that has none without looking at the place that
@@ -161,8 +168,8 @@ impl Group {
             } else {
                 ReadOnlyOption::Safe
             },
-            max_uncommitted_size: UNCOMMITTED_BYTES,
-            max_committed_size_per_ready: COMMITTED_BYTES,
+            max_uncommitted_size: UNCOMMITTED_BYTES as u64,
+            max_committed_size_per_ready: APPLIED_BYTES as u64,
             ..Config::default()
         };
         let silent = slog::Logger::root(slog::Discard, slog::o!());
@@ -178,6 +185,9 @@ impl Group {
             ticks: 0,
             retry_at: 0,
             heard: BTreeMap::new(),
+            persistence: None,
+            handed: start,
+            applied: start,
         };
         group.draw();
         group
@@ -226,10 +236,10 @@ impl Group {
         self.node.raft.raft_log.committed
     }
 
-    /// The last applied entry.
+    /// The last entry that the state machine stands for.
     #[must_use]
-    pub fn applied(&self) -> u64 {
-        self.node.raft.raft_log.applied
+    pub const fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// The last applied entry, with its term.
@@ -243,12 +253,11 @@ impl Group {
     /// Time has gone on.
     pub fn tick(&mut self) {
         self.ticks += 1;
+        if !self.leads() && !self.may_stand() {
+            return;
+        }
         self.node.tick();
-        let is_candidate = matches!(
-            self.node.raft.state,
-            StateRole::PreCandidate | StateRole::Candidate
-        );
-        if is_candidate && self.drawn_for == self.term_and_role() && self.ticks >= self.retry_at {
+        if self.stands() && self.drawn_for == self.term_and_role() && self.ticks >= self.retry_at {
             self.retry_at = self.next_retry();
             self.campaign();
         }
@@ -266,14 +275,19 @@ impl Group {
 
     /// Calls an election now.
     pub fn campaign(&mut self) {
-        // Refused when it may not stand: then there is nothing to do.
-        let _ = self.node.campaign();
-        self.draw();
+        if self.may_stand() {
+            // Refused when it may not stand: then there is nothing to do.
+            let _ = self.node.campaign();
+            self.draw();
+        }
     }
 
     /// Takes a message of another member.
     pub fn step(&mut self, message: Message) {
         self.heard.insert(message.from, self.ticks);
+        if is_timeout_now(&message) && !self.may_stand() {
+            return;
+        }
         // An unknown sender's answers are refused; they are of no interest.
         let _ = self.node.step(message);
         self.draw();
@@ -338,6 +352,33 @@ impl Group {
         self.draw();
     }
 
+    /// Goes on leading instead of handing over to a member.
+    pub fn keep_from(&mut self, peer: PeerId) {
+        if self.node.raft.lead_transferee == Some(peer) {
+            self.node.raft.abort_leader_transfer();
+        }
+    }
+
+    /// The follower that has most of those that may lead, if this member leads.
+    #[must_use]
+    pub fn heir(&self, may_lead: impl Fn(PeerId) -> bool) -> Option<PeerId> {
+        let voters = self.conf().voters.iter().copied();
+        let others = voters.filter(|peer| *peer != self.me() && may_lead(*peer));
+        let known = others.filter_map(|peer| Some((self.progress(peer)?, peer)));
+        let active = known.filter(|(at, _)| at.active);
+        let best = active.max_by_key(|(at, _)| at.matched);
+        best.map(|(_, peer)| peer)
+    }
+
+    /// Whether this member asks for votes.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        matches!(
+            self.node.raft.state,
+            StateRole::PreCandidate | StateRole::Candidate
+        )
+    }
+
     /// Whether leadership is being handed over.
     #[must_use]
     pub fn is_transferring(&self) -> bool {
@@ -350,42 +391,72 @@ impl Group {
         self.node.has_ready()
     }
 
-    /// Takes what has to be done; the log, being in memory, is written at once. The caller calls
-    /// [`Self::applied_all`] once everything committed is applied.
+    /// Takes what has to be done. Without a disk the log is written at once. The caller calls
+    /// [`Self::applied_all`] once everything committed is applied, and [`Self::persisted`] once
+    /// everything that is to be kept is durable.
     pub fn ready(&mut self) -> Ready {
         let mut raw = self.node.ready();
         let install = (!raw.snapshot().is_empty()).then(|| raw.snapshot().get_metadata().clone());
         let inline = install.is_some().then(|| raw.snapshot().data.clone());
-        let mut messages = raw.take_messages();
-        let mut committed = raw.take_committed_entries();
         let confirmed = raw.take_read_states().into_iter();
         let confirmed = confirmed
             .filter_map(|state| Confirmed::of(&state))
             .collect();
+        let committed = raw.take_committed_entries();
         let log = self.node.mut_store();
         if let Some(copy) = &install {
             log.replace(copy);
+            self.handed = copy.index;
         }
-        log.append(raw.take_entries());
+        let entries = raw.take_entries();
+        let keep = self.keep_of(&raw, install.clone(), &entries);
+        let log = self.node.mut_store();
+        log.append(entries);
         if let Some(hard) = raw.hs() {
             log.set_hard(hard.clone());
         }
-        messages.extend(raw.take_persisted_messages());
-        let mut light = self.node.advance_append(raw);
-        messages.extend(light.take_messages());
-        committed.extend(light.take_committed_entries());
-        Ready {
+        let mut ready = Ready {
             install,
             inline,
             committed: committed.into_iter().map(Committed::from).collect(),
             confirmed,
-            messages,
+            messages: raw.take_messages(),
+            keep,
+        };
+        self.finish(raw, &mut ready);
+        if let Some(last) = ready.committed.last() {
+            self.handed = last.at.index;
+        }
+        ready
+    }
+
+    /// Gives a turn back to the engine: as durable if it is, else to be called so later.
+    fn finish(&mut self, mut raw: raft::Ready, ready: &mut Ready) {
+        let promised = raw.take_persisted_messages();
+        let Some(persistence) = &mut self.persistence else {
+            ready.messages.extend(promised);
+            let mut light = self.node.advance_append(raw);
+            ready.messages.extend(light.take_messages());
+            let more = light.take_committed_entries();
+            ready
+                .committed
+                .extend(more.into_iter().map(Committed::from));
+            return;
+        };
+        let number = raw.number();
+        let is_durable = persistence.note(number, ready.keep.as_ref());
+        ready.messages = persistence.hold(std::mem::take(&mut ready.messages), true);
+        ready.messages.extend(persistence.hold(promised, false));
+        self.node.advance_append_async(raw);
+        if is_durable {
+            self.node.on_persist_ready(number);
         }
     }
 
     /// Everything that [`Self::ready`] gave was applied.
     pub fn applied_all(&mut self) {
-        self.node.advance_apply();
+        self.applied = self.handed;
+        self.advance_applied();
         self.draw();
     }
 
@@ -460,9 +531,11 @@ impl Group {
         self.node.mut_store().offer(to, copy);
     }
 
-    /// No copy is offered to a member any more.
+    /// No copy is offered to a member any more. It may have been told to install the copy, and the
+    /// engine would wait for that for ever.
     pub fn withdraw_copy(&mut self, to: PeerId) {
         self.node.mut_store().withdraw(to);
+        self.tell_again(to);
     }
 
     /// A member seems not to have heard that it should install its copy: it is told again.
@@ -665,26 +738,51 @@ mod tests {
         messages
     }
 
-    /// Lets all messages arrive but those to the member `deaf`, which are lost.
-    fn talk(groups: &mut [Group], deaf: PeerId) {
+    /// Lets all messages arrive but those that are lost.
+    fn talk(groups: &mut [Group], is_lost: impl Fn(&Message) -> bool) {
         loop {
             let messages: Vec<Message> = groups.iter_mut().flat_map(said).collect();
             if messages.is_empty() {
                 return;
             }
-            for message in messages.into_iter().filter(|message| message.to != deaf) {
+            for message in messages.into_iter().filter(|message| !is_lost(message)) {
                 groups[message.to as usize - 1].step(message);
             }
         }
     }
 
     #[test]
+    fn a_copy_that_is_withdrawn_is_wanted_again() {
+        let mut groups: Vec<Group> = (1..=3).map(|me| Group::new(me, &[1, 2, 3], me)).collect();
+        groups[0].campaign();
+        talk(&mut groups, |message| message.to == 3);
+        groups[0].propose(Bytes::from_static(b"a"));
+        talk(&mut groups, |message| message.to == 3);
+        groups[0].cut(u64::MAX, 0);
+        let is_lost = |message: &Message| told_to_install(message).is_some();
+        let goes_on = |groups: &mut Vec<Group>| {
+            groups[0].tick();
+            talk(groups, is_lost);
+            groups[0].take_wanted_copies().contains(&3)
+        };
+        assert!((0..10).any(|_| goes_on(&mut groups)));
+        let copy = groups[0].copy_point();
+        groups[0].offer_copy(3, copy);
+        assert!(
+            !(0..10).any(|_| goes_on(&mut groups)),
+            "it was told, which is lost"
+        );
+        groups[0].withdraw_copy(3);
+        assert!((0..10).any(|_| goes_on(&mut groups)));
+    }
+
+    #[test]
     fn entries_follow_the_place_that_their_message_names() {
         let mut groups: Vec<Group> = (1..=3).map(|me| Group::new(me, &[1, 2, 3], me)).collect();
         groups[0].campaign();
-        talk(&mut groups, 0);
+        talk(&mut groups, |_| false);
         groups[0].propose(Bytes::from_static(b"a"));
-        talk(&mut groups, 2);
+        talk(&mut groups, |message| message.to == 2);
         let behind = groups[1].last_index();
         groups[0].propose(Bytes::from_static(b"b"));
         for message in said(&mut groups[0]) {
@@ -705,6 +803,28 @@ mod tests {
         assert_eq!(places, [(behind + 1, behind + 1)]);
     }
 
+    #[test]
+    fn what_is_not_committed_has_a_bound() {
+        let mut groups: Vec<Group> = (1..=3).map(|me| Group::new(me, &[1, 2, 3], me)).collect();
+        groups[0].campaign();
+        talk(&mut groups, |_| false);
+        let data = Bytes::from(vec![0; APPEND_BYTES]);
+        let propose = |groups: &mut Vec<Group>| groups[0].propose(data.clone()).is_some();
+        // One that makes it more than the bound is the last.
+        let proposed = (0..10_000).take_while(|_| propose(&mut groups)).count();
+        assert_eq!(proposed, UNCOMMITTED_BYTES / APPEND_BYTES);
+        // Of that no more is on its way to a follower than so many messages.
+        let sent = said(&mut groups[0])
+            .into_iter()
+            .filter(|message| message.to == 2);
+        let appends = sent.filter(|message| !message.entries.is_empty()).count();
+        assert!((1..=APPENDS).contains(&appends), "{appends}");
+        groups[0].tick();
+        groups[0].tick();
+        talk(&mut groups, |_| false);
+        assert!(propose(&mut groups), "when it is committed");
+    }
+
     /// Two members of three, of which the third leads no more: ticks until one of them leads.
     fn ticks_to_elect(seed: u64) -> u64 {
         let mut groups = [1, 2].map(|me| Group::new(me, &[1, 2, 3], 2 * seed + me));
@@ -713,7 +833,7 @@ mod tests {
                 return ticks;
             }
             groups.iter_mut().for_each(Group::tick);
-            talk(&mut groups, 3);
+            talk(&mut groups, |message| message.to == 3);
         }
         100
     }

@@ -1,6 +1,8 @@
 //! All replication of a node, as one machine without I/O: tasks of clients and frames of other
 //! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
 
+mod keeping;
+mod leaving;
 mod reach;
 #[cfg(test)]
 pub(super) mod testing;
@@ -10,23 +12,30 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use dht_proto::Reply;
+use dht_proto::limits::COPIED_BYTES;
 use dht_proto::topology::NodeId;
 
+use self::keeping::Disk;
+pub use self::keeping::Restart;
 use self::reach::Reach;
 use self::wishes::Wish;
 use super::copy;
 use super::council::{self, Council};
 use super::courier::{Courier, Round};
+use super::keeper::Keeper;
 use super::lease::TICK_MS;
-use super::mail::{self, Chunk, Led, Mail, Post};
-use super::raft::{Message, PeerId};
-use super::replica::{Pending, Replica, Turn, not_done};
+use super::mail::{self, Chunk, Led, Long, Made, Mail, Post};
+use super::raft::persist::{brings_data, outruns};
+use super::raft::{self, Message};
+use super::replica::{Files, Pending, Replica, Turn, not_done};
+use crate::core::disk::{Batch, Group, Record, Save};
 use crate::core::formation::{self, Formation, FormationMessage, Verdict};
-use crate::core::meta::{ClusterState, GroupId, META, Replica as Seat};
+use crate::core::meta::{Change, ClusterId, ClusterState, GroupId, META, Replica as Seat};
+use crate::core::mutation::{self, Mutation};
 use crate::core::node::{Node, View};
 use crate::core::pack::Reader;
 use crate::core::random::Random;
+use crate::core::rest::Found;
 use crate::core::store::SlotSet;
 use crate::core::time::Now;
 
@@ -38,8 +47,8 @@ const EXPIRY_TICKS: u64 = 4;
 const WISH_TICKS: u64 = 10;
 /// Ticks after which leadership goes to who is to have it, if it can.
 const HAND_OVER_TICKS: u64 = 40;
-/// Bytes of full copies that are sent in a tick: 64 MiB a second.
-const COPY_BYTES: usize = 64 * 1024 * 1024 / 1000 * TICK_MS as usize;
+/// Bytes of full copies that are sent in a tick.
+const COPY_BYTES: usize = COPIED_BYTES / 1000 * TICK_MS as usize;
 /// Ticks after which a node says again which shards it leads, and with it that it is there.
 const LEADS_TICKS: u64 = 10;
 /// After so long without a word a member counts as unreachable, in milliseconds.
@@ -60,9 +69,26 @@ pub struct Request<T> {
 #[derive(Debug)]
 pub struct Outbox<T> {
     /// Answers to clients of this node.
-    pub settled: Vec<(T, Reply)>,
+    pub settled: Vec<(T, Found)>,
     /// To be sent to other nodes, one frame each; one that cannot be sent may be dropped.
     pub frames: Vec<(NodeId, Bytes)>,
+    /// To be made durable; there is no other before [`Worker::report`] has said that it is.
+    pub batch: Option<Batch>,
+    /// Files of snapshots, to be written in the background, in this order.
+    pub saves: Vec<Save>,
+    /// To be made where that holds up nobody, and given to [`Worker::made`].
+    pub long: Vec<Long>,
+    /// The data directory cannot be used as it is, and nothing that is left here counts.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a node with a data directory cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The leader of a group knows that this node has said to have entries that it has not.
+    Lost(Group),
+    /// It belongs to the first cluster, and the others to the second.
+    Stranger(ClusterId, ClusterId),
 }
 
 impl<T> Default for Outbox<T> {
@@ -70,6 +96,10 @@ impl<T> Default for Outbox<T> {
         Self {
             settled: Vec::new(),
             frames: Vec::new(),
+            batch: None,
+            saves: Vec::new(),
+            long: Vec::new(),
+            trouble: None,
         }
     }
 }
@@ -99,10 +129,17 @@ pub struct Worker<T> {
     copy_bytes: usize,
     /// Which other nodes can be reached.
     reach: Reach,
+    /// This node is about to end.
+    is_leaving: bool,
     /// For each group, the tick until which it is believed to be whole.
     whole_until: Vec<u64>,
     /// Changes that clients of this node wait for.
     wishes: Vec<Wish<T>>,
+    /// What has to be kept.
+    keeper: Keeper,
+    /// The files of snapshots.
+    files: Files,
+    disk: Disk,
 }
 
 /// What a node knows of one shard.
@@ -125,6 +162,7 @@ impl<T> Worker<T> {
             council: None,
             copy_bytes: 0,
             reach: Reach::default(),
+            is_leaving: false,
             wishes: Vec::new(),
             whole_until: Vec::new(),
             state: None,
@@ -136,6 +174,9 @@ impl<T> Worker<T> {
             last_tick_ms: now.mono_ms,
             stale_view: false,
             news: false,
+            keeper: Keeper::default(),
+            files: Files::default(),
+            disk: Disk::default(),
         }
     }
 
@@ -188,6 +229,12 @@ impl<T> Worker<T> {
         }
     }
 
+    /// Takes a long answer that was made.
+    pub fn made(&mut self, made: Made, now: Now, out: &mut Outbox<T>) {
+        let (to, frame) = self.post.made(made);
+        self.dispatch((to, frame), now, out);
+    }
+
     fn open(&mut self, from: NodeId, mail: Mail<'_>, now: Now, out: &mut Outbox<T>) {
         match mail {
             Mail::Raft(group, message) => self.step(GroupId::from(group), message, now),
@@ -223,7 +270,8 @@ impl<T> Worker<T> {
             }
             Mail::State(bytes) => self.learn(council::decode_state(bytes)),
             Mail::Wish(bytes) => self.hear_wish(from, bytes),
-            Mail::Chunk(chunk) => self.take_piece(from, &chunk),
+            Mail::Room(has_room) => self.hear_room(from, has_room),
+            Mail::Chunk(chunk) => self.take_piece(from, &chunk, now, out),
             Mail::Received(received) => {
                 let at = self.shards.get_mut(usize::from(received.shard));
                 if let Some(replica) = at.and_then(|at| at.replica.as_mut()) {
@@ -231,15 +279,17 @@ impl<T> Worker<T> {
                 }
                 self.mark(received.shard);
             }
+            Mail::Leaves => self.hear_leaves(from),
         }
     }
 
-    fn take_piece(&mut self, from: NodeId, chunk: &Chunk<'_>) {
-        let at = self.shards.get_mut(usize::from(chunk.shard));
-        match at.and_then(|at| at.replica.as_mut()) {
-            Some(replica) => replica.take_piece(from, chunk, &self.node.store, &mut self.post),
-            None => self.post.send(from, &Mail::Received(copy::useless(chunk))),
+    fn take_piece(&mut self, from: NodeId, chunk: &Chunk<'_>, now: Now, out: &mut Outbox<T>) {
+        if self.replica(chunk.shard).is_none() || self.disk.is_full {
+            return self.post.send(from, &Mail::Received(copy::useless(chunk)));
         }
+        self.with_turn(chunk.shard, now, out, |replica, turn| {
+            replica.take_piece(from, chunk, turn);
+        });
     }
 
     /// The link to the node that was dialled at a seat is up or down.
@@ -296,11 +346,15 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Takes over a later state of the cluster.
+    /// Takes over a later state of the cluster. An earlier one has members that are gone.
     fn learn(&mut self, state: Option<ClusterState>) {
         let known = self.state.as_ref();
         let is_later = |state: &ClusterState| {
-            known.is_some_and(|known| known.id == state.id && known.epoch < state.epoch)
+            let is_newer = |known: u64| match mutation::is(Mutation::NoTombstones) {
+                true => known != state.epoch,
+                false => known < state.epoch,
+            };
+            known.is_some_and(|known| known.id == state.id && is_newer(known.epoch))
         };
         if let Some(state) = state.filter(is_later) {
             self.formation.learn(&state);
@@ -334,10 +388,17 @@ impl<T> Worker<T> {
     }
 
     fn step(&mut self, group: GroupId, message: Message, now: Now) {
+        if self.is_leaving && raft::is_timeout_now(&message) {
+            return;
+        }
         if group == META {
             if let Some(council) = &mut self.council
                 && mail::is_for(&message, council.group.me())
             {
+                if self.keeper.keeps() && outruns(&message, &council.group) {
+                    self.disk.lost = Some(META as u16);
+                    return;
+                }
                 council.step(message, now.mono_ms);
             }
             return;
@@ -347,6 +408,13 @@ impl<T> Worker<T> {
             && let Some(replica) = &mut at.replica
             && mail::is_for(&message, replica.group.me())
         {
+            if self.keeper.keeps() && outruns(&message, &replica.group) {
+                self.disk.lost = Some(group as u16);
+                return;
+            }
+            if self.disk.is_full && brings_data(&message) {
+                return;
+            }
             replica.step(message, now);
             self.mark(shard);
         }
@@ -403,7 +471,9 @@ impl<T> Worker<T> {
     /// of one group at least that it lacks.
     fn count_short(&self) {
         let is_short = |until: &&u64| **until <= self.ticks;
-        let short = match self.state {
+        let short = match &self.state {
+            // Of two copies both are needed.
+            Some(state) if state.members.len() < 3 => self.whole_until.len(),
             Some(_) => self.whole_until.iter().filter(is_short).count(),
             None => 1,
         };
@@ -422,7 +492,7 @@ impl<T> Worker<T> {
     /// Puts a state of the cluster in force: makes and drops replicas as it says.
     pub fn enter(&mut self, state: ClusterState) {
         while self.shards.len() < state.shards.len().min(self.node.words.len()) {
-            self.shards.push(Shard::new(self.shards.len() as u16));
+            self.add_shard();
         }
         for (shard, at) in (0u16..).zip(&mut self.shards) {
             let known = self.state.as_ref().map(|state| state.founders_of(shard));
@@ -432,6 +502,9 @@ impl<T> Worker<T> {
                 at.courier.begin_anew();
             }
         }
+        if let Some(belonging) = self.formation.belonging() {
+            self.keeper.record(|| Record::Cluster(belonging.encode()));
+        }
         self.settle_council(&state);
         self.whole_until = vec![0; self.shards.len() + 1];
         self.state = Some(state);
@@ -440,17 +513,29 @@ impl<T> Worker<T> {
         self.unsettled = true;
     }
 
+    fn add_shard(&mut self) {
+        let shard = Shard::new(self.shards.len() as u16, &mut self.random);
+        self.shards.push(shard);
+    }
+
     /// Makes this node's member of the meta group the one that the state says.
     fn settle_council(&mut self, state: &ClusterState) {
         let mine = state.meta.iter().find(|seat| seat.node == self.node.id);
+        let mine = mine.filter(|seat| self.may_be(META as u16, seat.peer));
         let now_here = self.council.as_ref().map(|council| council.group.me());
         if mine.map(|seat| seat.peer) != now_here {
             let seed = self.random.next();
             let made_ms = self.last_tick_ms;
+            if let Some(peer) = now_here {
+                self.keeper.record(|| Record::Gone((META as u16, peer)));
+            }
             self.council = mine.map(|seat| {
                 let voters = state.first_voters(META, seat.peer);
                 Council::new((seat.peer, &voters), state.clone(), made_ms, seed)
             });
+            if let Some(council) = &mut self.council {
+                council.keep(&mut self.keeper);
+            }
         }
     }
 
@@ -463,14 +548,19 @@ impl<T> Worker<T> {
         let seats = state.replicas(GroupId::from(shard) + 1);
         let mine = seats.iter().find(|seat| seat.node == self.node.id);
         let peer = mine.map(|seat| seat.peer);
+        let peer = peer.filter(|peer| self.may_be(shard + 1, *peer));
         let voters = peer.map(|peer| state.first_voters(GroupId::from(shard) + 1, peer));
         let voters = voters.unwrap_or_default();
         if peer != self.replica(shard).map(|replica| replica.group.me()) {
             self.with_turn(shard, now, out, Replica::dismiss);
             let slots = SlotSet::new(vec![self.node.slots_of(shard)]);
             let seed = self.random.next();
-            self.shards[usize::from(shard)].replica =
+            let mut replica =
                 peer.map(|peer| Replica::new((shard, slots), (peer, &voters), now.mono_ms, seed));
+            if let Some(replica) = &mut replica {
+                replica.keep(&mut self.keeper);
+            }
+            self.shards[usize::from(shard)].replica = replica;
         }
         self.mark(shard);
     }
@@ -504,6 +594,7 @@ impl<T> Worker<T> {
         if std::mem::take(&mut self.stale_view) {
             self.publish();
         }
+        self.hand_over_files(out);
         !self.dirty.is_empty()
     }
 
@@ -512,7 +603,7 @@ impl<T> Worker<T> {
         let Some(council) = &mut self.council else {
             return;
         };
-        council.turn(&mut self.post);
+        council.turn(&mut self.post, &mut self.keeper);
         let known = self.state.as_ref().map_or(0, |state| state.epoch);
         if council.state.epoch > known {
             let state = council.state.clone();
@@ -520,16 +611,21 @@ impl<T> Worker<T> {
         }
     }
 
-    /// Hands over the frames; what this node has sent to itself is opened at once.
+    /// Hands over the frames, and the answers that are to be made.
     fn deliver(&mut self, now: Now, out: &mut Outbox<T>) {
-        for (to, frame) in self.post.take() {
-            if to == self.node.id {
-                self.receive(to, &frame, now, out);
-            } else {
-                self.node.stats.frames_sent.fetch_add(1, Relaxed);
-                out.frames.push((to, frame));
-            }
+        for frame in self.post.take() {
+            self.dispatch(frame, now, out);
         }
+        out.long.append(&mut self.post.take_long());
+    }
+
+    /// Hands over a frame; what this node has sent to itself is opened at once.
+    fn dispatch(&mut self, (to, frame): (NodeId, Bytes), now: Now, out: &mut Outbox<T>) {
+        if to == self.node.id {
+            return self.receive(to, &frame, now, out);
+        }
+        self.node.stats.frames_sent.fetch_add(1, Relaxed);
+        out.frames.push((to, frame));
     }
 
     /// Ticks that were missed are not made up for.
@@ -555,14 +651,13 @@ impl<T> Worker<T> {
             let at = &mut self.shards[usize::from(shard)];
             if let Some(replica) = &mut at.replica {
                 replica.tick(is_mine);
-                if self.ticks.is_multiple_of(HAND_OVER_TICKS)
-                    && let Some(first) =
-                        self.state.as_ref().and_then(|state| first_of(state, shard))
-                {
-                    replica.hand_over(first);
-                }
             }
-            self.with_turn(shard, now, out, Replica::sweep);
+            if self.ticks.is_multiple_of(HAND_OVER_TICKS) {
+                self.hand_over_to_first(shard);
+            }
+            if !self.disk.is_full && self.node.sweeps.load(Relaxed) {
+                self.with_turn(shard, now, out, Replica::sweep);
+            }
             let at = &mut self.shards[usize::from(shard)];
             if expiry {
                 at.courier.expire(now.mono_ms, &mut out.settled);
@@ -571,50 +666,57 @@ impl<T> Worker<T> {
             self.mark(shard);
         }
         self.news |= self.ticks.is_multiple_of(LEADS_TICKS);
+        self.make_room();
+        self.save(now, out);
     }
 
-    /// Asks the cluster, of which this node is no member yet, for the seat it was started for.
+    /// Asks the cluster, of which this node is no member yet, for the seat it was started for; of
+    /// which it is one, to note where it is.
     fn wish(&mut self) {
         if let Verdict::Join { via, change, .. } = self.formation.verdict() {
             self.post.send(via, &Mail::Wish(&council::encode(&change)));
         }
+        if let Some(change) = self.moved() {
+            self.send_wish(&change);
+        }
     }
 
-    /// Hands all leaderships over, as far as somebody can take them; says whether none is left.
-    pub fn leave(&mut self) -> bool {
-        let mut left = true;
-        for replica in self.shards.iter_mut().filter_map(|at| at.replica.as_mut()) {
-            if replica.group.leads()
-                && let Some(heir) = replica.heir()
-            {
-                left = false;
-                replica.group.transfer(heir);
-            }
+    /// What the cluster has to be told when this node, which it knows, has come back with other
+    /// addresses.
+    fn moved(&self) -> Option<Change> {
+        let known = self.state.as_ref()?.member(self.node.id)?;
+        let me = self.node.settings.member(self.node.id);
+        let is_known = (&known.client, &known.redirect) == (&me.client, &me.redirect);
+        (!is_known).then_some(Change::Move { member: me })
+    }
+
+    /// Hands a leadership to whom is to have it, if it can.
+    fn hand_over_to_first(&mut self, shard: u16) {
+        let first = self.state.as_ref().and_then(|state| first_of(state, shard));
+        let first = first.copied().filter(|first| self.has_room(first.node));
+        if let Some(first) = first
+            && let Some(replica) = &mut self.shards[usize::from(shard)].replica
+        {
+            replica.hand_over(first.peer);
         }
-        for shard in 0..self.shards.len() as u16 {
-            self.mark(shard);
-        }
-        left
     }
 
     /// Whether this node is to lead a shard if it can.
     fn is_preferred(&self, shard: u16) -> bool {
-        let seats = self
-            .state
-            .as_ref()
-            .map(|state| state.replicas(GroupId::from(shard) + 1));
-        let first = seats.and_then(<[_]>::first);
-        first.is_some_and(|seat| seat.node == self.node.id)
+        let first = self.state.as_ref().and_then(|state| first_of(state, shard));
+        first.is_some_and(|seat| seat.node == self.node.id) && !self.is_leaving
     }
 
     fn serve(&mut self, shard: u16, now: Now, out: &mut Outbox<T>) {
         let leader = self.leader(shard);
+        let room = self.room(shard, leader);
         let at = &mut self.shards[usize::from(shard)];
         at.dirty = false;
         let taken = at.courier.send(&mut Round {
             now_mono_ms: now.mono_ms,
             me: self.node.id,
             leader,
+            room,
             post: &mut self.post,
             settled: &mut out.settled,
         });
@@ -648,6 +750,8 @@ impl<T> Worker<T> {
             returned: &mut returned,
             resolved: &mut resolved,
             copy_bytes: &mut self.copy_bytes,
+            keeper: &mut self.keeper,
+            files: &mut self.files,
         };
         act(replica, &mut turn);
         let more = replica.has_more();
@@ -691,6 +795,9 @@ impl<T> Worker<T> {
         }
         for led in leads {
             self.note_whole(led.group, led.whole);
+        }
+        if self.is_leaving {
+            self.tell_leaves();
         }
     }
 
@@ -746,16 +853,15 @@ impl<T> Worker<T> {
 }
 
 /// Who is to lead a shard if it can.
-fn first_of(state: &ClusterState, shard: u16) -> Option<PeerId> {
-    let seats = state.replicas(GroupId::from(shard) + 1);
-    seats.first().map(|seat| seat.peer)
+fn first_of(state: &ClusterState, shard: u16) -> Option<&Seat> {
+    state.replicas(GroupId::from(shard) + 1).first()
 }
 
 impl<T> Shard<T> {
-    const fn new(shard: u16) -> Self {
+    const fn new(shard: u16, random: &mut Random) -> Self {
         Self {
             replica: None,
-            courier: Courier::new(shard),
+            courier: Courier::new(shard, random.next() >> 1),
             leader: (0, None),
             dirty: false,
         }

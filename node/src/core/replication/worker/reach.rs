@@ -10,6 +10,8 @@ pub struct Reach {
     linked: BTreeMap<NodeId, Linked>,
     /// Those of them that have fallen silent.
     silent: BTreeSet<NodeId>,
+    /// Those of them that are about to end.
+    leaving: BTreeSet<NodeId>,
 }
 
 /// Another node with a link to it.
@@ -38,7 +40,21 @@ impl Reach {
         if linked.links == 0 {
             self.linked.remove(&node);
             self.silent.remove(&node);
+            self.leaving.remove(&node);
         }
+    }
+
+    /// A node has said that it is about to end. Who comes back has new links.
+    pub fn leaves(&mut self, node: NodeId) {
+        if self.linked.contains_key(&node) {
+            self.leaving.insert(node);
+        }
+    }
+
+    /// Whether a node is about to end.
+    #[must_use]
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        self.leaving.contains(&node)
     }
 
     /// A node was heard; says whether it had been silent.
@@ -95,9 +111,14 @@ mod tests {
             !reach.listen(9999, 1000, |_| false),
             "it has nothing to say"
         );
+        reach.leaves(node);
         reach.link(node, false, 9999);
         assert!(reach.reaches(node), "by its other address");
+        assert!(reach.is_leaving(node));
         reach.link(node, false, 9999);
         assert!(!reach.reaches(node));
+        reach.leaves(node);
+        reach.link(node, true, 9999);
+        assert!(!reach.is_leaving(node), "it has come back");
     }
 }

@@ -1,13 +1,20 @@
 //! Several workers whose frames arrive at once, unless they are cut off.
 
+use super::super::raft::PeerId;
 use super::super::replica::Mode;
 use super::super::task;
+use super::keeping::Restart;
 use super::*;
 use crate::core::commands::testing;
+use crate::core::disk::Recovered;
+use crate::core::formation::Belonging;
 use crate::core::formation::Terms;
 use crate::core::meta::ClusterId;
 use crate::core::node::Settings;
+use dht_proto::Reply;
+use dht_proto::limits::{ENTRIES_IN_FLIGHT, PIECE_BYTES, PIECES, WISHES};
 use dht_proto::slot::{key_slot, shard_of};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Nodes whose frames arrive at once, unless they are cut off.
 pub struct Cluster {
@@ -17,6 +24,8 @@ pub struct Cluster {
     /// How fast the clock of each node runs, in per cent.
     rates: Vec<u64>,
     settled: Vec<(u64, Reply)>,
+    /// The pieces of full copies that were sent.
+    pieces: Vec<Piece>,
     seats: Vec<String>,
     copies: u32,
 }
@@ -35,6 +44,7 @@ impl Cluster {
             now: testing::node().started,
             rates: vec![100; usize::from(count)],
             settled: Vec::new(),
+            pieces: Vec::new(),
             seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
             copies,
         };
@@ -50,6 +60,8 @@ impl Cluster {
     fn start(&self, id: u8, seat: usize) -> Worker<u64> {
         let settings = Settings {
             standalone: false,
+            backend: None,
+            is_durable: false,
             shards: 4,
             client: self.seats[seat].clone(),
             ..testing::node().settings
@@ -92,13 +104,17 @@ impl Cluster {
                 let mut out = Outbox::default();
                 let now = clock(self.now, self.rates[index]);
                 while worker.turn(now, &mut out) {}
-                self.settled.append(&mut out.settled);
+                for long in std::mem::take(&mut out.long) {
+                    worker.made(long.make(), now, &mut out);
+                }
+                take(&mut self.settled, &mut out);
                 frames.extend(out.frames.into_iter().map(|frame| (index, frame)));
             }
             if frames.is_empty() {
                 return;
             }
             for (from, (to, frame)) in frames {
+                self.note_pieces(&frame);
                 let to = self.workers.iter().position(|worker| worker.node.id == to);
                 let Some(to) = to else { continue };
                 if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
@@ -106,8 +122,21 @@ impl Cluster {
                     let mut out = Outbox::default();
                     let now = clock(self.now, self.rates[to]);
                     self.workers[to].receive(from, &frame, now, &mut out);
-                    self.settled.append(&mut out.settled);
+                    take(&mut self.settled, &mut out);
                 }
+            }
+        }
+    }
+
+    fn note_pieces(&mut self, frame: &[u8]) {
+        let mut mails = Reader::new(frame);
+        while !mails.is_empty() {
+            if let Mail::Chunk(chunk) = mail::decode(&mut mails).unwrap() {
+                self.pieces.push(Piece {
+                    sent_ms: self.now.mono_ms,
+                    name: (chunk.shard, chunk.attempt, chunk.number),
+                    bytes: chunk.bytes.len(),
+                });
             }
         }
     }
@@ -144,7 +173,7 @@ impl Cluster {
         };
         let mut out = Outbox::default();
         self.workers[node].request(request, &mut out);
-        self.settled.append(&mut out.settled);
+        take(&mut self.settled, &mut out);
     }
 
     /// Groups that lack something, in the eyes of the node that knows of most.
@@ -171,11 +200,23 @@ impl Cluster {
     }
 }
 
+/// A piece of a full copy on its way.
+struct Piece {
+    sent_ms: u64,
+    name: (u16, u64, u64),
+    bytes: usize,
+}
+
 fn clock(now: Now, rate: u64) -> Now {
     Now {
         mono_ms: now.mono_ms * rate / 100,
         ..now
     }
+}
+
+fn take(settled: &mut Vec<(u64, Reply)>, out: &mut Outbox<u64>) {
+    let found = out.settled.drain(..);
+    settled.extend(found.map(|(ticket, found)| (ticket, found.made())));
 }
 
 #[test]
@@ -209,6 +250,35 @@ fn any_node_takes_commands_and_every_replica_applies_them() {
 }
 
 #[test]
+fn a_long_answer_comes_from_any_node() {
+    let mut cluster = Cluster::new(3);
+    let pairs: Vec<String> = (0..5000).map(|n| format!("{n} v")).collect();
+    cluster.send(0, 0, &format!("HSET h {}", pairs.join(" ")));
+    cluster.settle();
+    cluster.replies();
+    let shard = shard_of(key_slot(b"h"), 4) as u16;
+    let many = [&["HKEYS", "h"][..], &["KEYS", "*"]];
+    for number in 0..4999 {
+        cluster.send(0, 0, &format!("SET {{h}}{number} v"));
+    }
+    cluster.pass(100);
+    cluster.replies();
+    let mut ticket = 0;
+    for (node, words) in (0..3).flat_map(|node| many.map(|words| (node, words))) {
+        for mode in [Mode::Read, Mode::OrderedRead] {
+            ticket += 1;
+            cluster.ask(node, ticket, shard, (task::command(words), mode));
+        }
+    }
+    cluster.pass(100);
+    let replies = cluster.replies();
+    assert_eq!(replies.len() as u64, ticket);
+    for (_, reply) in replies {
+        assert_eq!(reply.into_items().map(|keys| keys.len()), Ok(5000));
+    }
+}
+
+#[test]
 fn who_answers_is_never_taken_for_silent() {
     let mut cluster = Cluster::new(3);
     for tick in 0..120 {
@@ -224,6 +294,108 @@ fn who_answers_is_never_taken_for_silent() {
     cluster.cut_off = vec![2];
     cluster.pass(3000);
     assert_ne!(cluster.most_short(), 0, "one is silent");
+}
+
+/// How many groups a node leads.
+fn led_by(cluster: &Cluster, node: usize) -> usize {
+    let worker = &cluster.workers[node];
+    let leads = |shard: &u16| worker.replica(*shard).unwrap().group.leads();
+    let meta = worker
+        .council()
+        .is_some_and(|council| council.group.leads());
+    (0..4).filter(leads).count() + usize::from(meta)
+}
+
+#[test]
+fn a_node_that_leaves_is_handed_nothing_back() {
+    let mut cluster = Cluster::new(3);
+    // Everybody leads what it is to lead.
+    cluster.pass(3000);
+    for node in 0..3 {
+        assert_ne!(led_by(&cluster, node), 0, "node {node} leads something");
+        let mut ms = 0;
+        while !cluster.workers[node].leave() {
+            cluster.pass(10);
+            ms += 10;
+        }
+        assert!(ms <= 100, "after {ms} ms");
+        for _ in 0..500 {
+            cluster.pass(10);
+            assert_eq!(led_by(&cluster, node), 0, "node {node}");
+        }
+        // It ends and comes back, and may lead again.
+        cluster.restart(node, node as u8 + 10);
+        cluster.pass(12_000);
+        assert_ne!(led_by(&cluster, node), 0, "node {node} leads again");
+    }
+}
+
+/// It was on its way already when the receiver began to leave.
+#[test]
+fn a_leadership_that_comes_too_late_stays_where_it_was() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(3000);
+    let leader = cluster.leader_of("k");
+    let other = (leader + 1) % 3;
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    let peer = cluster.workers[other].replica(shard).unwrap().group.me();
+    while !cluster.workers[other].leave() {
+        cluster.pass(10);
+    }
+    let at = &mut cluster.workers[leader].shards[usize::from(shard)];
+    let replica = at.replica.as_mut().unwrap();
+    replica.group.transfer(peer);
+    assert!(replica.group.is_transferring());
+    cluster.send(leader, 1, "SET k v");
+    cluster.pass(550);
+    assert_eq!(
+        cluster.replies(),
+        [(1, Reply::Ok)],
+        "it does not wait for an election"
+    );
+    assert_eq!(cluster.leader_of("k"), leader);
+}
+
+#[test]
+fn tasks_that_come_while_many_entries_are_on_their_way_share_the_next_one() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.leader_of("k");
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    let last = |cluster: &Cluster| {
+        cluster.workers[leader]
+            .replica(shard)
+            .unwrap()
+            .group
+            .last_index()
+    };
+    let before = last(&cluster);
+    cluster.cut_off = vec![leader];
+    for ticket in 0..10 * ENTRIES_IN_FLIGHT as u64 {
+        cluster.send(leader, ticket, "INCR k");
+        cluster.settle();
+    }
+    assert_eq!(last(&cluster), before + ENTRIES_IN_FLIGHT as u64);
+    cluster.cut_off = vec![];
+    cluster.pass(300);
+    assert_eq!(cluster.replies().len(), 10 * ENTRIES_IN_FLIGHT);
+    assert!(last(&cluster) <= before + ENTRIES_IN_FLIGHT as u64 + 2);
+}
+
+#[test]
+fn only_so_many_clients_may_wait_for_changes_of_the_cluster() {
+    let mut cluster = Cluster::with_copies(3, 1);
+    let lost = cluster.leader_of("k");
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    cluster.restart(lost, 9);
+    cluster.pass(8000);
+    // Nobody can decide anything.
+    cluster.cut_off = vec![0, 1, 2];
+    let (asked, meta) = ((lost + 1) % 3, cluster.workers[0].node.meta_shard());
+    for ticket in 0..=WISHES as u64 {
+        let task = task::command(&["CLUSTER", "EMPTY", &shard.to_string()]);
+        cluster.ask(asked, ticket, meta, (task, Mode::Repeatable));
+    }
+    assert_eq!(cluster.replies(), [(WISHES as u64, not_done().into())]);
 }
 
 #[test]
@@ -352,6 +524,70 @@ fn a_node_that_lost_everything_comes_back_as_a_new_member() {
 }
 
 #[test]
+fn a_full_copy_has_its_rate_goes_on_after_a_break_and_holds_up_no_write() {
+    let mut cluster = Cluster::new(3);
+    let value = "v".repeat(PIECE_BYTES / 2);
+    let count = 5 * COPY_BYTES / value.len();
+    for number in 0..count as u64 {
+        cluster.send(0, number, &format!("SET {{a}}{number} {value}"));
+        cluster.settle();
+    }
+    cluster.pass(500);
+    assert_eq!(cluster.replies().len(), count);
+    let lost = (cluster.leader_of("{a}") + 1) % 3;
+    cluster.restart(lost, 9);
+    let asked = (lost + 2) % 3;
+    let (mut written, mut cut_at) = (0, None);
+    for step in 0..1500 {
+        cluster.pass(10);
+        cluster.send(asked, 0, "INCR {a}n");
+        cluster.settle();
+        if cut_at.is_none() && cluster.pieces.len() > count / 4 {
+            (cut_at, cluster.cut_off) = (Some(step), vec![lost]);
+        }
+        if cut_at.is_some_and(|at| step == at + 100) {
+            cluster.cut_off.clear();
+        }
+        written += cluster.replies().len();
+    }
+    assert!(cut_at.is_some());
+    assert!(
+        written >= 1400,
+        "{written} of 1500 writes are answered meanwhile"
+    );
+    assert_eq!(cluster.most_short(), 0, "the copy is there");
+    let shard = shard_of(key_slot(b"{a}"), 4) as u16;
+    let mut sent: BTreeMap<(u64, u64), usize> = BTreeMap::new();
+    for piece in cluster.pieces.iter().filter(|piece| piece.name.0 == shard) {
+        *sent.entry((piece.name.1, piece.name.2)).or_default() += 1;
+    }
+    let attempts: BTreeSet<u64> = sent.keys().map(|(attempt, _)| *attempt).collect();
+    assert_eq!(attempts.len(), 1, "what has arrived is not sent again");
+    let again = sent.values().filter(|times| **times > 1).count();
+    assert!(
+        (1..=PIECES).contains(&again),
+        "{again} pieces were sent again"
+    );
+    // Between two ticks no more is sent than belongs to them, and what was on its way before.
+    for first in &cluster.pieces {
+        let later =
+            |piece: &&Piece| (first.sent_ms..first.sent_ms + TICK_MS).contains(&piece.sent_ms);
+        let bytes: usize = cluster
+            .pieces
+            .iter()
+            .filter(later)
+            .map(|piece| piece.bytes)
+            .sum();
+        let most = 2 * COPY_BYTES + (PIECES + 1) * PIECE_BYTES;
+        assert!(bytes <= most, "{bytes} bytes at {}", first.sent_ms);
+    }
+    let bytes: usize = cluster.pieces.iter().map(|piece| piece.bytes).sum();
+    let (first, last) = (&cluster.pieces[0], cluster.pieces.last().unwrap());
+    let least_ms = (bytes / COPY_BYTES - 1) as u64 * TICK_MS;
+    assert!(last.sent_ms - first.sent_ms >= least_ms);
+}
+
+#[test]
 fn ticks_that_were_missed_are_not_made_up_for() {
     let mut cluster = Cluster::new(3);
     let before = cluster.workers[0].ticks;
@@ -428,4 +664,39 @@ fn a_shard_that_lost_its_only_copy_serves_again_once_it_is_given_up() {
     cluster.pass(1000);
     assert_eq!(cluster.replies(), [(6, Reply::Nil), (7, Reply::Ok)]);
     assert_eq!(cluster.leader_of("k"), lost);
+}
+
+#[test]
+fn a_member_that_has_gone_is_nobody_when_its_node_is_back_whatever_state_it_has_kept() {
+    let cluster = Cluster::new(3);
+    let old = &cluster.workers[0];
+    let state = old.state.clone().unwrap();
+    let member = old.replica(0).unwrap().group.me();
+    let council = old.council().unwrap().group.me();
+    let start = |gone: &[_]| {
+        let belonging = Belonging {
+            founding: state.clone(),
+            present: state.clone(),
+        };
+        let found = Restart {
+            recovered: Recovered {
+                gone: gone.iter().copied().collect(),
+                cluster: Some(belonging.encode()),
+                ..Recovered::default()
+            },
+            machines: BTreeMap::new(),
+            log_bytes: 1 << 20,
+            piece_bytes: 1 << 16,
+        };
+        let fresh = cluster.start(1, 0);
+        let (node, formation) = (Arc::clone(&fresh.node), fresh.formation);
+        let worker = Worker::recover(node, formation, 1, cluster.now, found);
+        let mut worker: Worker<u64> = worker.unwrap();
+        worker.turn(cluster.now, &mut Outbox::default());
+        let shards = [0, 1].map(|shard| worker.replica(shard).is_some());
+        (worker.council().is_some(), shards)
+    };
+    assert_eq!(start(&[]), (true, [true, true]));
+    assert_eq!(start(&[(1, member)]), (true, [false, true]));
+    assert_eq!(start(&[(0, council)]), (false, [true, true]));
 }

@@ -1,6 +1,7 @@
 //! Changes of the cluster that clients of this node have asked for, until the meta group has made
 //! them.
 
+use dht_proto::limits::WISHES;
 use dht_proto::{Reply, ReplyError, spec};
 
 use super::{Outbox, Worker};
@@ -23,6 +24,11 @@ impl<T> Worker<T> {
     /// Takes a command whose effect the meta group has to decide.
     pub(super) fn take_wish(&mut self, pending: Pending<T>, out: &mut Outbox<T>) {
         match self.change_of(&pending) {
+            Ok(_) if self.wishes.len() >= WISHES => {
+                let ticket = pending.ticket;
+                out.settled
+                    .extend(ticket.map(|ticket| (ticket, not_done().into())));
+            }
             Ok(change) => {
                 self.send_wish(&change);
                 self.wishes.push(Wish { change, pending });
@@ -76,7 +82,7 @@ impl<T> Worker<T> {
     }
 
     /// Tells all members of the meta group; the one that leads proposes it.
-    fn send_wish(&mut self, change: &Change) {
+    pub(super) fn send_wish(&mut self, change: &Change) {
         let seats = self.state.iter().flat_map(|state| &state.meta);
         for seat in seats {
             self.post
@@ -107,7 +113,8 @@ impl<T> Worker<T> {
         };
         for wish in self.wishes.extract_if(.., is_made) {
             let ticket = wish.pending.ticket;
-            out.settled.extend(ticket.map(|ticket| (ticket, Reply::Ok)));
+            out.settled
+                .extend(ticket.map(|ticket| (ticket, Reply::Ok.into())));
         }
     }
 }

@@ -1,0 +1,110 @@
+//! Commands of the program that the node is a part of, where they need nobody else: no connection
+//! lies between, and nothing is encoded.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering::Relaxed;
+
+use dht_proto::Reply;
+use dht_proto::spec::{self, Kind};
+
+use super::client::Door;
+use super::execute::{Command, Here, Look};
+use super::node::Node;
+use super::router::{self, Route, Router};
+use super::time::Now;
+
+/// Executes a command on the keys of one slot, if this node may answer it by itself and at once: a
+/// read of what it leads, or anything of a node that is alone. Nothing otherwise, and then nothing
+/// has been done; mistakes are for the session to tell.
+#[must_use]
+pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply> {
+    let id = spec::find(argv).ok()?;
+    let kind = id.spec().kind;
+    let alone = node.settings.standalone;
+    if kind != Kind::READ && !(alone && kind == Kind::WRITE) {
+        return None;
+    }
+    let keys = router::keys(id, argv).ok()?;
+    let command = Command::new(id, argv, &keys);
+    let here = Here {
+        node,
+        now,
+        stamp: node.stamp(now),
+        seed,
+        lookups: Cell::default(),
+    };
+    let reply = if alone {
+        here.run_on_slots(&command)?.unwrap_or_else(Reply::Error)
+    } else {
+        let view = node.view.load();
+        let router = Router {
+            topology: view.topology.as_ref().ok()?,
+            me: view.me,
+            door: Door::Forward,
+            standalone: alone,
+        };
+        let Ok(Route::Shard(shard)) = router.route(id, argv, &keys) else {
+            return None;
+        };
+        match here.look(&command, shard) {
+            Look::Seen(reply) => reply,
+            Look::NoLease | Look::Early => return None,
+        }
+    };
+    node.stats.commands.fetch_add(1, Relaxed);
+    node.store.lookups.add(here.lookups.get());
+    Some(made(node, reply))
+}
+
+/// The reply with all of its items: nobody writes it, by whom they would be made.
+fn made(node: &Node, reply: Reply) -> Reply {
+    if !reply.is_long() {
+        return reply;
+    }
+    let mut reply = Some(reply);
+    let aside = &node.settings.aside;
+    aside.run(&mut || reply = reply.take().map(whole));
+    reply.unwrap_or(Reply::Nil)
+}
+
+fn whole(reply: Reply) -> Reply {
+    match reply {
+        Reply::Parts(parts) => parts.made(),
+        Reply::Array(items) => Reply::Array(items.into_iter().map(whole).collect()),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::commands::testing::node;
+
+    const NOW: Now = Now {
+        unix_us: 1_000_000,
+        mono_ms: 1,
+    };
+
+    fn ask(node: &Node, line: &str) -> Option<Reply> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        at_once(node, NOW, 0, &words)
+    }
+
+    #[test]
+    fn a_node_that_is_alone_does_what_is_of_one_slot() {
+        let node = node();
+        assert!(node.settings.standalone);
+        assert_eq!(ask(&node, "HSET h f v"), Some(Reply::Int(1)));
+        assert_eq!(ask(&node, "hget h f"), Some(Reply::bulk("v")));
+        let refused = ask(&node, "GET h");
+        assert!(matches!(refused, Some(Reply::Error(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn all_else_is_left_to_a_session() {
+        let node = node();
+        for line in ["PING", "HGET h", "NO-SUCH", "DBSIZE", "MGET a b", "MULTI"] {
+            assert_eq!(ask(&node, line), None, "{line}");
+        }
+    }
+}

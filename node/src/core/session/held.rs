@@ -1,0 +1,186 @@
+//! What a session does while `CLIENT PAUSE` holds its client: the first request that has to wait
+//! stays here, and what is behind it in the input.
+
+use bytes::Bytes;
+use dht_proto::Reply;
+
+use super::{Session, Step, Words};
+use crate::core::node::Node;
+use crate::core::pause::Held;
+use crate::core::time::Now;
+use crate::core::transaction::Taken;
+use crate::core::wire::Origin;
+
+/// What waits.
+pub(super) enum Waits {
+    /// A request.
+    Request(Origin, Vec<Bytes>),
+    /// The commands of a transaction.
+    Exec(Origin, Taken),
+    /// What a command answers that has begun the pause.
+    Answer(Origin, Reply),
+}
+
+impl Session {
+    /// Keeps a request that has to wait; says whether it is one. What is refused anyhow is refused
+    /// at once, as in Redis.
+    pub(super) fn hold_back(&mut self, step: &Step<'_>, origin: Origin, argv: &[&[u8]]) -> bool {
+        let has_to_wait = match step.node.pause.at(step.now.mono_ms) {
+            Held::Nothing => return false,
+            Held::Writes => self.says_or_writes(argv),
+            Held::All => self.find_usable(argv).is_ok(),
+        };
+        if has_to_wait {
+            let argv = argv.iter().map(|word| Bytes::copy_from_slice(word));
+            let waits = Waits::Request(origin, argv.collect());
+            self.waits = Some(Box::new(waits));
+        }
+        has_to_wait
+    }
+
+    /// Executes a transaction, unless it has to wait.
+    pub(super) fn exec_in_time(&mut self, step: &mut Step<'_>, origin: Origin, taken: Taken) {
+        let is_held = step.node.pause.at(step.now.mono_ms) != Held::Nothing;
+        let writes = || {
+            taken
+                .commands()
+                .iter()
+                .any(|argv| self.says_or_writes(argv))
+        };
+        if is_held && writes() {
+            self.waits = Some(Box::new(Waits::Exec(origin, taken)));
+        } else {
+            self.exec(step, origin, &taken);
+        }
+    }
+
+    /// Goes on with what had to wait.
+    pub(super) fn take_up(&mut self, step: &mut Step<'_>) {
+        match self.waits.take().map(|waits| *waits) {
+            Some(Waits::Request(origin, argv)) => {
+                let argv: Words<'_> = argv.iter().map(AsRef::as_ref).collect();
+                self.request(step, origin, &argv);
+            }
+            Some(Waits::Exec(origin, taken)) => self.exec_in_time(step, origin, taken),
+            Some(Waits::Answer(origin, reply)) => {
+                if step.node.pause.left_ms(step.now.mono_ms) > 0 {
+                    self.waits = Some(Box::new(Waits::Answer(origin, reply)));
+                } else {
+                    self.answer(step.effects, origin, &reply);
+                }
+            }
+            None => return,
+        }
+        self.end_request();
+    }
+
+    /// A request has been taken, unless it waits.
+    pub(super) fn end_request(&mut self) {
+        if self.waits.is_none() {
+            self.client.end_request();
+        }
+    }
+
+    /// For how many milliseconds a request waits that is kept here.
+    #[must_use]
+    pub fn waits_ms(&self, node: &Node, now: Now) -> Option<u64> {
+        let left_ms = node.pause.left_ms(now.mono_ms);
+        self.waits.as_ref().map(|_| left_ms)
+    }
+
+    /// Whether a command changes data or says something to others.
+    fn says_or_writes(&self, argv: &[&[u8]]) -> bool {
+        let found = self.find_usable(argv);
+        found.is_ok_and(|id| id.spec().kind.writes() || id.schema().says)
+    }
+}
+
+impl Waits {
+    /// Bytes that are kept for the client.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Request(_, argv) => {
+                let words = argv.len() * size_of::<Bytes>();
+                argv.iter().map(Bytes::len).sum::<usize>() + words
+            }
+            Self::Exec(_, taken) => taken.bytes(),
+            Self::Answer(..) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+
+    use crate::core::session::Progress;
+    use crate::core::session::line_tests::{alone, member};
+
+    #[test]
+    fn what_writes_waits_and_what_is_behind_it() {
+        let mut line = alone();
+        let now_ms = line.now.mono_ms;
+        line.desk.pause.begin(now_ms, 100, false);
+        let mut input = BytesMut::from(
+            "GET b\r\nSET b\r\nSET b 1\r\nGET b\r\nMULTI\r\nGET b\r\nEXEC\r\nPUBLISH c m\r\n\
+             PING\r\n",
+        );
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        let arity = "-ERR wrong number of arguments for 'set' command\r\n";
+        assert_eq!(line.output(), format!("$-1\r\n{arity}"));
+        line.now.mono_ms += 99;
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        assert_eq!(line.session.waits_ms(&line.desk, line.now), Some(1));
+        assert_eq!(line.output(), "");
+        line.now.mono_ms += 1;
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        let transaction = "+OK\r\n+QUEUED\r\n*1\r\n$1\r\n1\r\n";
+        assert_eq!(
+            line.output(),
+            format!("+OK\r\n$1\r\n1\r\n{transaction}:0\r\n+PONG\r\n")
+        );
+        assert_eq!(line.session.waits_ms(&line.desk, line.now), None);
+    }
+
+    #[test]
+    fn a_transaction_waits_if_it_writes() {
+        let mut line = member();
+        line.send("MULTI\r\nSET foo 1\r\n");
+        line.desk.pause.begin(line.now.mono_ms, 100, false);
+        let mut input = BytesMut::from("EXEC\r\nPING\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        assert_eq!(line.output(), "+OK\r\n+QUEUED\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        line.desk.pause.end();
+        assert!(line.asked().is_empty());
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        assert_eq!(line.asked().len(), 1);
+    }
+
+    #[test]
+    fn debug_sleep_is_answered_when_its_time_is_over() {
+        let mut line = alone();
+        line.session.client.may_debug = true;
+        let mut input = BytesMut::from("PING\r\nDEBUG SLEEP 0.05\r\nPING\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        assert_eq!(line.output(), "+PONG\r\n");
+        line.now.mono_ms += 49;
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        assert_eq!(line.output(), "");
+        line.now.mono_ms += 1;
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        assert_eq!(line.output(), "+OK\r\n+PONG\r\n");
+    }
+
+    #[test]
+    fn everything_waits_where_that_is_wanted_and_from_the_next_command_on() {
+        let mut line = alone();
+        let mut input = BytesMut::from("CLIENT PAUSE 50\r\nnonsense\r\nPING\r\nPING\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        let refused = "-ERR unknown command 'nonsense', with args beginning with: \r\n";
+        assert_eq!(line.output(), format!("+OK\r\n{refused}"));
+        line.now.mono_ms += 50;
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        assert_eq!(line.output(), "+PONG\r\n+PONG\r\n");
+    }
+}

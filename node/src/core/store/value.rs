@@ -1,0 +1,273 @@
+//! Values as a whole: copied, renamed, written down and read again, measured.
+
+use bytes::Bytes;
+use dht_proto::frame::Malformed;
+use dht_proto::image::{Fields, Head, Item};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::hash;
+use super::key::Key;
+use super::large::LargeHash;
+use super::preimage::Touched;
+use super::read::Read;
+use super::record::{Record, Value, ValueMut};
+use super::string::StringRef;
+use super::table::{Spot, Table};
+use super::write::{Write, put};
+use crate::core::args::parse_int;
+use crate::core::notify::Class;
+use crate::core::time::UnixMs;
+
+/// The version of a value's bytes; another one is refused.
+const VERSION: u8 = 1;
+/// Of the checksum behind them.
+const CHECKSUM_BYTES: usize = size_of::<u64>();
+/// Longest string that Redis keeps beside its header, in bytes.
+const EMBEDDED_BYTES: usize = 44;
+/// What the allocator gives is a multiple of a word.
+const WORD_BYTES: usize = 8;
+
+/// Why bytes are no value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoValue {
+    /// They are of another version, or damaged.
+    Foreign,
+    /// They are whole, and make no sense.
+    Malformed,
+}
+
+impl From<Malformed> for NoValue {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+impl Read<'_> {
+    /// A value as bytes that [`Write::restore`] takes, on any node and platform.
+    #[must_use]
+    pub fn dump(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let record = self.live(key)?;
+        let head = Head {
+            key: b"",
+            expiry: None,
+        };
+        let mut out = vec![VERSION];
+        match StringRef::of(record) {
+            Some(string) => Item::String(head, string.bytes()).encode(&mut out),
+            None => {
+                let hash = self.hash(key).ok().flatten()?;
+                let fields: Fields<'_> = hash
+                    .iter_timed()
+                    .map(|(field, value, expiry)| (field, value.bytes(), expiry))
+                    .collect();
+                Item::Hash(head, fields).encode(&mut out);
+            }
+        }
+        let checksum = xxh3_64(&out);
+        out.extend_from_slice(&checksum.to_le_bytes());
+        Some(out)
+    }
+
+    /// How a value is kept, in the words of Redis.
+    #[must_use]
+    pub fn encoding(&self, key: &[u8]) -> Option<&'static str> {
+        Some(match self.live(key)?.value() {
+            Value::Packed(_) => "listpack",
+            Value::Large(_) => "hashtable",
+            Value::Inline(bytes) if parse_int(bytes).is_some() => "int",
+            Value::Inline(bytes) if bytes.len() <= EMBEDDED_BYTES => "embstr",
+            Value::Inline(_) | Value::Shared(_) => "raw",
+        })
+    }
+
+    /// Bytes of memory that a key takes; of a large hash so many fields are measured, or all of
+    /// them with 0.
+    #[must_use]
+    pub fn usage(&self, key: &[u8], samples: usize) -> Option<usize> {
+        let record = self.live(key)?;
+        let value = match record.value() {
+            Value::Inline(_) | Value::Packed(_) | Value::Shared(_) => 0,
+            Value::Large(hash) => large_usage(hash, samples),
+        };
+        Some(entry_bytes(self.table(Key::new(key))) + record_usage(record) + value)
+    }
+}
+
+/// What a record and its string take, as the allocator gives it.
+fn record_usage(record: &Record) -> usize {
+    let outside = match record.value() {
+        // The handle, the bytes, and the count of those who share them.
+        Value::Shared(bytes) => allotted(size_of::<Bytes>()) + allotted(bytes.len()) + allotted(40),
+        Value::Large(_) => allotted(size_of::<LargeHash>()),
+        Value::Inline(_) | Value::Packed(_) => 0,
+    };
+    allotted(record.len_bytes()) + outside
+}
+
+fn large_usage(hash: &LargeHash, samples: usize) -> usize {
+    let all = if samples == 0 { usize::MAX } else { samples };
+    let measured: Vec<usize> = hash.records().take(all).map(record_usage).collect();
+    let sum: usize = measured.iter().sum();
+    let records = sum as f64 / measured.len().max(1) as f64 * hash.len() as f64;
+    let chunks: usize = hash.tables().map(table_bytes).sum();
+    chunks + records as usize
+}
+
+/// What a table has allocated: buckets, a control byte for each and a group of them more.
+fn table_bytes(table: &Table) -> usize {
+    const BUCKET_BYTES: usize = size_of::<super::table::Entry>() + 1;
+    if table.is_empty() {
+        return 0;
+    }
+    allotted(table.buckets() * BUCKET_BYTES + 16)
+}
+
+/// A record's part of its table.
+fn entry_bytes(table: &Table) -> usize {
+    table_bytes(table) / table.len().max(1)
+}
+
+/// What the allocator gives to who asks for so many bytes: one of four sizes to each power of two.
+fn allotted(bytes: usize) -> usize {
+    let words = bytes.div_ceil(WORD_BYTES).max(1);
+    if words <= 8 {
+        return words.next_multiple_of(if words == 1 { 1 } else { 2 }) * WORD_BYTES;
+    }
+    let step = 1 << ((words - 1).ilog2() - 2);
+    words.next_multiple_of(step) * WORD_BYTES
+}
+
+impl Write<'_> {
+    /// Puts a copy of a value with its expiry in the place of whatever `to` holds; says whether
+    /// there was something to copy.
+    pub fn copy(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let copy = self.live(from).map(|record| copy_as(record, to));
+        copy.map(|copy| self.put_whole(to, copy)).is_some()
+    }
+
+    /// Moves a value with its expiry to where `to` is, whatever that holds; says whether there was
+    /// something to move.
+    pub fn rename(&mut self, from: &[u8], to: &[u8]) -> bool {
+        let moved = self.change(from, Touched::Key, |spot, store| {
+            // An open snapshot goes on with the fields of a large hash under the old name.
+            let is_covered = store.is_covered(Key::new(from).slot());
+            let moved = move_to(spot, to, is_covered);
+            if let Some(old) = spot.remove() {
+                store.discard(old);
+            }
+            moved
+        });
+        let Some(record) = moved else {
+            return false;
+        };
+        self.tell(from);
+        self.put_whole(to, record);
+        true
+    }
+
+    /// Puts a value, which [`Read::dump`] has written down, in the place of whatever the key holds,
+    /// unless its time has passed.
+    ///
+    /// # Errors
+    /// The bytes are something else; nothing has changed.
+    pub fn restore(
+        &mut self,
+        key: &[u8],
+        bytes: &[u8],
+        expiry: Option<UnixMs>,
+    ) -> Result<(), NoValue> {
+        let mut record = self.read_value(key, bytes)?;
+        record.set_expiry(expiry);
+        if expiry.is_some_and(|at| at <= self.stamp) {
+            self.remove(key);
+        } else {
+            self.put_whole(key, record);
+        }
+        Ok(())
+    }
+
+    fn read_value(&self, key: &[u8], bytes: &[u8]) -> Result<Record, NoValue> {
+        let (body, checksum) = bytes
+            .split_last_chunk::<CHECKSUM_BYTES>()
+            .ok_or(NoValue::Foreign)?;
+        let mut item = match body {
+            [VERSION, item @ ..] if xxh3_64(body) == u64::from_le_bytes(*checksum) => item,
+            _ => return Err(NoValue::Foreign),
+        };
+        let record = match Item::decode(&mut item)? {
+            Item::String(_, value) => Record::string(key, None, value),
+            Item::Hash(_, fields) => {
+                let fields = hash::to_set(&fields);
+                let (record, added) = hash::create(key, &fields, &self.store.graveyard);
+                if added < fields.len() {
+                    return Err(NoValue::Malformed);
+                }
+                record
+            }
+            _ => return Err(NoValue::Malformed),
+        };
+        if item.is_empty() {
+            Ok(record)
+        } else {
+            Err(NoValue::Malformed)
+        }
+    }
+
+    fn put_whole(&mut self, key: &[u8], record: Record) {
+        // One that is replaced as a whole is made anew, as in Redis.
+        let replaced = self.live(key).is_some();
+        self.change(key, Touched::Key, |spot, store| put(spot, record, store));
+        if replaced {
+            self.note(Class::New, "new", key);
+        }
+        self.tell(key);
+    }
+}
+
+fn copy_as(record: &Record, key: &[u8]) -> Record {
+    match record.value() {
+        Value::Large(hash) => Record::large(key, record.expiry(), hash.copy()),
+        _ => record.copy_as(key),
+    }
+}
+
+/// The record at a place under another key; what stays behind is of no use any more.
+fn move_to(spot: &mut Spot<'_>, key: &[u8], must_stay: bool) -> Option<Record> {
+    let record = spot.record_mut()?;
+    let expiry = record.expiry();
+    if must_stay {
+        return Some(copy_as(record, key));
+    }
+    Some(match record.value_mut() {
+        ValueMut::Large(hash) => {
+            Record::large(key, expiry, std::mem::replace(hash, LargeHash::new()))
+        }
+        _ => record.copy_as(key),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_those_of_the_allocator() {
+        for (asked, given) in [
+            (1, 8),
+            (8, 8),
+            (9, 16),
+            (17, 32),
+            (33, 48),
+            (64, 64),
+            (65, 80),
+            (81, 96),
+            (128, 128),
+            (129, 160),
+            (1000, 1024),
+            (1025, 1280),
+            (4096, 4096),
+        ] {
+            assert_eq!(allotted(asked), given, "{asked}");
+        }
+    }
+}
