@@ -13,6 +13,7 @@ use std::time::Duration;
 use dht_proto::{Output, ReplyError, Sink, limits};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use tokio_util::io::poll_read_buf;
 use tracing::{debug, info, warn};
@@ -183,6 +184,10 @@ impl Connection {
             self.handle(event);
             self.input.rest();
             self.weigh(has_moved);
+            if self.output.is_unmade() {
+                // A client that reads as fast as a long reply is made leaves time to others too.
+                yield_now().await;
+            }
         }
     }
 
