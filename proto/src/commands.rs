@@ -147,8 +147,9 @@ response_policy:all_succeeded";
                     "Returns the number of keys in the whole cluster."
                     "fast response_policy:agg_sum";
                 "DEBUG" debug::debug LOCAL
-                    "<SLEEP seconds | SET-ACTIVE-EXPIRE flag | OBJECT key | HELP>"
-                    "1.0.0" "O(1), and for OBJECT O(N) where N is the size of the value."
+                    "<SLEEP seconds | SET-ACTIVE-EXPIRE flag | OBJECT key | \
+DIGEST [first-slot last-slot] | HELP>"
+                    "1.0.0" "O(1), and O(N) where N is the size of what OBJECT or DIGEST looks at."
                     "Lets an operator do what no program should, where the node allows it."
                     "admin noscript loading stale protected";
                 "FLUSHALL" server::flushall WRITE_ALL "[ASYNC | SYNC]"

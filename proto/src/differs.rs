@@ -66,7 +66,8 @@ be changed may be set to what it is.",
     (
         "DEBUG",
         "Has few subcommands. SLEEP has the clients of the node wait, which goes on to take part \
-in its cluster; OBJECT describes the node's own copy.",
+in its cluster; OBJECT and DIGEST look at the node's own copy, and DIGEST at some slots only when \
+they are given.",
     ),
     ("DEL", ANY_SLOTS),
     (

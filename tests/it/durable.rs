@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use dht_tests::nemesis::judge_at_rest;
 use dht_tests::nemesis::load::Load;
 use dht_tests::nemesis::workload::{Target, Workload};
+use dht_tests::nemesis::{DIGESTS, judge_at_rest};
 use dht_tests::process::{Processes, ask, free_addresses, program};
 use dht_tests::random::Random;
 use dht_tests::wait;
@@ -29,7 +29,7 @@ const ENDS: usize = 4;
 fn what_was_acknowledged_outlives_the_end_of_all_nodes() {
     let mut random = Random::seeded();
     let seed = random.next();
-    let mut processes = Processes::durable(3, &[], Some(PASSWORD));
+    let mut processes = Processes::durable(3, &DIGESTS, Some(PASSWORD));
     let target = Target {
         nodes: (0..3).map(|node| processes.client(node)).collect(),
         password: PASSWORD.to_owned(),
@@ -44,7 +44,9 @@ fn what_was_acknowledged_outlives_the_end_of_all_nodes() {
         (0..3).for_each(|node| processes.begin_again(node));
         (0..3).for_each(|node| processes.await_safe(node));
     }
-    let report = judge_at_rest(seed, &target, &workload.stop());
+    let history = workload.stop();
+    processes.await_alike(3);
+    let report = judge_at_rest(seed, &target, &history);
     println!("{report}");
     assert!(report.kept > 100, "{report}");
 }

@@ -80,7 +80,7 @@ fn cut_off(trial: Trial, flags: &'static [&'static str]) {
     let cut = thread::spawn(move || {
         let mut net = Net::new(trial.nodes);
         net.enter();
-        let mut processes = Processes::start_at_with(net.places(), "failover", flags);
+        let mut processes = Processes::start_at(net.places(), "failover", flags);
         let waits = measure(&mut processes, trial, |_, moment, node| match moment {
             Moment::Go => net.isolate(node),
             Moment::Return => net.heal(),

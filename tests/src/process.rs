@@ -11,9 +11,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use dht_proto::slot::slots_of;
 use tempfile::TempDir;
 
 use crate::wait;
+
+/// Shards of a cluster that was told nothing else.
+pub const SHARDS: usize = 64;
 
 /// Time for a cluster to form, or for a node to come back.
 const READY: Duration = Duration::from_secs(30);
@@ -70,21 +74,13 @@ impl Processes {
         Self::launch_all(places, &flags, None)
     }
 
-    /// A cluster at these places, whose clients and nodes have to know the password.
+    /// A cluster at these places, whose clients and nodes have to know the password; with further
+    /// flags for each node.
     ///
     /// # Panics
     /// When a node does not start, or the cluster does not form in time.
     #[must_use]
-    pub fn start_at(places: Vec<Place>, password: &str) -> Self {
-        Self::start_at_with(places, password, &[])
-    }
-
-    /// Likewise, each with these flags as well.
-    ///
-    /// # Panics
-    /// When they do not start.
-    #[must_use]
-    pub fn start_at_with(places: Vec<Place>, password: &str, flags: &[&str]) -> Self {
+    pub fn start_at(places: Vec<Place>, password: &str, flags: &[&str]) -> Self {
         let join = joined(&places);
         let flags = [&["--join", &join, "--password", password], flags].concat();
         Self::launch_all(places, &flags, Some(password))
@@ -298,6 +294,29 @@ impl Processes {
                 info.contains("cluster_safe:1").then_some(())
             },
         );
+    }
+
+    /// Waits until the replicas of each shard, so many as there are to be, have the same data and
+    /// no other node has any of it. The nodes have to allow DEBUG, and nobody may write.
+    ///
+    /// # Panics
+    /// They stay different.
+    pub fn await_alike(&self, replicas: usize) {
+        for shard in 0..SHARDS {
+            let slots = slots_of(shard, SHARDS);
+            let command = format!("DEBUG DIGEST {} {}", slots.start(), slots.end());
+            let what = format!("the replicas of shard {shard} to be alike");
+            wait::until(&what, READY, || {
+                let nodes = 0..self.nodes.len();
+                let digests: Option<Vec<String>> =
+                    nodes.map(|node| self.ask(node, &command).ok()).collect();
+                let mut digests = digests?;
+                assert!(digests.iter().all(|it| it.len() == 43), "{digests:?}");
+                digests.retain(|it| it.bytes().any(|it| (b'1'..=b'f').contains(&it)));
+                let is_alike = digests.windows(2).all(|pair| pair[0] == pair[1]);
+                (is_alike && [0, replicas].contains(&digests.len())).then_some(())
+            });
+        }
     }
 
     /// Sends one inline command to a node and gives the first piece of the answer.

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use dht_proto::ReplyError;
+use dht_proto::slot::SLOTS;
 use smallvec::SmallVec;
 
 /// Pairs of words: fields or keys with their values.
@@ -66,6 +67,16 @@ impl<'a> Args<'a> {
     /// `value is not an integer or out of range`.
     pub fn int(&mut self) -> Result<i64, ReplyError> {
         parse_int(self.word()?).ok_or(ReplyError::NotInteger)
+    }
+
+    /// The next word as a slot.
+    ///
+    /// # Errors
+    /// `Invalid slot`, or it is no integer.
+    pub fn slot(&mut self) -> Result<u16, ReplyError> {
+        let slot = u16::try_from(self.int()?).ok();
+        let slot = slot.filter(|slot| *slot < SLOTS);
+        slot.ok_or(ReplyError::err("Invalid slot"))
     }
 
     /// The next word as the cursor of an iteration.

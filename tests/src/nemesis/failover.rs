@@ -14,12 +14,10 @@ use dht_proto::Reply;
 use dht_proto::slot::{key_slot, shard_of};
 use tokio::runtime::Builder;
 
-use crate::process::Processes;
+use crate::process::{Processes, SHARDS};
 use crate::resp_client::RespClient;
 use crate::wait;
 
-/// Shards of a cluster that was told nothing else.
-const SHARDS: usize = 64;
 /// Between an answer and the next question of a prober, and before an error is tried again.
 const PAUSE: Duration = Duration::from_millis(10);
 /// From one look at how busy the machine is to the next.

@@ -12,4 +12,4 @@ pub mod recorder;
 mod run;
 pub mod workload;
 
-pub use run::{Plan, Report, judge_at_rest, run};
+pub use run::{DIGESTS, Plan, Report, judge_at_rest, run};

@@ -20,6 +20,10 @@ use crate::resp_client::RespClient;
 
 /// What every node and client of a run knows.
 const PASSWORD: &str = "nemesis";
+/// Replicas of each shard.
+const REPLICAS: usize = 3;
+/// Has nodes tell what data they have.
+pub const DIGESTS: [&str; 2] = ["--enable-debug-command", "yes"];
 /// By how much the nodes' time may differ from the clients' over a time to live.
 const CLOCK_ERROR_US: u64 = 100_000;
 /// How hard to look for an order of the operations on a key.
@@ -81,7 +85,8 @@ impl fmt::Display for Report {
 /// Carries out a plan.
 ///
 /// # Panics
-/// A client was told something untrue, or the cluster has not recovered from a fault.
+/// A client was told something untrue, replicas differ, or the cluster has not recovered from a
+/// fault.
 #[must_use]
 pub fn run(plan: &Plan) -> Report {
     println!("SEED={}", plan.seed);
@@ -96,7 +101,7 @@ fn run_here(plan: &Plan) -> Report {
     net.enter();
     let mut random = Random::new(plan.seed);
     let mut victims = Victims {
-        processes: Processes::start_at(net.places(), PASSWORD),
+        processes: Processes::start_at(net.places(), PASSWORD, &DIGESTS),
         net,
         random: random.fork(),
         counts: Counts::default(),
@@ -125,6 +130,7 @@ fn run_here(plan: &Plan) -> Report {
         }
     }
     let history = workload.stop();
+    victims.processes.await_alike(REPLICAS);
     judge(
         plan.seed,
         victims.counts.clone(),

@@ -23,7 +23,7 @@ pub fn asking(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// CLUSTER COUNTKEYSINSLOT.
 pub fn countkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let slot = slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    let slot = args.slot()?;
     Ok(Reply::count(ctx.node.store.keys_in_slot(slot)))
 }
 
@@ -36,16 +36,13 @@ pub fn empty(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// CLUSTER GETKEYSINSLOT.
 pub fn getkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let (slot, count) = (slot(args.int()?), usize::try_from(args.int()?).ok());
-    let (Some(slot), Some(count)) = (slot, count) else {
+    let slot = u16::try_from(args.int()?).ok();
+    let count = usize::try_from(args.int()?).ok();
+    let (Some(slot @ ..SLOTS), Some(count)) = (slot, count) else {
         return Err(ReplyError::err("Invalid slot or number of keys"));
     };
     let keys = ctx.node.store.sample_slot(slot, count);
     Ok(Reply::Array(keys.into_iter().map(Reply::Bulk).collect()))
-}
-
-fn slot(number: i64) -> Option<u16> {
-    u16::try_from(number).ok().filter(|slot| *slot < SLOTS)
 }
 
 /// CLUSTER INFO.
@@ -148,7 +145,7 @@ pub fn nodes(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// CLUSTER SESSION, where it does not go to a shard.
 pub fn session(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    args.slot()?;
     Err(ReplyError::err("This node is alone and keeps no sessions"))
 }
 
@@ -218,7 +215,7 @@ pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 
 /// CLUSTER SNAPSHOT.
 pub fn snapshot(ctx: &Whole<'_>, args: &mut Args<'_>) -> Outcome {
-    slot(args.int()?).ok_or(ReplyError::err("Invalid slot"))?;
+    args.slot()?;
     if args.left() == 0 {
         let (id, slots) = ctx.export().ok_or_else(|| {
             ReplyError::err(

@@ -1,8 +1,10 @@
 //! DEBUG: what an operator may do to a node that allows it. None of it changes data: replicas stay
 //! alike.
 
+use std::ops::RangeInclusive;
 use std::sync::atomic::Ordering::Relaxed;
 
+use dht_proto::slot::SLOTS;
 use dht_proto::{Reply, ReplyError};
 
 use super::wrong_subcommand;
@@ -11,7 +13,7 @@ use crate::core::execute::{Moment, Outcome};
 use crate::core::local::Local;
 use crate::core::store::{Key, Keys};
 
-const HELP: [&str; 9] = [
+const HELP: [&str; 11] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "SLEEP seconds",
     "    Has all clients of this node wait for so long; the node takes part in its cluster.",
@@ -19,6 +21,8 @@ const HELP: [&str; 9] = [
     "    0: this node does not search for what has expired any more; 1: it does.",
     "OBJECT key",
     "    Describes this node's own copy of a value.",
+    "DIGEST [first-slot last-slot]",
+    "    Hashes this node's own copy of all keys or of some slots; like data has a like hash.",
     "HELP",
     "    Prints this help.",
 ];
@@ -36,6 +40,11 @@ pub fn debug(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
             Ok(Reply::Ok)
         }
         (2, b"OBJECT") => object(ctx, args.word()?),
+        (1, b"DIGEST") => Ok(digest(ctx, 0..=SLOTS - 1)),
+        (3, b"DIGEST") => {
+            let (first, last) = (args.slot()?, args.slot()?);
+            Ok(digest(ctx, first..=last))
+        }
         _ => Err(wrong_subcommand(args)),
     }
 }
@@ -70,8 +79,19 @@ fn object(ctx: &Local<'_>, key: &[u8]) -> Outcome {
     Ok(Reply::Status(text.into()))
 }
 
+/// As long as Redis's. Copies of nodes are the same only while nothing is written.
+fn digest(ctx: &Local<'_>, slots: RangeInclusive<u16>) -> Reply {
+    let mut hash = 0;
+    ctx.node.settings.aside.run(&mut || {
+        hash = ctx.node.store.state_hash(slots.clone());
+    });
+    Reply::Status(format!("{hash:040x}").into())
+}
+
 #[cfg(test)]
 mod tests {
+    use dht_proto::slot::key_slot;
+
     use super::*;
     use crate::core::commands::testing::Desk;
     use crate::core::pause::Held;
@@ -92,6 +112,8 @@ mod tests {
             ("DEBUG SLEEP -1", "OK"),
             ("DEBUG SLEEP x", "-ERR value is not a valid float"),
             ("DEBUG OBJECT none", "-ERR no such key"),
+            ("DEBUG DIGEST 0 16384", "-ERR Invalid slot"),
+            ("DEBUG DIGEST 0 0", &"0".repeat(40)),
             ("DEBUG SET-ACTIVE-EXPIRE 0", "OK"),
             (
                 "DEBUG SET-ACTIVE-EXPIRE x",
@@ -117,6 +139,9 @@ mod tests {
             shown.starts_with("Value at:none refcount:1 encoding:listpack serializedlength:"),
             "{shown}"
         );
+        let slot = key_slot(b"k");
+        let digest = desk.run(&format!("DEBUG DIGEST {slot} {slot}"));
+        assert_eq!((digest.len(), desk.run("DEBUG DIGEST")), (40, digest));
         assert_eq!(desk.run("DEBUG SLEEP 1.5"), "OK");
         assert_eq!(desk.node.pause.left_ms(now_ms), 1500);
         assert!(desk.client.sleeps);
