@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use dht_proto::limits::HELD_STILL;
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// The burdens of a node.
 pub struct Burdens {
@@ -136,6 +136,11 @@ impl Burden {
         }
     }
 
+    /// Whether it is given up; if so it may not be asked again.
+    pub fn is_given_up(&mut self) -> bool {
+        self.given_up.try_recv() != Err(TryRecvError::Empty)
+    }
+
     /// Ready once it is given up; afterwards it may not be asked again.
     pub fn poll_given_up(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.given_up).poll(cx).map(|_| ())
@@ -150,14 +155,7 @@ impl Drop for Burden {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
-
-    fn is_given_up(burden: &mut Burden) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        burden.poll_given_up(&mut cx).is_ready()
-    }
 
     #[test]
     fn beyond_the_bound_the_stillest_is_given_up() {
@@ -168,12 +166,12 @@ mod tests {
         all[2].weigh(20, true);
         all[0].weigh(39, true);
         all[1].weigh(40, false);
-        assert!(!all.iter_mut().any(is_given_up));
+        assert!(!all.iter_mut().any(Burden::is_given_up));
         all[3].weigh(10, true);
-        let given_up: Vec<bool> = all.iter_mut().map(is_given_up).collect();
+        let given_up: Vec<bool> = all.iter_mut().map(Burden::is_given_up).collect();
         assert_eq!(given_up, [false, true, false, false]);
         all[1].weigh(1000, true);
-        assert!(!is_given_up(&mut all[0]), "it has no weight any more");
+        assert!(!all[0].is_given_up(), "it has no weight any more");
     }
 
     #[test]
@@ -184,15 +182,15 @@ mod tests {
         first.weigh_at(70, true, start);
         second.weigh_at(70, true, start);
         second.weigh_at(75, true, start + HELD_STILL / 2);
-        assert!(!is_given_up(&mut first));
+        assert!(!first.is_given_up());
         first.weigh_at(70, true, start + HELD_STILL / 2);
         second.weigh_at(75, true, start + HELD_STILL);
-        assert!(!is_given_up(&mut first));
+        assert!(!first.is_given_up());
         let mut third = burdens.take_up();
         third.weigh_at(10, true, start + HELD_STILL);
-        assert!(is_given_up(&mut first) && !is_given_up(&mut second));
+        assert!(first.is_given_up() && !second.is_given_up());
         third.weigh_at(26, true, start + HELD_STILL * 2);
-        assert!(is_given_up(&mut second) && !is_given_up(&mut third));
+        assert!(second.is_given_up() && !third.is_given_up());
     }
 
     #[test]
@@ -200,7 +198,7 @@ mod tests {
         let burdens = Burdens::new(100, 100);
         let mut burden = burdens.take_up();
         burden.weigh(101, true);
-        assert!(is_given_up(&mut burden));
+        assert!(burden.is_given_up());
         assert_eq!(burdens.lock().bytes, 0);
     }
 
@@ -212,7 +210,7 @@ mod tests {
         for _ in 0..10 {
             burdens.take_up().weigh(40, true);
         }
-        assert!(!is_given_up(&mut first));
+        assert!(!first.is_given_up());
         assert_eq!(burdens.lock().bytes, 60);
     }
 }

@@ -68,6 +68,10 @@ impl Mailbox {
         waiting.messages.push_back((message, weight));
         waiting.judge(now_mono_ms);
         waiting.weigh(&self.burdens, false);
+        // Its connection may not get to it for long while those who speak are busy.
+        if waiting.burden.as_mut().is_some_and(Burden::is_given_up) {
+            waiting.overflow();
+        }
         waiting.wake();
     }
 
@@ -207,6 +211,20 @@ mod tests {
         assert_eq!(taken(&mailbox, Some(1)), Ok(1));
         assert_eq!(taken(&mailbox, Some(usize::MAX)), Ok(4));
         assert_eq!(taken(&mailbox, Some(usize::MAX)), Ok(0));
+    }
+
+    #[test]
+    fn who_is_given_up_keeps_nothing_though_nobody_reads() {
+        let burdens = Burdens::new(5 * LIGHT_BYTES, 5 * LIGHT_BYTES);
+        let [first, second] = [(); 2].map(|()| Mailbox::new(Arc::clone(&burdens)));
+        for mailbox in [&first, &second, &first, &second, &second] {
+            mailbox.put(message(LIGHT_BYTES), 1, 0);
+        }
+        let kept = |mailbox: &Mailbox| mailbox.lock().messages.len();
+        assert_eq!((kept(&first), kept(&second)), (2, 3));
+        first.put(message(LIGHT_BYTES), 1, 0);
+        assert_eq!((kept(&first), kept(&second)), (0, 3));
+        assert_eq!(taken(&first, None), Err(Overflow));
     }
 
     #[test]
