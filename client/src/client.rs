@@ -55,7 +55,7 @@ pub(crate) struct Shared {
     /// The seed that answered last, by index.
     seed: AtomicUsize,
     next_refresh: Mutex<Instant>,
-    sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// Connections that transactions had for themselves, and the next may have.
     pub(crate) spare: Mutex<HashMap<Arc<str>, Vec<Node>>>,
 }
@@ -338,7 +338,11 @@ impl Client {
 
     /// A number in a session with the shard of a slot, which is opened if need be; none where there
     /// are no sessions.
-    async fn seat(&self, slot: u16, deadline: Instant) -> std::result::Result<Option<Seat>, Cause> {
+    pub(crate) async fn seat(
+        &self,
+        slot: u16,
+        deadline: Instant,
+    ) -> std::result::Result<Option<Seat>, Cause> {
         let sessions = &self.shared.sessions;
         let mut passed = None;
         loop {

@@ -107,6 +107,57 @@ async fn a_lost_answer_is_asked_for_elsewhere_with_the_same_place() {
     assert_eq!(seed.places(), [incr(place(100, 1, 0))]);
 }
 
+fn queue(command: &str) -> Act {
+    Act::Answer(Reply::Status(match command {
+        "MULTI" => "OK".into(),
+        _ => "QUEUED".into(),
+    }))
+}
+
+#[tokio::test]
+async fn a_transaction_whose_answer_is_lost_is_sent_again_with_its_place() {
+    let leader = node(None, |command| match command {
+        "EXEC" => Act::Hang,
+        other => queue(other),
+    });
+    let leader = leader.await;
+    let seed = node(Some(&leader), |command| match command {
+        "EXEC" => Act::Answer(Reply::Array(vec![Reply::Int(1), Reply::Int(2)])),
+        other => queue(other),
+    });
+    let seed = seed.await;
+    let client = Client::connect(&seed.address).await.unwrap();
+    let answers = client.pipeline().incr("n").incr("n").exec().await;
+    assert_eq!(answers, Ok(vec![Reply::Int(1), Reply::Int(2)]));
+    let exec = ("EXEC".to_owned(), place(100, 1, 0));
+    assert_eq!(
+        (leader.places(), seed.places()),
+        (vec![exec.clone()], vec![exec])
+    );
+}
+
+#[tokio::test]
+async fn a_transaction_whose_answer_nobody_finds_is_unknown() {
+    let leader = node(None, |command| match command {
+        "EXEC" => Act::Hang,
+        other => queue(other),
+    });
+    let leader = leader.await;
+    let seed = node(Some(&leader), |command| match command {
+        "EXEC" => refuse("CLUSTERDOWN no leader"),
+        other => queue(other),
+    });
+    let seed = seed.await;
+    let client = Client::connect(&seed.address).await.unwrap();
+    let client = client.with_deadline(Duration::from_millis(400));
+    let error = client.pipeline().incr("n").exec().await.unwrap_err();
+    assert!(
+        matches!(error, Error::Unknown(Cause::Cluster(_))),
+        "{error:?}"
+    );
+    assert!(!seed.places().is_empty());
+}
+
 #[tokio::test]
 async fn a_lost_answer_that_nobody_finds_is_unknown() {
     let leader = node(None, |_| Act::Hang).await;

@@ -20,13 +20,16 @@
 //! The variant of an [`Error`] says whether the command took effect: [`Error::NotDone`] and
 //! [`Error::Reply`] mean that nothing has changed, [`Error::Unknown`] that nobody knows.
 //!
-//! A write to keys of one slot is executed exactly once, whatever becomes of the node that it was
-//! sent to: it has a number in a session with its shard, under which the client sends it again,
-//! also to other nodes, until it is answered or the deadline has passed. A node that has died is
-//! passed by at once, one that is frozen after one and a half seconds of silence.
+//! A write to keys of one slot, also a transaction ([`Pipeline::exec`]), is executed exactly once,
+//! whatever becomes of the node that it was sent to: it has a number in a session with its shard,
+//! under which the client sends it again, also to other nodes, until it is answered or the
+//! deadline has passed. A node that has died is passed by at once, one that is frozen after one
+//! and a half seconds of silence.
 //! [`Error::Unknown`] remains possible
 //!
 //! - at the deadline of a call whose command was sent,
+//! - for a transaction over watched keys ([`Watch::exec`]): whether they have changed since is
+//!   known on its connection only,
 //! - for writes that are split over several slots, such as `MSET` and `DEL`, or are about the whole
 //!   keyspace: they have no session, and are not sent again once they may have been executed,
 //! - at a node that was started alone, and where a shard has no room for another session

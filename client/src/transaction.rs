@@ -10,7 +10,8 @@ use crate::command::{Args, Command, Place};
 use crate::error::{Cause, Error, Result};
 use crate::node::{Node, Way};
 use crate::pipeline::Pipeline;
-use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
+use crate::sessions::Seat;
+use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, doubtful, judge};
 
 /// Pauses between tries of a transaction that was not executed, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 10;
@@ -89,7 +90,7 @@ impl Watch {
     /// answers.
     pub async fn exec(self, commands: Pipeline<'_>) -> Result<Option<Vec<Reply>>> {
         let deadline = Instant::now() + self.node.deadline();
-        match exec(&self.node, commands.into_commands(), deadline).await? {
+        match exec(&self.node, commands.into_commands(), Way::until(deadline)).await? {
             Outcome::Executed(answers) => {
                 self.shared.give_back(self.node);
                 Ok(answers)
@@ -100,8 +101,9 @@ impl Watch {
 }
 
 impl Pipeline<'_> {
-    /// MULTI and EXEC: executes the commands as one; their keys have to be of one slot. Gives the
-    /// answers, of which some may be errors: the others have taken effect all the same.
+    /// MULTI and EXEC: executes the commands as one, and once, as a write; their keys have to be of
+    /// one slot. Gives the answers, of which some may be errors: the others have taken effect all
+    /// the same.
     ///
     /// # Errors
     /// [`Error::Reply`] when a command was refused before any was executed, otherwise any of
@@ -115,16 +117,48 @@ impl Pipeline<'_> {
             .map(Command::place_of_keys)
             .find(|place| *place != Place::Anywhere)
             .unwrap_or(Place::Anywhere);
-        let mut tries = Tries::new(client, place, deadline);
-        loop {
-            let node = tries.node();
-            match exec(&node, commands.clone(), deadline).await? {
-                Outcome::Executed(answers) => {
-                    client.shared().give_back(node);
-                    // Nothing was watched that could have changed.
-                    return Ok(answers.unwrap_or_default());
-                }
-                Outcome::Again(error, turn) => tries.turn(error, turn, &node).await?,
+        let seat = match place {
+            Place::Slot(slot) => client.seat(slot, deadline).await.map_err(Error::NotDone)?,
+            Place::Anywhere | Place::OwnConnection => None,
+        };
+        let result = exec_in(client, commands, (place, seat.as_ref()), deadline).await;
+        if let (Some(seat), Err(Error::Unknown(Cause::Cluster(_)))) = (&seat, &result) {
+            client.shared().sessions.forget(seat);
+        }
+        result
+    }
+}
+
+/// Tries until an answer comes; with a place in a session also when one was lost.
+async fn exec_in(
+    client: &Client,
+    commands: Vec<Command>,
+    (place, seat): (Place, Option<&Seat>),
+    deadline: Instant,
+) -> Result<Vec<Reply>> {
+    let mut tries = Tries::new(client, place, deadline);
+    let mut is_in_doubt = false;
+    loop {
+        let node = tries.node();
+        let way = Way {
+            place: seat.map(Seat::place),
+            ..Way::until(deadline)
+        };
+        let outcome = exec(&node, commands.clone(), way).await;
+        let outcome = match is_in_doubt {
+            true => outcome.map_err(doubtful),
+            false => outcome,
+        };
+        match outcome? {
+            Outcome::Executed(answers) => {
+                client.shared().give_back(node);
+                // Nothing was watched that could have changed.
+                return Ok(answers.unwrap_or_default());
+            }
+            Outcome::Again(error, turn) => {
+                let error = if is_in_doubt { doubtful(error) } else { error };
+                is_in_doubt |= matches!(error, Error::Unknown(_));
+                tries.turn(error, turn, &node).await?;
             }
         }
     }
@@ -198,12 +232,17 @@ impl<'a> Tries<'a> {
     }
 }
 
-/// Sends MULTI, the commands and EXEC together.
-async fn exec(node: &Node, commands: Vec<Command>, deadline: Instant) -> Result<Outcome> {
-    let way = Way::until(deadline);
-    let mut answers = vec![node.send(Command::new("MULTI"), way).await];
+/// Sends MULTI, the commands and EXEC together. EXEC goes this way: with its place in a session, if
+/// it has one.
+async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Result<Outcome> {
+    let repeat = match way.place {
+        Some(_) => Repeat::InPlace,
+        None => Repeat::Never,
+    };
+    let queued = Way::until(way.deadline);
+    let mut answers = vec![node.send(Command::new("MULTI"), queued).await];
     for command in commands {
-        answers.push(node.send(command, way).await);
+        answers.push(node.send(command, queued).await);
     }
     let last = node.send(Command::new("EXEC"), way).await;
     let mut refused = None;
@@ -222,7 +261,7 @@ async fn exec(node: &Node, commands: Vec<Command>, deadline: Instant) -> Result<
         (Fate::Answered(Reply::Nil | Reply::NilArray), None) => Ok(Outcome::Executed(None)),
         (Fate::Answered(Reply::Error(error)), refused) => after_error(error, refused),
         (Fate::NotSent(_), Some((error, turn))) => again(error, turn),
-        (fate, _) => match judge(fate, Repeat::Never) {
+        (fate, _) => match judge(fate, repeat) {
             Verdict::Final(Ok(reply)) => Err(Error::Mismatch {
                 wanted: "the answers of a transaction",
                 reply,

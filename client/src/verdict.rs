@@ -78,15 +78,20 @@ impl Verdict {
     /// says nothing about that one.
     #[must_use]
     pub fn in_doubt(self) -> Self {
-        let doubtful = |error| match error {
-            Error::NotDone(cause) => Error::Unknown(cause),
-            Error::Reply(error) if is_about_login(&error) => Error::Unknown(Cause::Cluster(error)),
-            other => other,
-        };
         match self {
             Self::Final(result) => Self::Final(result.map_err(doubtful)),
             Self::Again(error, turn) => Self::Again(doubtful(error), turn),
         }
+    }
+}
+
+/// What it says of a write whose answer was lost in an earlier try.
+#[must_use]
+pub fn doubtful(error: Error) -> Error {
+    match error {
+        Error::NotDone(cause) => Error::Unknown(cause),
+        Error::Reply(error) if is_about_login(&error) => Error::Unknown(Cause::Cluster(error)),
+        other => other,
     }
 }
 
