@@ -276,11 +276,12 @@ fn clients_of_a_node_that_is_told_to_end_wait_for_a_moment_at_most() {
     assert!((counted..=counted + 32).contains(&held), "{held}: {told:?}");
 }
 
-/// Has each node go in turn, and come back, once every client has been answered again.
+/// Has each node go in turn, and come back once all is served without it.
 fn roll(processes: &mut Processes, exit: Exit) {
     for node in 0..3 {
         processes.await_safe(node);
         exit.strike(processes, Moment::Go, node);
+        processes.await_served_without(node);
         exit.strike(processes, Moment::Return, node);
     }
     processes.await_safe(2);
@@ -368,6 +369,14 @@ fn the_library_sees_nothing_of_nodes_that_are_killed() {
     assert_eq!(told.counted, sum);
 }
 
+#[test]
+fn the_library_sees_nothing_of_nodes_that_are_frozen() {
+    let (told, sum) = library_during(Exit::Freeze);
+    println!("{told:?}");
+    assert!(told.errors.is_empty() && told.unknown == 0, "{told:?}");
+    assert_eq!(told.counted, sum);
+}
+
 /// redis-py while nodes go; gives the number of writes.
 fn redis_py_during(exit: Exit) -> usize {
     let mut processes = Processes::start(3);
@@ -391,4 +400,9 @@ fn redis_py_sees_nothing_of_nodes_that_are_told_to_end() {
 #[test]
 fn redis_py_sees_nothing_of_nodes_that_are_killed() {
     assert!(redis_py_during(Exit::Kill) > 100);
+}
+
+#[test]
+fn redis_py_sees_nothing_of_nodes_that_are_frozen() {
+    assert!(redis_py_during(Exit::Freeze) > 100);
 }

@@ -1,14 +1,18 @@
 //! Nodes that are gone, frozen, or back again: what clients of the others are told, and how fast.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use dht_proto::limits;
 use dht_tests::process::{Processes, ask, free_addresses};
+use dht_tests::random::Random;
 use dht_tests::wait;
 
 /// Time for the others to notice that a node does not answer or is back, and that nobody takes its
 /// place.
 const NOTICED: Duration = Duration::from_secs(8);
+/// Time for a cluster to form, or to find out that it cannot.
+const FORMED: Duration = Duration::from_secs(30);
 /// What needs no waiting is answered within this time.
 const AT_ONCE: Duration = Duration::from_millis(500);
 
@@ -229,4 +233,78 @@ fn a_node_that_nobody_expects_does_not_serve() {
         (refused.contains(waits) && stranger.log(0).contains(waits)).then_some(())
     });
     assert_eq!(set(&cluster, 0, 0), "+OK\r\n");
+}
+
+/// They cannot be let in again, and there must not be a second cluster.
+const LOST: &str = "-CLUSTERDOWN joining a cluster of which 1 of the 3 nodes that decide can be \
+                    reached; if the others have lost what they kept, all nodes have to be started \
+                    anew";
+
+fn start_all_anew(cluster: &mut Processes) {
+    (0..3).for_each(|node| cluster.kill(node));
+    (0..3).for_each(|node| cluster.begin_again(node));
+    (0..3).for_each(|node| cluster.await_safe(node));
+}
+
+#[test]
+fn two_of_three_that_have_lost_their_memory_say_what_to_do() {
+    let mut cluster = Processes::start(3);
+    cluster.await_safe(0);
+    [1, 2].map(|node| cluster.kill(node));
+    [1, 2].map(|node| cluster.launch_again(node));
+    for node in [1, 2] {
+        wait::until("the reason", NOTICED, || {
+            (answer(&cluster, node, "SET k v").trim_end() == LOST).then_some(())
+        });
+    }
+    start_all_anew(&mut cluster);
+    assert_eq!(set(&cluster, 1, 0), "+OK\r\n");
+}
+
+/// Nodes that end and start at any moment while a cluster forms: there is one in the end, or there
+/// is none and they say why.
+#[test]
+fn nodes_that_restart_while_a_cluster_forms_are_never_two() {
+    let mut random = Random::seeded();
+    let mut cluster = Processes::start(3);
+    for round in 0..6 {
+        (0..3).for_each(|node| cluster.kill(node));
+        (0..3).for_each(|node| cluster.begin_again(node));
+        for _ in 0..random.below(12) {
+            wait::go_on_for(Duration::from_millis(random.below(200) as u64));
+            let node = random.below(3);
+            cluster.kill(node);
+            cluster.begin_again(node);
+        }
+        let has_lost = |node| {
+            let refused = cluster.ask(node, "SET k v").ok()?;
+            refused
+                .starts_with("-CLUSTERDOWN joining a cluster of which")
+                .then_some(())
+        };
+        let serves = |node: usize| {
+            let info = cluster.ask(node, "CLUSTER INFO").ok()?;
+            info.contains("cluster_safe:1").then_some(())
+        };
+        let formed = wait::until("one cluster, or why there is none", FORMED, || {
+            let formed = (0..3).all(|node| serves(node).is_some());
+            let has_none = (0..3).any(|node| has_lost(node).is_some());
+            (formed || has_none).then_some(formed)
+        });
+        println!("round {round}: formed {formed}");
+        if !formed {
+            start_all_anew(&mut cluster);
+        }
+        let members = |node| {
+            let nodes = cluster.ask(node, "CLUSTER NODES").unwrap();
+            let ids = nodes
+                .lines()
+                .filter_map(|line| line.get(..40).map(str::to_owned));
+            ids.collect::<BTreeSet<_>>()
+        };
+        let all = [0, 1, 2].map(members);
+        assert_eq!(all[0].len(), 3, "{all:?}");
+        assert!(all.iter().all(|ids| *ids == all[0]), "{all:?}");
+        assert_eq!(set(&cluster, 0, round), "+OK\r\n");
+    }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use dht_proto::limits;
 use dht_tests::nemesis::load::Load;
 use dht_tests::process::Processes;
+use dht_tests::wait;
 
 /// Keys, and bytes of each value.
 const KEYS: usize = 10_000;
@@ -27,29 +28,80 @@ fn load(processes: &Processes, value_bytes: usize) -> Load {
     load
 }
 
+/// The memory of the nodes that go on.
+struct Memory([u64; 2]);
+
+impl Memory {
+    fn of(processes: &Processes) -> Self {
+        Self([0, 1].map(|node| processes.rss_bytes(node)))
+    }
+
+    /// By how much one has grown at most.
+    #[track_caller]
+    fn check(&self, processes: &Processes) -> u64 {
+        let grown = [0, 1].map(|node| processes.rss_bytes(node).saturating_sub(self.0[node]));
+        assert!(grown.iter().all(|it| *it < GROWTH_BYTES), "{grown:?} bytes");
+        grown[0].max(grown[1])
+    }
+}
+
+/// What a follower misses that is more than what may be kept for it.
+fn miss(processes: &Processes, load: &Load, before: &Memory) {
+    let missed = 5 * GROWTH_BYTES as usize / 4 / LARGE_BYTES;
+    let grown = (0..20).map(|_| {
+        load.await_more(missed / 20, WRITTEN);
+        before.check(processes)
+    });
+    println!("grown by at most {} MiB", grown.max().unwrap_or(0) >> 20);
+}
+
 #[test]
 fn a_paused_follower_costs_bounded_memory() {
     let processes = Processes::start(3);
     processes.await_safe(0);
     let load = load(&processes, LARGE_BYTES);
-    let before = [0, 1].map(|node| processes.rss_bytes(node));
+    let before = Memory::of(&processes);
     processes.pause(2);
-    let mut most = 0;
-    // What the follower misses is more than what may be kept for it.
-    let missed = 5 * GROWTH_BYTES as usize / 4 / LARGE_BYTES;
-    for _ in 0..20 {
-        load.await_more(missed / 20, WRITTEN);
-        for node in [0, 1] {
-            let grown = processes.rss_bytes(node).saturating_sub(before[node]);
-            most = grown.max(most);
-            assert!(
-                grown < GROWTH_BYTES,
-                "node {node} has grown by {grown} bytes"
-            );
-        }
-    }
-    println!("grown by at most {} MiB", most >> 20);
+    miss(&processes, &load, &before);
     processes.resume(2);
+    processes.await_safe(2);
+    println!("{} writes", load.stop());
+}
+
+/// Nor does the copy that it is given when it comes back, while all others go on.
+#[test]
+fn a_dead_follower_costs_bounded_memory() {
+    let mut processes = Processes::start(3);
+    processes.await_safe(0);
+    let load = load(&processes, LARGE_BYTES);
+    let before = Memory::of(&processes);
+    processes.kill(2);
+    miss(&processes, &load, &before);
+    processes.begin_again(2);
+    wait::until("the follower to be whole", WRITTEN, || {
+        before.check(&processes);
+        let info = processes.ask(2, "CLUSTER INFO").ok()?;
+        info.contains("cluster_safe:1").then_some(())
+    });
+    println!("{} writes", load.stop());
+}
+
+/// One that gets a tenth of the time to listen.
+#[test]
+fn a_slow_follower_costs_bounded_memory() {
+    let processes = Processes::start(3);
+    processes.await_safe(0);
+    let load = load(&processes, LARGE_BYTES);
+    let before = Memory::of(&processes);
+    let missed = 5 * GROWTH_BYTES as usize / 4 / LARGE_BYTES;
+    let start = load.acknowledged();
+    while load.acknowledged() < start + missed {
+        processes.pause(2);
+        wait::go_on_for(Duration::from_millis(90));
+        processes.resume(2);
+        wait::go_on_for(Duration::from_millis(10));
+        before.check(&processes);
+    }
     processes.await_safe(2);
     println!("{} writes", load.stop());
 }

@@ -107,6 +107,19 @@ impl Door {
         }
         Ok(alone(argv, reply))
     }
+
+    /// Sends commands, none of them about its connection, before the first of them is answered.
+    ///
+    /// # Errors
+    /// The connection breaks.
+    pub async fn call_all(&mut self, commands: &[Vec<Vec<u8>>]) -> io::Result<Vec<Reply>> {
+        match &mut self.way {
+            Way::Store(store) => Ok(commands.iter().map(|argv| store.call(argv)).collect()),
+            Way::Native(_, None) => Err(io::ErrorKind::NotConnected.into()),
+            Way::Native(_, Some(connection)) => connection.pipeline(commands).await,
+            Way::Resp(servers) => servers.connections[0].pipeline(commands).await,
+        }
+    }
 }
 
 /// What is said of one channel is the same, be it pushed or a list of one message.

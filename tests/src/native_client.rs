@@ -67,7 +67,7 @@ impl NativeClient {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn pipeline(&mut self, commands: &[Vec<String>]) -> io::Result<Vec<Reply>> {
+    pub async fn pipeline(&mut self, commands: &[Vec<impl AsRef<[u8]>>]) -> io::Result<Vec<Reply>> {
         let mut requests = BytesMut::new();
         let first = self.last_id + 1;
         for argv in commands {

@@ -296,6 +296,21 @@ impl Processes {
         );
     }
 
+    /// Waits until the other nodes serve all shards and know that one has gone.
+    ///
+    /// # Panics
+    /// They do not in time.
+    pub fn await_served_without(&self, gone: usize) {
+        for node in (0..self.nodes.len()).filter(|node| *node != gone) {
+            let what = format!("node {node} to serve without node {gone}");
+            wait::until(&what, READY, || {
+                let info = self.ask(node, "CLUSTER INFO").ok()?;
+                let expected = ["cluster_state:ok", "cluster_safe:0"];
+                expected.iter().all(|it| info.contains(it)).then_some(())
+            });
+        }
+    }
+
     /// Waits until the replicas of each shard, so many as there are to be, have the same data and
     /// no other node has any of it. The nodes have to allow DEBUG, and nobody may write.
     ///

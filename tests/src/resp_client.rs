@@ -52,7 +52,7 @@ impl RespClient {
     ///
     /// # Errors
     /// As [`call`](Self::call).
-    pub async fn pipeline(&mut self, commands: &[Vec<String>]) -> io::Result<Vec<Reply>> {
+    pub async fn pipeline(&mut self, commands: &[Vec<impl AsRef<[u8]>>]) -> io::Result<Vec<Reply>> {
         let mut requests = BytesMut::new();
         for argv in commands {
             encode_request(argv, &mut requests);

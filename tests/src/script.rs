@@ -20,8 +20,9 @@
 //! `>` is a command as redis-cli takes it, and the line below it what it should answer, in the form
 //! of [`crate::expect`] and in Redis's words. `>*` repeats a SCAN or HSCAN from its cursor until
 //! the iteration ends; the answer is everything found, sorted, once each. `@doors …: why` below an
-//! expectation replaces it at these doors. Below a block's head stand `@skip doors: why` and
-//! `@clustered`: real Redis has to be in cluster mode. Doors are named `store`, `resp`, `native`,
+//! expectation replaces it at these doors. Below a block's head stand `@skip doors: why`,
+//! `@clustered`: real Redis has to be in cluster mode, and `@pipelined`: all commands are sent
+//! before the first is answered. Doors are named `store`, `resp`, `native`,
 //! `cluster`, `backend` and `redis`, separated by commas; `ours` are all but `redis`.
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ pub struct Block {
     skip: Vec<String>,
     /// Whether real Redis has to be in cluster mode.
     pub cluster: bool,
+    /// Whether its commands are sent together.
+    pipelined: bool,
     /// Commands and their replies.
     pub steps: Vec<Step>,
 }
@@ -177,13 +180,17 @@ impl Script {
                 continue;
             }
             door.open(block.is_about_connections()).await?;
+            let mut together = block.run_together(door).await?.into_iter();
             for step in &block.steps {
                 let name = door.name;
                 let failed = |error| {
                     let place = self.place(step.line);
                     io::Error::other(format!("{place} at {name}: {error}"))
                 };
-                let reply = step.run(door).await.map_err(failed)?;
+                let reply = match together.next() {
+                    Some(reply) => reply,
+                    None => step.run(door).await.map_err(failed)?,
+                };
                 let answer = step.answer_at(door.name);
                 if !answer.expect.accepts(&reply, door.is_flat) {
                     mismatches.push(self.mismatch(door, step, answer, reply));
@@ -234,25 +241,33 @@ impl Block {
             name: name.to_owned(),
             skip: Vec::new(),
             cluster: false,
+            pipelined: false,
             steps: Vec::new(),
         }
     }
 
     fn take_directive(&mut self, directive: &str) -> Result<(), String> {
         let Some(step) = self.steps.last_mut() else {
-            if directive == "clustered" {
-                self.cluster = true;
-                return Ok(());
+            match directive {
+                "clustered" => self.cluster = true,
+                "pipelined" => self.pipelined = true,
+                other => self.skip = skipped(other)?,
             }
-            let names = directive.strip_prefix("skip ").ok_or("unknown directive")?;
-            let (names, _why) = names.split_once(": ").ok_or("no reason given")?;
-            self.skip = doors(names);
             return Ok(());
         };
         let (names, rest) = directive.split_once(' ').ok_or("no expectation given")?;
         let (answer, _why) = rest.rsplit_once(": ").ok_or("no reason given")?;
         step.exceptions.push((doors(names), Answer::parse(answer)?));
         Ok(())
+    }
+
+    /// The replies, if its commands are sent together.
+    async fn run_together(&self, door: &mut Door) -> io::Result<Vec<Reply>> {
+        if !self.pipelined {
+            return Ok(Vec::new());
+        }
+        let commands: Vec<_> = self.steps.iter().map(|step| step.argv.clone()).collect();
+        door.call_all(&commands).await
     }
 
     /// Whether its commands have to go through one connection.
@@ -263,6 +278,12 @@ impl Block {
             spec::find(&argv).is_ok_and(|id| families.contains(&id.spec().family))
         })
     }
+}
+
+fn skipped(directive: &str) -> Result<Vec<String>, String> {
+    let names = directive.strip_prefix("skip ").ok_or("unknown directive")?;
+    let (names, _why) = names.split_once(": ").ok_or("no reason given")?;
+    Ok(doors(names))
 }
 
 fn doors(names: &str) -> Vec<String> {

@@ -37,12 +37,7 @@ pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply
         here.run_on_slots(&command)?.unwrap_or_else(Reply::Error)
     } else {
         let view = node.view.load();
-        let router = Router {
-            topology: view.topology.as_ref().ok()?,
-            me: view.me,
-            door: Door::Forward,
-            standalone: alone,
-        };
+        let router = Router::new(&view, Door::Forward, alone).ok()?;
         let Ok(Route::Shard(shard)) = router.route(id, argv, &keys) else {
             return None;
         };

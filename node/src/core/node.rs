@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dashmap::DashMap;
-use dht_proto::slot;
 use dht_proto::topology::{Member, NodeId, Placement, Topology};
+use dht_proto::{ReplyError, slot};
 
 use super::client::Facts;
 use super::lease::Word;
@@ -168,6 +168,17 @@ pub struct View {
 }
 
 impl View {
+    /// The topology.
+    ///
+    /// # Errors
+    /// There is none yet: why not, as clients are told.
+    pub fn topology(&self) -> Result<&Topology, ReplyError> {
+        self.topology.as_ref().map_err(|why| match self.is_loading {
+            true => ReplyError::Loading,
+            false => ReplyError::ClusterDown(why.clone().into()),
+        })
+    }
+
     /// What this node is in a topology, in which nothing is wrong as far as is known.
     #[must_use]
     pub fn new(me: NodeId, topology: Result<Topology, String>) -> Self {

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use super::args::parse_cursor;
 use super::client::Door;
 use super::gather::Part;
+use super::node::View;
 use super::store::{Cursor, Key};
 
 /// The keys of a command, hashed once.
@@ -50,17 +51,29 @@ pub fn keys<'a>(id: CommandId, argv: &[&'a [u8]]) -> Result<Keys<'a>, ReplyError
 
 /// Finds out where a command on data is executed.
 pub struct Router<'a> {
-    /// The cluster.
-    pub topology: &'a Topology,
-    /// This node, by index in the topology.
-    pub me: u16,
+    topology: &'a Topology,
+    view: &'a View,
     /// Where the command came in.
-    pub door: Door,
+    door: Door,
     /// Whether this node is alone, so that keys of any slots may meet.
     pub standalone: bool,
 }
 
-impl Router<'_> {
+impl<'a> Router<'a> {
+    /// For commands that come in at a door.
+    ///
+    /// # Errors
+    /// There is no topology yet.
+    pub fn new(view: &'a View, door: Door, standalone: bool) -> Result<Self, ReplyError> {
+        let topology = view.topology()?;
+        Ok(Self {
+            topology,
+            view,
+            door,
+            standalone,
+        })
+    }
+
     /// The place of a command.
     ///
     /// # Errors
@@ -140,7 +153,9 @@ impl Router<'_> {
     fn slot(&self, slot: u16) -> Result<Route, ReplyError> {
         let shard = self.shard(slot);
         let leader = self.topology.shards[usize::from(shard)].leader;
-        if self.door == Door::Redirect && leader != self.me {
+        // Who would be sent to a node that has gone waits here for the next leader.
+        let is_reachable = !self.view.unled.contains(&shard);
+        if self.door == Door::Redirect && leader != self.view.me && is_reachable {
             return Err(ReplyError::Moved {
                 slot,
                 to: self.topology.members[usize::from(leader)].redirect.clone(),
@@ -167,7 +182,8 @@ impl Router<'_> {
     /// Every shard, or those that this node leads for a client that asks every node.
     fn all(&self) -> Route {
         let shards = (0..).zip(&self.topology.shards);
-        let asked = shards.filter(|(_, at)| self.door == Door::Forward || at.leader == self.me);
+        let asked =
+            shards.filter(|(_, at)| self.door == Door::Forward || at.leader == self.view.me);
         let parts = asked.map(|(shard, _)| Part {
             shard,
             keys: Vec::new(),

@@ -11,7 +11,6 @@ use bytes::{Buf, Bytes, BytesMut};
 use dht_proto::resp::{Decoded, RequestReader};
 use dht_proto::rpc::{self, Message, Request};
 use dht_proto::spec::{self, CommandId, Kind};
-use dht_proto::topology::Topology;
 use dht_proto::{Output, Reply, ReplyError, limits};
 use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
@@ -558,12 +557,8 @@ impl Session {
     }
 
     fn router<'a>(&self, step: &'a Step<'_>) -> Result<Router<'a>, ReplyError> {
-        Ok(Router {
-            topology: step.topology()?,
-            me: step.view.me,
-            door: self.client.door,
-            standalone: step.node.settings.standalone,
-        })
+        let standalone = step.node.settings.standalone;
+        Router::new(step.view, self.client.door, standalone)
     }
 
     fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {
@@ -819,14 +814,6 @@ impl Step<'_> {
     fn count(&self, here: &Here<'_>) {
         let ((hits, misses), (here_hits, here_misses)) = (self.lookups.get(), here.lookups.get());
         self.lookups.set((hits + here_hits, misses + here_misses));
-    }
-
-    fn topology(&self) -> Result<&Topology, ReplyError> {
-        let topology = self.view.topology.as_ref();
-        topology.map_err(|why| match self.view.is_loading {
-            true => ReplyError::Loading,
-            false => ReplyError::ClusterDown(why.clone().into()),
-        })
     }
 }
 

@@ -187,10 +187,15 @@ pub fn shards(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(Reply::Array(led(&topology).map(shard).collect()))
 }
 
-/// CLUSTER SLOTS.
+/// CLUSTER SLOTS. Clients are not sent to leaders that have gone: here they wait for the next ones.
 pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let view = ctx.view();
-    let topology = ctx.topology(&view);
+    let mut topology = ctx.topology(&view);
+    for shard in &view.unled {
+        if let Some(at) = topology.to_mut().shards.get_mut(usize::from(*shard)) {
+            at.leader = view.me;
+        }
+    }
     let mut ranges: Vec<(RangeInclusive<u16>, usize)> = led(&topology)
         .flat_map(|(member, ranges)| ranges.into_iter().map(move |range| (range, member)))
         .collect();
@@ -371,6 +376,12 @@ mod tests {
             "01 127.0.0.1:8401@7401 myself,master - 0 0 1 connected 0-4095 12288-16383\n\
              02 127.0.0.1:8402@7402 master - 0 0 1 connected 4096-8191\n\
              03 ::1:8403@7403 master,fail - 0 0 1 disconnected 8192-12287\n"
+        );
+        assert_eq!(
+            short_ids(desk.run("CLUSTER SLOTS")),
+            "[[0, 4095, [\"127.0.0.1\", 8401, \"01\", {}]], \
+             [4096, 8191, [\"127.0.0.1\", 8402, \"02\", {}]], \
+             [8192, 16383, [\"127.0.0.1\", 8401, \"01\", {}]]]"
         );
         let info = desk.run("CLUSTER INFO");
         for fact in [

@@ -160,13 +160,7 @@ fn count(ctx: &Local<'_>, args: &mut Args<'_>, way: Way) -> Reply {
 /// redirecting port knows those of its node only.
 fn check_slot(ctx: &Local<'_>, channels: &[&[u8]]) -> Result<(), ReplyError> {
     let view = ctx.view();
-    let topology = view.topology.as_ref();
-    let router = Router {
-        topology: topology.map_err(|why| ReplyError::ClusterDown(why.clone().into()))?,
-        me: view.me,
-        door: ctx.client.door,
-        standalone: ctx.node.settings.standalone,
-    };
+    let router = Router::new(&view, ctx.client.door, ctx.node.settings.standalone)?;
     if router.standalone {
         return Ok(());
     }

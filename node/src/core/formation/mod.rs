@@ -62,6 +62,8 @@ pub enum Verdict {
         cluster: ClusterId,
         /// What that cluster has to decide.
         change: Change,
+        /// Who decides it: most of these.
+        meta: Vec<NodeId>,
     },
     /// This node is a member. The cluster is as it was formed, if this node was there, else as
     /// this node came to know it: what it starts its replicas from. It never changes again.
@@ -520,24 +522,22 @@ impl Formation {
                 self.terms.shards
             ));
         }
+        let join = |change| Verdict::Join {
+            via,
+            cluster: state.id,
+            change,
+            meta: state.meta.iter().map(|seat| seat.node).collect(),
+        };
         let sits = |member: &&Member| member.seat == self.me.seat;
         match state.members.iter().find(sits) {
-            Some(old) => Verdict::Join {
-                via,
-                cluster: state.id,
-                change: Change::Replace {
-                    old: old.id,
-                    new: self.me.clone(),
-                },
-            },
+            Some(old) => join(Change::Replace {
+                old: old.id,
+                new: self.me.clone(),
+            }),
             None if !self.me.seat.is_empty() && state.members.len() < state.copies => {
-                Verdict::Join {
-                    via,
-                    cluster: state.id,
-                    change: Change::Add {
-                        member: self.me.clone(),
-                    },
-                }
+                join(Change::Add {
+                    member: self.me.clone(),
+                })
             }
             None if self.me.seat.is_empty() => Verdict::Forming(
                 "there is a cluster, but none of the addresses in --join is this node".to_owned(),

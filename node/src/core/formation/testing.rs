@@ -242,6 +242,7 @@ impl World {
             via,
             cluster,
             change,
+            ..
         } = self.lives[life].formation.verdict()
         {
             self.requests.push((Self::life_of(via), cluster, change));

@@ -268,6 +268,18 @@ fn the_redirecting_door_says_where_to_go() {
     assert_eq!(replies.next(), Some(lacking));
 }
 
+/// Who is sent to a node that has gone fails, and asks where to go in vain until there is a leader.
+#[test]
+fn the_redirecting_door_sends_nobody_to_who_has_gone() {
+    let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+    let mut view = View::clone(&line.desk.view.load());
+    let shard = view.topology.as_ref().unwrap().shard_of(12182) as u16;
+    view.unled = [shard].into();
+    line.desk.show(view);
+    line.send("SET foo 1\r\nGET hello\r\n");
+    assert_eq!(line.asked(), [(shard, Mode::Write, task("SET foo 1"))]);
+}
+
 #[test]
 fn nothing_runs_before_the_password() {
     let mut line = Line::new(testing::node(), |client| client.authenticated = false);

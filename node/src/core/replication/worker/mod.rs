@@ -830,6 +830,21 @@ impl<T> Worker<T> {
         meta.chain(shards).collect()
     }
 
+    /// What clients of a node are told that is not let in yet.
+    fn joining(&self, meta: &[NodeId]) -> String {
+        let (all, reached) = (
+            meta.len(),
+            meta.iter().filter(|node| self.reaches(**node)).count(),
+        );
+        if 2 * reached > all {
+            return "joining the cluster".to_owned();
+        }
+        format!(
+            "joining a cluster of which {reached} of the {all} nodes that decide can be reached; \
+             if the others have lost what they kept, all nodes have to be started anew"
+        )
+    }
+
     fn publish(&self) {
         let topology = match (&self.state, self.formation.verdict()) {
             (Some(state), _) => {
@@ -837,7 +852,8 @@ impl<T> Worker<T> {
                 Ok(state.topology(leader))
             }
             (None, Verdict::Forming(why)) => Err(why),
-            (None, _) => Err("joining the cluster".to_owned()),
+            (None, Verdict::Join { meta, .. }) => Err(self.joining(&meta)),
+            (None, Verdict::Formed(_)) => Err("joining the cluster".to_owned()),
         };
         let mut view = View::new(self.node.id, topology);
         if let Ok(topology) = &view.topology {
