@@ -41,6 +41,8 @@ pub const IN_FLIGHT: usize = 10_000;
 /// Requests of one connection that wait for an answer from another node, in bytes; behind them its
 /// further ones wait.
 pub const IN_FLIGHT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes between a client and a node in the same process that wait to be read in one direction.
+pub const PIPE_BYTES: usize = 256 * 1024;
 /// Replies a connection may hold before it is closed, in bytes.
 pub const OUTPUT_BYTES: usize = 256 * 1024 * 1024;
 /// Replies a connection gathers before it executes no further request until some were written.
@@ -66,8 +68,9 @@ pub const MESSAGES_SOFT: Duration = Duration::from_secs(60);
 pub const SCAN_COUNT: usize = 1024;
 /// What a node keeps for all of its clients together while it waits for them, in bytes: requests
 /// that have not arrived whole, commands between MULTI and EXEC, and replies and messages that are
-/// not read to their end, except for long values and large hashes that the store still has. Beyond it the connection that has been still for longest
-/// is closed, if that is longer than [`HELD_STILL`].
+/// not read to their end, except for long values and large hashes that the store still has. Beyond
+/// it the connection that has been still for longest is closed, if that is longer than
+/// [`HELD_STILL`].
 pub const HELD_BYTES: usize = 72 * 1024 * 1024;
 /// Likewise, but beyond it that connection is closed however short it has been still.
 pub const HELD_MOST_BYTES: usize = 96 * 1024 * 1024;
