@@ -18,6 +18,7 @@ use crate::backend::{Backend, Host, Keyspace, Life};
 use crate::command::{Args, Command, Place};
 use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
+use crate::line::Seeds;
 use crate::node::{self, Node};
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
@@ -252,7 +253,7 @@ impl Client {
     /// Listens to nothing yet, with a connection of its own to come.
     #[must_use]
     pub fn subscription(&self) -> Subscription {
-        Subscription::through(self.shared.frames.clone(), self.shared.target.clone())
+        Subscription::through(self.shared.seeds())
     }
 
     /// Begins a pipeline: commands that are sent together.
@@ -485,9 +486,9 @@ impl Shared {
         call.result = result;
     }
 
-    /// How nodes are spoken with, and where.
-    pub(crate) fn ways(&self) -> (Frames, Vec<String>) {
-        (self.frames.clone(), self.target.seeds.clone())
+    /// The nodes, for connections that nobody shares.
+    pub(crate) fn seeds(&self) -> Seeds {
+        Seeds::new(self.frames.clone(), self.target.clone())
     }
 
     pub(crate) fn node_for(&self, place: Place) -> Node {

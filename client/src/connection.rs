@@ -226,23 +226,26 @@ pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
 /// # Errors
 /// It cannot be reached, or refuses.
 pub async fn open(address: &str, by: &Frames) -> Result<(FrameReader, Writer), Error> {
-    dial(address, by)
-        .await
-        .map_err(|refusal| match judge(refusal.fate, Repeat::Never) {
-            Verdict::Final(Err(error)) | Verdict::Again(error, _) => error,
-            Verdict::Final(Ok(reply)) => Error::Mismatch {
+    match dial(address, by).await {
+        Ok(open) => Ok(open),
+        Err(refusal) => settled(refusal.fate).and_then(|reply| {
+            Err(Error::Mismatch {
                 wanted: "a greeting",
                 reply,
-            },
-        })
+            })
+        }),
+    }
 }
 
-/// Writes to such a connection.
+/// The result of what is tried once.
 ///
 /// # Errors
-/// It is broken.
-pub async fn write(writer: &mut Writer, bytes: &[u8]) -> io::Result<()> {
-    writer.write_all(bytes).await
+/// It was not done, or refused.
+pub fn settled(fate: Fate) -> Result<Reply, Error> {
+    match judge(fate, Repeat::Never) {
+        Verdict::Final(result) => result,
+        Verdict::Again(error, _) => Err(error),
+    }
 }
 
 /// Connects and authenticates.

@@ -115,6 +115,7 @@ mod error;
 #[cfg(test)]
 mod exactly_once_tests;
 mod fields;
+mod line;
 mod map;
 mod node;
 mod options;

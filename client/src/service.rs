@@ -4,35 +4,32 @@
 //! A provider has a connection of its own, over which it is asked; it makes another one, at another
 //! node if need be, when it breaks.
 
+use std::collections::HashMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use dht_proto::rpc::{self, Meta};
-use dht_proto::{Reply, ReplyError};
-use futures_util::StreamExt;
+use bytes::Bytes;
+use dht_proto::{Reply, ReplyError, rpc};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{self, JoinError, JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use crate::client::{Client, random};
 use crate::command::{Arg, Command};
-use crate::connection::{self, FrameReader, Frames, Writer};
+use crate::connection;
 use crate::error::{Cause, Error, Result};
+use crate::line::{Line, SILENCE, Seeds};
 use crate::value::FromReply;
-use crate::verdict::Backoff;
+use crate::verdict::{Backoff, Fate};
 use crate::word::Word;
 
-/// Silence after which the node is asked for a sign of life, and after as much again is given up.
-const SILENCE: Duration = Duration::from_secs(1);
-/// Pauses between tries to connect, in milliseconds.
+/// Pauses between tries to register, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 20;
 const PAUSE_MOST_MS: u64 = 1000;
-/// The ids of what a provider asks: to be registered, and for a sign of life.
-const REGISTER: u64 = 1;
-const SIGN: u64 = 0;
+/// A connection that has lasted for so long was a good one, and the next pause is the first again.
+const LASTING: Duration = Duration::from_secs(10);
 
 /// A service that others offer, as those see it who call it.
 ///
@@ -108,7 +105,8 @@ impl Asked {
 #[derive(Clone, Debug)]
 pub struct Answer(Bytes);
 
-/// A service that this program offers, until this is dropped.
+/// A service that this program offers, until this is dropped: calls that are not answered then end,
+/// too.
 #[must_use = "a service ends when its provider is dropped"]
 pub struct Provider(JoinHandle<()>);
 
@@ -129,7 +127,8 @@ impl Client {
     }
 
     /// Offers a service: `answer` is called for each call of anybody in the cluster, for many at
-    /// once. Gives the provider once the service is registered.
+    /// once. Gives the provider once the service is registered, for which all seeds are tried again
+    /// until the deadline.
     ///
     /// ```no_run
     /// # async fn example(client: dht_client::Client) -> dht_client::Result<()> {
@@ -149,144 +148,131 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Reply`] when the cluster refuses the name, otherwise as for any command.
+    /// [`Error::Reply`] when the cluster refuses the name, [`Error::Address`] when what is there
+    /// are no nodes of dht, otherwise as for any command.
     pub async fn provide<F, A>(&self, name: &str, answer: F) -> Result<Provider>
     where
         F: Fn(Asked) -> A + Send + Sync + 'static,
-        A: Future<Output = std::result::Result<Answer, String>> + Send + 'static,
+        A: Future<Output = Answered> + Send + 'static,
     {
-        let (frames, seeds) = self.shared().ways();
         let mut post = Post {
-            frames,
-            seeds,
-            seed: 0,
+            seeds: self.shared().seeds(),
             name: name.to_owned(),
         };
         let deadline = Instant::now() + self.deadline();
-        let line = timeout_at(deadline, post.connect()).await;
-        let line = line.map_err(|_| Error::NotDone(Cause::Deadline))??;
-        let answer = Arc::new(move |asked| -> Boxed { Box::pin(answer(asked)) });
-        Ok(Provider(tokio::spawn(post.serve(line, answer))))
+        let line = post.begin(deadline).await?;
+        Ok(Provider(tokio::spawn(post.serve(line, Arc::new(answer)))))
     }
 }
 
-type Boxed = std::pin::Pin<Box<dyn Future<Output = std::result::Result<Answer, String>> + Send>>;
+/// What becomes of a call: its answer, or why there is none.
+type Answered = std::result::Result<Answer, String>;
 
 /// Where a service is offered.
 struct Post {
-    frames: Frames,
-    seeds: Vec<String>,
-    seed: usize,
+    seeds: Seeds,
     name: String,
 }
 
-/// A connection on which the service is registered.
-struct Line {
-    frames: FrameReader,
-    writer: Writer,
-}
-
 impl Post {
-    /// Registers at the first node that can be reached.
-    async fn connect(&mut self) -> Result<Line> {
-        let mut last = Error::Address("there is no address".to_owned());
-        for _ in 0..self.seeds.len() {
-            match self.register(&self.seeds[self.seed]).await {
-                Ok(line) => return Ok(line),
-                Err(error @ Error::Reply(_)) => return Err(error),
-                Err(error) => last = error,
-            }
-            self.seed = (self.seed + 1) % self.seeds.len();
-        }
-        Err(last)
-    }
-
-    async fn register(&self, address: &str) -> Result<Line> {
-        let (mut frames, mut writer) = connection::open(address, &self.frames).await?;
-        let mut out = BytesMut::new();
-        let words = ["SERVICE", "REGISTER", &self.name];
-        rpc::encode_request(REGISTER, &words, &Meta::default(), &mut out);
-        let broken = |why: String| {
-            let address = address.to_owned();
-            Error::NotDone(Cause::Broken { address, why })
-        };
-        let written = connection::write(&mut writer, &out).await;
-        written.map_err(|error| broken(error.to_string()))?;
-        let answer = match timeout(SILENCE, frames.next()).await {
-            Ok(Some(Ok(frame))) => match rpc::decode(&frame) {
-                Ok(rpc::Message::Response { reply, .. }) => reply,
-                _ => return Err(broken("it sent what is no answer".to_owned())),
-            },
-            _ => return Err(broken("it does not answer".to_owned())),
-        };
-        match answer {
-            Reply::Error(error) => Err(Error::Reply(error)),
-            _ => Ok(Line { frames, writer }),
-        }
-    }
-
-    async fn serve(mut self, line: Line, answer: Arc<impl Fn(Asked) -> Boxed + Send + Sync>) {
-        let mut line = Some(line);
-        let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-        loop {
-            if let Some(line) = line.take() {
-                let why = line.serve(&*answer).await;
-                tracing::debug!(service = self.name, why, "the provider's connection broke");
-                backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-                self.seed = (self.seed + 1) % self.seeds.len();
-            }
-            match self.connect().await {
-                Ok(connected) => line = Some(connected),
-                Err(error) => {
-                    tracing::debug!(service = self.name, %error, "the service is not registered");
-                    sleep(backoff.pause(random())).await;
+    /// Registers at any node that can be reached in time.
+    async fn begin(&mut self, deadline: Instant) -> Result<Line> {
+        let mut last = Error::NotDone(Cause::Deadline);
+        let mut backoff = new_backoff();
+        let trying = async {
+            loop {
+                match self.register().await {
+                    Err(error @ Error::NotDone(_)) => last = error,
+                    registered => return registered,
                 }
+                sleep(backoff.pause(random())).await;
             }
+        };
+        let begun = timeout_at(deadline, trying).await;
+        begun.unwrap_or_else(|_| Err(last))
+    }
+
+    /// Registers at the first node that can be reached.
+    async fn register(&mut self) -> Result<Line> {
+        let name = &self.name;
+        self.seeds.connect(|line| register(line, name)).await
+    }
+
+    /// Answers calls, over one connection after the other.
+    async fn serve<F, A>(mut self, mut line: Line, answer: Arc<F>)
+    where
+        F: Fn(Asked) -> A + Send + Sync + 'static,
+        A: Future<Output = Answered> + Send + 'static,
+    {
+        let mut backoff = new_backoff();
+        loop {
+            let since = Instant::now();
+            let error = serve(line, &answer).await;
+            let service = &self.name;
+            tracing::debug!(service, %error, "the provider's connection broke");
+            self.seeds.pass();
+            if since.elapsed() >= LASTING {
+                backoff = new_backoff();
+            }
+            line = loop {
+                sleep(backoff.pause(random())).await;
+                match self.register().await {
+                    Ok(line) => break line,
+                    Err(error) => {
+                        let service = &self.name;
+                        tracing::debug!(service, %error, "the service is not registered");
+                    }
+                }
+            };
         }
     }
 }
 
-impl Line {
-    /// Answers until the connection breaks; gives the reason.
-    async fn serve(mut self, answer: &(impl Fn(Asked) -> Boxed + Send + Sync)) -> String {
-        let (sender, mut answers) = mpsc::unbounded_channel();
-        // What was not answered when the connection breaks is of use to nobody.
-        let mut working = JoinSet::new();
-        let mut has_asked = false;
-        loop {
-            while working.try_join_next().is_some() {}
-            let mut out = BytesMut::new();
-            tokio::select! {
-                frame = timeout(SILENCE, self.frames.next()) => match frame {
-                    Ok(Some(Ok(frame))) => {
-                        has_asked = false;
-                        if let Some((id, asked)) = asked(&frame) {
-                            let (sender, answer) = (sender.clone(), answer(asked));
-                            working.spawn(async move {
-                                // Nobody listens when the connection is broken.
-                                let _ = sender.send((id, outcome(tokio::spawn(answer)).await));
-                            });
-                        }
-                    }
-                    Ok(Some(Err(error))) => return error.to_string(),
-                    Ok(None) => return "the node has closed it".to_owned(),
-                    Err(_) if has_asked => return "the node does not answer".to_owned(),
-                    Err(_) => {
-                        has_asked = true;
-                        rpc::encode_request(SIGN, &["PING"], &Meta::default(), &mut out);
-                    }
-                },
-                Some((id, reply)) = answers.recv() => {
-                    rpc::encode_response(id, &reply, true, &mut out);
-                    while let Ok((id, reply)) = answers.try_recv() {
-                        rpc::encode_response(id, &reply, true, &mut out);
+const fn new_backoff() -> Backoff {
+    Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS)
+}
+
+/// Registers a service on a connection. Without an answer it is not registered: the connection is
+/// given up.
+async fn register(mut line: Line, name: &str) -> Result<Line> {
+    let id = line.request(&["SERVICE", "REGISTER", name]);
+    let answered = timeout(SILENCE, line.hear()).await;
+    let frame = answered.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+    let reply = frame.and_then(|frame| match rpc::decode(&frame) {
+        Ok(rpc::Message::Response { id: to, reply }) if to == id => Ok(reply),
+        _ => Err(io::Error::other("it sent what is no answer")),
+    });
+    let reply = reply.map_err(|error| Error::NotDone(line.broken(&error)))?;
+    connection::settled(Fate::Answered(reply)).map(|_| line)
+}
+
+/// Answers calls until the connection breaks; gives the reason. What was not answered by then is of
+/// use to nobody, and ends.
+async fn serve<F, A>(mut line: Line, answer: &Arc<F>) -> io::Error
+where
+    F: Fn(Asked) -> A + Send + Sync + 'static,
+    A: Future<Output = Answered> + Send + 'static,
+{
+    let mut working = JoinSet::new();
+    // The numbers of the calls.
+    let mut calls = HashMap::new();
+    loop {
+        tokio::select! {
+            frame = line.hear() => match frame {
+                Ok(frame) => {
+                    if let Some((number, asked)) = asked(&frame) {
+                        let answer = Arc::clone(answer);
+                        let work = working.spawn(async move { answer(asked).await });
+                        calls.insert(work.id(), number);
                     }
                 }
-            }
-            if !out.is_empty()
-                && let Err(error) = connection::write(&mut self.writer, &out).await
-            {
-                return error.to_string();
+                Err(error) => return error,
+            },
+            Some(worked) = working.join_next_with_id() => {
+                let (work, reply) = outcome(worked);
+                if let Some(number) = calls.remove(&work) {
+                    rpc::encode_response(number, &reply, true, &mut line.out);
+                }
             }
         }
     }
@@ -305,14 +291,83 @@ fn asked(frame: &[u8]) -> Option<(u64, Asked)> {
 }
 
 /// What became of an answer; a provider that panics has failed at one call only.
-async fn outcome(working: JoinHandle<std::result::Result<Answer, String>>) -> Reply {
-    match working.await {
-        Ok(Ok(Answer(bytes))) => Reply::Bulk(bytes),
-        Ok(Err(why)) => ReplyError::Received(why).into(),
-        Err(_) => ReplyError::Received("the provider has failed".to_owned()).into(),
+fn outcome(worked: std::result::Result<(task::Id, Answered), JoinError>) -> (task::Id, Reply) {
+    match worked {
+        Ok((work, Ok(Answer(bytes)))) => (work, Reply::Bulk(bytes)),
+        Ok((work, Err(why))) => (work, ReplyError::Received(why).into()),
+        Err(error) => {
+            let why = "the provider has failed".to_owned();
+            (error.id(), ReplyError::Received(why).into())
+        }
     }
 }
 
 fn shape(error: impl std::fmt::Display) -> Error {
     Error::Shape(error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+    use crate::connection::Frames;
+    use crate::testing::{Act, FakeNode, refuse};
+    use crate::url::{Scheme, Target};
+
+    fn client(scheme: Scheme, nodes: &[&FakeNode]) -> Client {
+        let seeds = nodes.iter().map(|node| node.address.clone()).collect();
+        let mut target: Target = "dht://:secret@h".parse().unwrap();
+        (target.scheme, target.seeds) = (scheme, seeds);
+        Client::over(Arc::new(Frames::Tcp(None)), target)
+    }
+
+    async fn provide(client: &Client) -> Result<Provider> {
+        client
+            .provide("S", |asked| async move { asked.answer(&()) })
+            .await
+    }
+
+    #[tokio::test]
+    async fn nobody_but_a_node_is_told_the_password() {
+        let server = FakeNode::start(|_| Act::Answer(Reply::Ok)).await;
+        for scheme in [Scheme::Redis, Scheme::RedisTls, Scheme::ClusterTls] {
+            let refused = provide(&client(scheme, &[&server])).await.err();
+            assert!(matches!(refused, Some(Error::Address(_))), "{refused:?}");
+        }
+        assert_eq!(server.seen(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn every_seed_is_tried_until_one_registers() {
+        let down = FakeNode::start(|command| match command {
+            "AUTH secret" => Act::Answer(Reply::Ok),
+            _ => refuse("LOADING the node reads its data"),
+        });
+        let tries = Arc::new(AtomicUsize::new(0));
+        let late = FakeNode::start(move |command| match command {
+            "SERVICE REGISTER S" if tries.fetch_add(1, Relaxed) == 0 => Act::Hang,
+            _ => Act::Answer(Reply::Ok),
+        });
+        let (down, late) = (down.await, late.await);
+        let client = client(Scheme::Dht, &[&down, &late]);
+        assert!(provide(&client).await.is_ok());
+        let registered = |node: &FakeNode| {
+            let seen = node.seen();
+            seen.iter().filter(|it| it.starts_with("SERVICE")).count()
+        };
+        assert_eq!((registered(&down), registered(&late)), (2, 2));
+    }
+
+    #[tokio::test]
+    async fn what_a_node_refuses_for_good_is_told_at_once() {
+        let node = FakeNode::start(|command| match command {
+            "AUTH secret" => Act::Answer(Reply::Ok),
+            _ => refuse("ERR a name of a service is too long"),
+        });
+        let node = node.await;
+        let refused = provide(&client(Scheme::Dht, &[&node])).await.err();
+        assert!(matches!(refused, Some(Error::Reply(_))), "{refused:?}");
+        assert_eq!(node.seen(), ["AUTH secret", "SERVICE REGISTER S"]);
+    }
 }

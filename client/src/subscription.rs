@@ -1,29 +1,25 @@
 //! What is said on channels, over a connection of one's own: through whichever node it is said.
 //!
-//! Knows addresses and nothing of routes. A connection that broke is told once, and made anew by
+//! Knows nothing of routes. A connection that broke is told once, and made anew by
 //! whoever goes on to listen; what was said meanwhile is lost.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, VecDeque};
+use std::future::ready;
 use std::io;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
-use dht_proto::rpc::{self, Meta};
-use dht_proto::{Reply, limits};
-use futures_util::{Stream, StreamExt, stream};
-use tokio::time::{Instant, timeout, timeout_at};
+use bytes::Bytes;
+use dht_proto::{Reply, limits, rpc};
+use futures_util::{Stream, stream};
+use tokio::time::{Instant, timeout_at};
 
 use crate::command::{Args, Command};
-use crate::connection::{self, FrameReader, Frames, Writer};
+use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
-use crate::url::{Scheme, Target};
+use crate::line::{Line, Seeds};
+use crate::url::Target;
 use crate::word::Word;
-
-/// Silence after which the node is asked for a sign of life, and after as much again is given up.
-const SILENCE: Duration = Duration::from_secs(1);
-/// The id of questions for a sign of life.
-const SIGN: u64 = 0;
 
 /// Something that was said on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,25 +51,13 @@ pub struct Message {
 /// # }
 /// ```
 pub struct Subscription {
-    frames: Frames,
-    target: Target,
-    /// The seed that is connected, or tried first, by index.
-    seed: usize,
+    seeds: Seeds,
     line: Option<Line>,
     /// What is listened to: the command's name and its argument.
     names: BTreeSet<(&'static str, Bytes)>,
     /// Heard while an answer was waited for.
     heard: VecDeque<Message>,
     deadline: Duration,
-}
-
-/// An open connection.
-struct Line {
-    frames: FrameReader,
-    writer: Writer,
-    last_id: u64,
-    /// The node was asked for a sign of life.
-    asked: bool,
 }
 
 /// What a frame holds.
@@ -87,14 +71,13 @@ impl Subscription {
     /// Listens to nothing yet; takes the first of the seeds that can be reached.
     #[must_use]
     pub fn new(target: Target) -> Self {
-        Self::through(Frames::Tcp(target.credentials.clone()), target)
+        let frames = Frames::Tcp(target.credentials.clone());
+        Self::through(Seeds::new(frames, target))
     }
 
-    pub(crate) const fn through(frames: Frames, target: Target) -> Self {
+    pub(crate) const fn through(seeds: Seeds) -> Self {
         Self {
-            frames,
-            target,
-            seed: 0,
+            seeds,
             line: None,
             names: BTreeSet::new(),
             heard: VecDeque::new(),
@@ -162,9 +145,7 @@ impl Subscription {
             if let Some(message) = self.heard.pop_front() {
                 return Ok(message);
             }
-            if self.line.is_none() {
-                self.connect().await?;
-            }
+            self.connect().await?;
             if let Heard::Message(message) = self.hear().await? {
                 return Ok(message);
             }
@@ -188,10 +169,7 @@ impl Subscription {
     }
 
     async fn ask(&mut self, words: &[Word]) -> Result<Reply> {
-        if self.line.is_none() {
-            self.connect().await?;
-        }
-        let id = self.send(words).await?;
+        let id = self.connect().await?.request(words);
         loop {
             match self.hear().await? {
                 Heard::Answer(to, reply) if to == id => return Ok(reply),
@@ -201,74 +179,33 @@ impl Subscription {
         }
     }
 
-    /// Connects to the first seed that can be reached, and listens there to everything.
-    async fn connect(&mut self) -> Result<()> {
-        if self.target.scheme != Scheme::Dht {
-            let why = "messages come in frames: listen at a node of dht, by dht://";
-            return Err(Error::Address(why.to_owned()));
-        }
-        let seeds = self.target.seeds.len();
-        let mut last = Error::Address("there is no address".to_owned());
-        for _ in 0..seeds {
-            let address = &self.target.seeds[self.seed];
-            match connection::open(address, &self.frames).await {
-                Ok((frames, writer)) => {
-                    self.line = Some(Line {
-                        frames,
-                        writer,
-                        last_id: SIGN,
-                        asked: false,
-                    });
-                    return self.listen_again().await;
+    /// Connects where there is no connection, and listens there to everything.
+    async fn connect(&mut self) -> Result<&mut Line> {
+        let line = match self.line.take() {
+            Some(line) => line,
+            None => {
+                let mut line = self.seeds.connect(|line| ready(Ok(line))).await?;
+                for (name, word) in &self.names {
+                    line.request(&[name.as_bytes(), word]);
                 }
-                Err(error) => last = error,
+                line
             }
-            self.seed = (self.seed + 1) % seeds;
-        }
-        Err(last)
-    }
-
-    async fn listen_again(&mut self) -> Result<()> {
-        for (name, word) in self.names.clone() {
-            self.send(&[Bytes::from_static(name.as_bytes()), word])
-                .await?;
-        }
-        Ok(())
-    }
-
-    /// Sends a command; gives its id.
-    async fn send(&mut self, words: &[impl AsRef<[u8]>]) -> Result<u64> {
-        let Some(line) = &mut self.line else {
-            return Err(self.broken(&io::ErrorKind::NotConnected.into()));
         };
-        line.last_id += 1;
-        let id = line.last_id;
-        let mut out = BytesMut::new();
-        rpc::encode_request(id, words, &Meta::default(), &mut out);
-        match connection::write(&mut line.writer, &out).await {
-            Ok(()) => Ok(id),
-            Err(error) => Err(self.broken(&error)),
-        }
+        Ok(self.line.insert(line))
     }
 
     /// Waits for a frame, or for the end of the connection.
     async fn hear(&mut self) -> Result<Heard> {
-        let heard = match &mut self.line {
-            Some(line) => line.hear().await,
-            None => Err(io::ErrorKind::NotConnected.into()),
-        };
-        heard.map_err(|error| self.broken(&error))
-    }
-
-    fn broken(&mut self, error: &io::Error) -> Error {
-        let seeds = self.target.seeds.len().max(1);
-        let address = self.target.seeds.get(self.seed).cloned();
-        self.line = None;
-        self.seed = (self.seed + 1) % seeds;
-        Error::Unknown(Cause::Broken {
-            address: address.unwrap_or_default(),
-            why: error.to_string(),
-        })
+        let line = self.connect().await?;
+        match line.hear().await.and_then(|frame| understood(&frame)) {
+            Ok(heard) => Ok(heard),
+            Err(error) => {
+                let cause = line.broken(&error);
+                self.line = None;
+                self.seeds.pass();
+                Err(Error::Unknown(cause))
+            }
+        }
     }
 
     /// Keeps in mind what is listened to.
@@ -287,27 +224,6 @@ impl Subscription {
             let (name, all) = (NAMES[at], words.is_empty());
             self.names
                 .retain(|(it, word)| *it != name || !all && !words.iter().any(|it| **it == **word));
-        }
-    }
-}
-
-impl Line {
-    async fn hear(&mut self) -> io::Result<Heard> {
-        loop {
-            match timeout(SILENCE, self.frames.next()).await {
-                Ok(Some(frame)) => {
-                    self.asked = false;
-                    return understood(&frame?);
-                }
-                Ok(None) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(_) if self.asked => return Err(io::ErrorKind::TimedOut.into()),
-                Err(_) => {
-                    self.asked = true;
-                    let mut out = BytesMut::new();
-                    rpc::encode_request(SIGN, &["PING"], &Meta::default(), &mut out);
-                    connection::write(&mut self.writer, &out).await?;
-                }
-            }
         }
     }
 }

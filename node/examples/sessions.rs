@@ -20,13 +20,13 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::{get, post};
 use dht_client::{Client, Error as TableError};
 use dht_node::Node;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 /// How long a session lasts after it was last used.
 const LASTS_S: i64 = 1800;
 
 /// What is kept of who has logged in: a field of a hash each.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Session {
     name: String,
     pages: u64,
@@ -93,8 +93,10 @@ async fn login(
     let id = u128::from_ne_bytes(id);
     let greeting = format!("Welcome, {name}\n");
     let key = key(&format!("{id:032x}"));
-    table.hset_struct(&key, &Session { name, pages: 0 }).await?;
-    table.expire(&key, LASTS_S).await?;
+    // As one: a session whose time was not set would last for ever.
+    let fields = [("name", &*name), ("pages", "0")];
+    let begin = table.pipeline().hset(&key, fields);
+    begin.expire(&key, LASTS_S).exec().await?;
     let cookie = format!("session={id:032x}; HttpOnly; SameSite=Lax");
     Ok(([(header::SET_COOKIE, cookie)], greeting))
 }

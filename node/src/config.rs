@@ -371,8 +371,11 @@ fn host_port(text: &str) -> Result<String, String> {
     }
 }
 
-#[cfg(feature = "cli")]
-fn events(text: &str) -> Result<Flags, String> {
+/// The events that letters stand for, as a flag and a program say them.
+///
+/// # Errors
+/// What it has to be.
+pub(crate) fn events(text: &str) -> Result<Flags, String> {
     let wrong = "it has to be letters of g$lshzxetdKEnA";
     Flags::parse(text.as_bytes()).ok_or_else(|| wrong.to_owned())
 }

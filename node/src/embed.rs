@@ -7,8 +7,8 @@ use std::{fmt, io};
 use dht_client::Client;
 
 use super::{Config, ConfigError, Failure, Listeners, Node};
+use crate::config;
 use crate::core::node::Permission;
-use crate::core::notify::Flags;
 
 /// What a node is started with. Every flag of the program that is about the node is a method of the
 /// same name; what is not said is as there, except that any free ports of this machine are served.
@@ -34,8 +34,8 @@ use crate::core::notify::Flags;
 pub struct Builder {
     config: Config,
     listeners: Option<Listeners>,
-    /// Setting that made no sense.
-    mistake: Option<ConfigError>,
+    /// Why the letters of events that were said last make no sense.
+    mistake: Option<String>,
 }
 
 impl Node {
@@ -169,11 +169,9 @@ impl Builder {
 
     /// Which events of keys are told to those who listen, in the letters of Redis, such as `KEA`.
     pub fn notify_keyspace_events(mut self, letters: &str) -> Self {
-        self.config.notify_keyspace_events = Flags::parse(letters.as_bytes());
-        if self.config.notify_keyspace_events.is_none() {
-            let why = format!("notify_keyspace_events: '{letters}': letters of g$lshzxetdKEnA");
-            self.mistake = Some(ConfigError::Wrong(why));
-        }
+        let events = config::events(letters);
+        self.mistake = events.as_ref().err().cloned();
+        self.config.notify_keyspace_events = events.ok();
         self
     }
 
@@ -189,13 +187,19 @@ impl Builder {
     /// # Errors
     /// A setting makes no sense, a port or the data directory cannot be used.
     pub async fn start(self) -> Result<Node, StartError> {
-        if let Some(mistake) = self.mistake {
-            return Err(StartError::Config(mistake));
-        }
-        self.config.check().map_err(StartError::Config)?;
         let Self {
-            config, listeners, ..
+            mut config,
+            listeners,
+            mistake,
         } = self;
+        if let Some(why) = mistake {
+            let why = format!("notify_keyspace_events: {why}");
+            return Err(StartError::Config(ConfigError::Wrong(why)));
+        }
+        if let Some(listeners) = &listeners {
+            listeners.describe(&mut config).map_err(StartError::Io)?;
+        }
+        config.check().map_err(StartError::Config)?;
         // It opens files, and looks twice for a lock.
         let started = tokio::task::spawn_blocking(move || {
             let listeners = listeners.map_or_else(|| Listeners::bind(&config), Ok)?;
@@ -270,14 +274,34 @@ mod tests {
         check(new().advertise("x"), "advertise: it has to be").await;
         check(
             new().notify_keyspace_events("Q"),
-            "notify_keyspace_events: 'Q'",
+            "notify_keyspace_events: it has to be letters of g$lshzxetdKEnA",
         )
         .await;
         let open = [SocketAddr::from(([0, 0, 0, 0], 0))];
         check(new().listen(open), "refusing to serve 0.0.0.0:0").await;
+        let bound = |clients: &str, redirect: &str| Listeners {
+            clients: vec![std::net::TcpListener::bind(clients).unwrap()],
+            redirect: std::net::TcpListener::bind(redirect).unwrap(),
+        };
+        for (clients, redirect) in [("0.0.0.0:0", "127.0.0.1:0"), ("127.0.0.1:0", "0.0.0.0:0")] {
+            let builder = new().listeners(bound(clients, redirect));
+            check(builder, "refusing to serve 0.0.0.0:").await;
+        }
+        let nameless = new().listeners(bound("0.0.0.0:0", "127.0.0.1:0"));
+        let nameless = nameless.password("x").join(["127.0.0.1:1"]);
+        check(nameless, "say with --advertise").await;
         check(new().listen(open).password(""), "refusing to serve").await;
         let both = new().backend("redis://h").data_dir("/nowhere");
         check(both, "backend: a node with a backend keeps no data").await;
+    }
+
+    #[tokio::test]
+    async fn what_is_said_last_counts() {
+        let node = Node::builder()
+            .notify_keyspace_events("Q")
+            .notify_keyspace_events("KEA")
+            .start();
+        assert!(node.await.is_ok());
     }
 
     #[tokio::test]

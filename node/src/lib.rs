@@ -108,6 +108,14 @@ impl Listeners {
         })
     }
 
+    /// Says in a configuration where they are bound.
+    fn describe(&self, config: &mut Config) -> io::Result<()> {
+        let addresses = self.clients.iter().map(TcpListener::local_addr);
+        config.listen = addresses.collect::<Result<_, _>>()?;
+        config.cluster_listen = Some(self.redirect.local_addr()?);
+        Ok(())
+    }
+
     /// Any free ports of this machine.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub const IN_FLIGHT: usize = 10_000;
 /// Requests of one connection that wait for an answer from another node, in bytes; behind them its
 /// further ones wait.
 pub const IN_FLIGHT_BYTES: usize = 4 * 1024 * 1024;
+/// Bytes between a client and a node in the same process that wait to be read in one direction.
+pub const PIPE_BYTES: usize = 256 * 1024;
 /// Replies a connection may hold before it is closed, in bytes.
 pub const OUTPUT_BYTES: usize = 256 * 1024 * 1024;
 /// Replies a connection gathers before it executes no further request until some were written.

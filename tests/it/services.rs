@@ -131,6 +131,68 @@ async fn who_waits_is_told_when_the_provider_is_gone_or_slow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_panics_has_failed_at_one_call_only() {
+    let cluster = Cluster::start(3).await;
+    let client = outside(&cluster, 0).await;
+    // Not in the future that it gives, but before there is one.
+    let provider = client.provide("Rash", |asked| {
+        assert_ne!(asked.method, "fail", "as it was asked to");
+        async move { asked.answer(&5) }
+    });
+    let _provider = provider.await.unwrap();
+    let service = outside(&cluster, 1).await.service("Rash");
+    for _ in 0..2 {
+        let failed = service.call::<i64>("fail", &()).await.unwrap_err();
+        assert_eq!(failed.to_string(), "SERVICE the provider has failed");
+        assert_eq!(service.call("go", &()).await, Ok(5));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_calls_of_a_provider_end_with_it() {
+    let cluster = Cluster::start(3).await;
+    let (sender, mut working) = tokio::sync::mpsc::channel(1);
+    let client = outside(&cluster, 0).await;
+    let provider = client.provide("Slow", move |asked| {
+        let sender = sender.clone();
+        async move {
+            sender.send(()).await.unwrap();
+            std::future::pending::<()>().await;
+            asked.answer(&())
+        }
+    });
+    let provider = provider.await.unwrap();
+    let service = outside(&cluster, 0).await.service("Slow");
+    let waiting = tokio::spawn(async move { service.call::<()>("go", &()).await });
+    assert_eq!(timeout(SOON, working.recv()).await, Ok(Some(())));
+    drop(provider);
+    // Nobody is left who could send.
+    assert_eq!(timeout(SOON, working.recv()).await, Ok(None));
+    assert!(waiting.await.unwrap().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_calls_and_long_answers_do_not_wait_for_each_other() {
+    let cluster = Cluster::start(3).await;
+    let inside = cluster.running(0).client();
+    let provider = inside.provide("Echo", |asked| async move {
+        let (text,): (Bytes,) = asked.arguments()?;
+        asked.answer(&text)
+    });
+    let _provider = provider.await.unwrap();
+    let text = Bytes::from(vec![7; limits::SERVICE_CALL_BYTES / 2]);
+    let mut calls = JoinSet::new();
+    for n in 0..12 {
+        let service = outside(&cluster, n % 3).await.service("Echo");
+        let text = text.clone();
+        calls.spawn(async move { service.call::<Bytes>("echo", &(text,)).await });
+    }
+    while let Some(called) = calls.join_next().await {
+        assert_eq!(called.unwrap().map(|echo| echo.len()), Ok(text.len()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_provider_goes_on_at_another_node() {
     let cluster = Processes::start(3);
     let url = |node| format!("dht://{}", cluster.client(node));

@@ -10,12 +10,14 @@ use dht_proto::spec::{self, Kind};
 use super::client::Door;
 use super::execute::{Command, Here, Look};
 use super::node::Node;
+use super::pause::Held;
 use super::router::{self, Route, Router};
 use super::time::Now;
 
 /// Executes a command on the keys of one slot, if this node may answer it by itself and at once: a
-/// read of what it leads, or anything of a node that is alone. Nothing otherwise, and then nothing
-/// has been done; mistakes are for the session to tell.
+/// read of what it leads, or anything of a node that is alone, unless clients are paused. Nothing
+/// otherwise, and then nothing has been done; mistakes are for the session to tell. Nothing is
+/// measured: to look at the clock would cost as much as the command.
 #[must_use]
 pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply> {
     let id = spec::find(argv).ok()?;
@@ -23,6 +25,11 @@ pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply
     let alone = node.settings.standalone;
     if kind != Kind::READ && !(alone && kind == Kind::WRITE) {
         return None;
+    }
+    match node.pause.at(now.mono_ms) {
+        Held::Nothing => (),
+        Held::Writes if kind == Kind::READ => (),
+        Held::Writes | Held::All => return None,
     }
     let keys = router::keys(id, argv).ok()?;
     let command = Command::new(id, argv, &keys);
@@ -53,21 +60,13 @@ pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply
 
 /// The reply with all of its items: nobody writes it, by whom they would be made.
 fn made(node: &Node, reply: Reply) -> Reply {
-    if !reply.is_long() {
+    let Reply::Parts(parts) = reply else {
         return reply;
-    }
-    let mut reply = Some(reply);
+    };
+    let mut made = Reply::Nil;
     let aside = &node.settings.aside;
-    aside.run(&mut || reply = reply.take().map(whole));
-    reply.unwrap_or(Reply::Nil)
-}
-
-fn whole(reply: Reply) -> Reply {
-    match reply {
-        Reply::Parts(parts) => parts.made(),
-        Reply::Array(items) => Reply::Array(items.into_iter().map(whole).collect()),
-        other => other,
-    }
+    aside.run(&mut || made = parts.made());
+    made
 }
 
 #[cfg(test)]
@@ -93,6 +92,19 @@ mod tests {
         assert_eq!(ask(&node, "hget h f"), Some(Reply::bulk("v")));
         let refused = ask(&node, "GET h");
         assert!(matches!(refused, Some(Reply::Error(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn what_is_paused_is_left_to_a_session_that_waits() {
+        let node = node();
+        node.pause.begin(NOW.mono_ms, 100, false);
+        assert_eq!(ask(&node, "SET k v"), None);
+        assert_eq!(ask(&node, "GET k"), Some(Reply::Nil));
+        // So is everything while DEBUG SLEEP sleeps.
+        node.pause.begin(NOW.mono_ms, 100, true);
+        assert_eq!(ask(&node, "GET k"), None);
+        node.pause.end();
+        assert_eq!(ask(&node, "SET k v"), Some(Reply::Ok));
     }
 
     #[test]

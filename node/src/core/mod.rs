@@ -15,6 +15,7 @@ pub mod gather;
 pub mod glob;
 pub mod inside;
 pub mod keyspace;
+pub(crate) mod kinds;
 pub mod lease;
 pub mod local;
 mod long_double;

@@ -22,7 +22,7 @@ use super::buffers::{self, Input};
 use super::burdens::{Burden, Burdens};
 use super::mailbox::{Overflow, Shared};
 use super::replication::{Event as Replicated, Settled};
-use super::services::Told as Asked;
+use super::services::Asked;
 use super::stream::Stream;
 use super::{Shell, stopwatch};
 use crate::core::client::Protocol;

@@ -45,7 +45,8 @@ pub enum PeerEvent {
         /// Where it was dialled.
         seat: String,
     },
-    /// The link is broken, and what was not sent over it is lost.
+    /// The link is broken, and what was not sent over it is lost. There may be another one to the
+    /// same node.
     Down {
         /// Who was at the other end.
         peer: NodeId,
@@ -127,6 +128,12 @@ impl Peers {
                 token
             });
         }
+    }
+
+    /// Whether there is a link to the node.
+    #[must_use]
+    pub fn reaches(&self, node: NodeId) -> bool {
+        self.0.links.contains_key(&node)
     }
 
     /// Sends a frame, unless there is no link to the node, or too much waits for it already. Says

@@ -7,10 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
+use dht_proto::limits::PIPE_BYTES;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// Bytes that wait in one direction before no further ones are taken.
-const ROOM: usize = 256 * 1024;
 
 /// The two ends of a new connection.
 pub fn pipe() -> (End, End) {
@@ -59,7 +57,7 @@ impl End {
     /// Whether there is room for something, or writing would fail.
     pub fn poll_write_ready(&self, cx: &Context<'_>) -> Poll<io::Result<()>> {
         let mut bytes = self.to.lock();
-        if bytes.waiting.len() >= ROOM && !bytes.is_closed {
+        if bytes.waiting.len() >= PIPE_BYTES && !bytes.is_closed {
             remember(&mut bytes.writer, cx);
             return Poll::Pending;
         }
@@ -76,11 +74,11 @@ impl End {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let before = bytes.waiting.len();
-        if before >= ROOM {
+        if before >= PIPE_BYTES {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         for slice in slices {
-            let room = ROOM - bytes.waiting.len();
+            let room = PIPE_BYTES - bytes.waiting.len();
             let taken = &slice[..slice.len().min(room)];
             bytes.waiting.extend_from_slice(taken);
         }
@@ -188,12 +186,12 @@ mod tests {
     #[tokio::test]
     async fn a_writer_waits_for_a_slow_reader() {
         let (mut near, mut far) = pipe();
-        let bytes: Vec<u8> = (0..3 * ROOM).map(|n| n as u8).collect();
+        let bytes: Vec<u8> = (0..3 * PIPE_BYTES).map(|n| n as u8).collect();
         let slices = [IoSlice::new(&bytes)];
-        assert_eq!(near.try_write_vectored(&slices).unwrap(), ROOM);
+        assert_eq!(near.try_write_vectored(&slices).unwrap(), PIPE_BYTES);
         let full = near.try_write_vectored(&slices).unwrap_err();
         assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
-        let rest = bytes[ROOM..].to_vec();
+        let rest = bytes[PIPE_BYTES..].to_vec();
         let writing = tokio::spawn(async move { near.write_all(&rest).await });
         let mut read = Vec::new();
         far.read_to_end(&mut read).await.unwrap();

@@ -16,7 +16,7 @@ use crate::core::services::{self, Action, Call, Caller, Mail};
 use crate::core::session::Ticket;
 
 /// What a connection is told.
-pub enum Told {
+pub enum Asked {
     /// It is asked, under a number.
     Ask(u64, Call),
     /// A call of its own is answered.
@@ -28,7 +28,7 @@ pub struct Services {
     node: Arc<Node>,
     clock: Arc<Clock>,
     /// Connections that ask or answer, by their ids.
-    connections: DashMap<u64, UnboundedSender<Told>>,
+    connections: DashMap<u64, UnboundedSender<Asked>>,
     peers: OnceLock<Peers>,
 }
 
@@ -52,7 +52,7 @@ impl Services {
 
     /// A connection begins to ask or to answer; gives what it is told.
     #[must_use]
-    pub fn open(&self, connection: u64) -> UnboundedReceiver<Told> {
+    pub fn open(&self, connection: u64) -> UnboundedReceiver<Asked> {
         let (sender, told) = unbounded_channel();
         self.connections.insert(connection, sender);
         told
@@ -99,9 +99,12 @@ impl Services {
         is_mail
     }
 
-    /// Another node cannot be reached.
+    /// A link to another node is down; where there is another one, nothing is lost but what was
+    /// under way.
     pub fn down(&self, node: NodeId) {
-        self.act(|out| self.node.services.down(node, out));
+        if !self.peers.get().is_some_and(|peers| peers.reaches(node)) {
+            self.act(|out| self.node.services.down(node, out));
+        }
     }
 
     /// Gives up what has waited for too long.
@@ -126,17 +129,17 @@ impl Services {
         for action in actions {
             match action {
                 Action::Ask(connection, number, call) => {
-                    self.tell(connection, Told::Ask(number, call));
+                    self.tell(connection, Asked::Ask(number, call));
                 }
                 Action::Settle(connection, ticket, reply) => {
-                    self.tell(connection, Told::Settled(ticket, reply));
+                    self.tell(connection, Asked::Settled(ticket, reply));
                 }
                 Action::Send(node, mail) => self.send(node, &mail),
             }
         }
     }
 
-    fn tell(&self, connection: u64, told: Told) {
+    fn tell(&self, connection: u64, told: Asked) {
         if let Some(to) = self.connections.get(&connection) {
             // One that is gone waits for nothing; what it was asked is lost with it.
             let _ = to.send(told);
@@ -152,6 +155,80 @@ impl Services {
             .is_some_and(|peers| peers.send(node, frame.freeze()));
         if let (false, Mail::Call(number, ..)) = (sent, mail) {
             self.act(|out| self.node.services.unsent(*number, out));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_proto::frame::PREFACE_BYTES;
+    use dht_proto::peer::PeerHello;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::core::commands::testing::node;
+    use crate::shell::peers::PeerEvent;
+
+    const OTHER: NodeId = NodeId([7; 20]);
+
+    fn links(
+        id: NodeId,
+        end: &CancellationToken,
+        sink: impl Fn(PeerEvent) + Send + Sync + 'static,
+    ) -> Peers {
+        let hello = PeerHello {
+            node: id,
+            client: String::new(),
+            alone: false,
+        };
+        Peers::new("secret", hello, end.clone(), sink)
+    }
+
+    /// An address at which the other node answers.
+    async fn answering(peers: &Peers) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let peers = peers.clone();
+        tokio::spawn(async move {
+            let mut preface = [0; PREFACE_BYTES];
+            while let Ok((mut stream, addr)) = listener.accept().await {
+                stream.read_exact(&mut preface).await.unwrap();
+                let deadline = Instant::now() + limits::DEADLINE;
+                peers.accept(stream, addr, deadline).await.unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn a_node_is_there_until_its_last_link_is_down() {
+        let end = CancellationToken::new();
+        let _ends = end.clone().drop_guard();
+        let other = links(OTHER, &end, |_| ());
+        let seats = [answering(&other).await, answering(&other).await];
+        let services = Services::new(Arc::new(node()), Arc::new(Clock::new()));
+        let (sender, mut events) = unbounded_channel();
+        let peers = links(NodeId([1; 20]), &end, move |event| {
+            let _ = sender.send(event);
+        });
+        services.link(peers.clone());
+        peers.dial(seats.clone());
+        for _ in &seats {
+            let up = events.recv().await;
+            assert!(matches!(up, Some(PeerEvent::Up { peer: OTHER, .. })));
+        }
+        let mut offer = BytesMut::new();
+        Mail::Offer([b"Calculator"[..].into()].into()).encode(&mut offer);
+        assert!(services.hear(OTHER, &offer));
+        for left in [&seats[..1], &[]] {
+            peers.dial(left.iter().cloned());
+            let down = events.recv().await;
+            assert!(matches!(down, Some(PeerEvent::Down { peer: OTHER, .. })));
+            services.down(OTHER);
+            assert_eq!(services.node.services.list().len(), left.len());
         }
     }
 }

@@ -5,12 +5,9 @@ use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
 
 use super::Said;
+use crate::core::kinds::{NOTIFY, SAID};
 use crate::core::notify::{Flags, Setting};
 use crate::core::pack::{self, Reader};
-
-/// The kinds of news among the mails of docs/protocol.md.
-const SAID: u64 = 12;
-const NOTIFY: u64 = 14;
 
 /// Something that all nodes of the cluster are told.
 #[derive(Clone, Debug, PartialEq, Eq)]

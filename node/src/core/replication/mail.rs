@@ -12,6 +12,7 @@ use dht_proto::{Reply, ReplyError, parts, rpc};
 use super::machine::{Answer, session_unknown};
 use super::raft::{Copy, Message, PeerId, codec};
 use super::task;
+use crate::core::kinds;
 use crate::core::pack::{self, Reader};
 use crate::core::rest::Rest;
 
@@ -233,33 +234,36 @@ impl Post {
         let out = self.to(to);
         match mail {
             Mail::Raft(group, message) => {
-                numbers(out, &[0, u64::from(*group)]);
+                numbers(out, &[kinds::RAFT, u64::from(*group)]);
                 codec::encode(message, out);
             }
             Mail::Task(sent) => {
                 let (kind, number) = number(sent.number);
+                pack::uint(out, kinds::TASK);
                 numbers(
                     out,
-                    &[1, sent.shard.into(), kind, number, sent.session, sent.after],
+                    &[sent.shard.into(), kind, number, sent.session, sent.after],
                 );
                 out.extend_from_slice(sent.task);
             }
             Mail::Answer(answered) => encode_answer(answered, out),
-            Mail::Refused(shard) => numbers(out, &[3, u64::from(*shard)]),
-            Mail::Open(shard) => numbers(out, &[4, u64::from(*shard)]),
-            Mail::Opened(shard, session) => numbers(out, &[5, u64::from(*shard), *session]),
+            Mail::Refused(shard) => numbers(out, &[kinds::REFUSED, u64::from(*shard)]),
+            Mail::Open(shard) => numbers(out, &[kinds::OPEN, u64::from(*shard)]),
+            Mail::Opened(shard, session) => {
+                numbers(out, &[kinds::OPENED, u64::from(*shard), *session]);
+            }
             Mail::Leads(epoch, groups) => {
-                numbers(out, &[6, *epoch]);
+                numbers(out, &[kinds::LEADS, *epoch]);
                 pack::array(out, groups.len());
                 for Led { group, term, whole } in groups {
                     numbers(out, &[u64::from(*group), *term, u64::from(*whole)]);
                 }
             }
-            Mail::Formation(bytes) => blob(out, 7, bytes),
-            Mail::State(bytes) => blob(out, 8, bytes),
-            Mail::Wish(bytes) => blob(out, 9, bytes),
+            Mail::Formation(bytes) => blob(out, kinds::FORMATION, bytes),
+            Mail::State(bytes) => blob(out, kinds::STATE, bytes),
+            Mail::Wish(bytes) => blob(out, kinds::WISH, bytes),
             Mail::Chunk(chunk) => encode_chunk(chunk, out),
-            Mail::Room(has_room) => numbers(out, &[15, u64::from(*has_room)]),
+            Mail::Room(has_room) => numbers(out, &[kinds::ROOM, u64::from(*has_room)]),
             Mail::Received(received) => {
                 let Received {
                     shard,
@@ -267,9 +271,11 @@ impl Post {
                     attempt,
                     pieces,
                 } = *received;
-                numbers(out, &[11, shard.into(), to, attempt, pieces]);
+                let values = [shard.into(), to, attempt, pieces];
+                pack::uint(out, kinds::RECEIVED);
+                numbers(out, &values);
             }
-            Mail::Leaves => numbers(out, &[13]),
+            Mail::Leaves => numbers(out, &[kinds::LEAVES]),
         }
     }
 }
@@ -292,9 +298,10 @@ const fn number(number: Number) -> (u64, u64) {
 
 fn encode_answer(answered: &Answered, out: &mut BytesMut) {
     let (kind, number) = number(answered.number);
+    pack::uint(out, kinds::TASK_ANSWER);
     numbers(
         out,
-        &[2, answered.shard.into(), kind, number, answered.session],
+        &[answered.shard.into(), kind, number, answered.session],
     );
     match &answered.answer {
         Answer::Done(reply) => {
@@ -334,7 +341,8 @@ fn encode_chunk(chunk: &Chunk<'_>, out: &mut BytesMut) {
         last,
         ..
     } = *chunk;
-    numbers(out, &[10, shard.into(), to, attempt, number, last.into()]);
+    pack::uint(out, kinds::CHUNK);
+    numbers(out, &[shard.into(), to, attempt, number, last.into()]);
     codec::encode_copy(&chunk.copy, out);
     pack::bin(out, chunk.bytes);
 }
@@ -345,24 +353,24 @@ fn encode_chunk(chunk: &Chunk<'_>, out: &mut BytesMut) {
 /// There is none: the rest of the frame is of no use.
 pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
     Ok(match from.uint()? {
-        0 => Mail::Raft(short(from)?, codec::decode(from)?),
-        1 => Mail::Task(Sent {
+        kinds::RAFT => Mail::Raft(short(from)?, codec::decode(from)?),
+        kinds::TASK => Mail::Task(Sent {
             shard: short(from)?,
             number: decode_number(from)?,
             session: from.uint()?,
             after: from.uint()?,
             task: from.span(|from| task::decode(from).map(drop))?,
         }),
-        2 => Mail::Answer(Answered {
+        kinds::TASK_ANSWER => Mail::Answer(Answered {
             shard: short(from)?,
             number: decode_number(from)?,
             session: from.uint()?,
             answer: decode_answer(from)?,
         }),
-        3 => Mail::Refused(short(from)?),
-        4 => Mail::Open(short(from)?),
-        5 => Mail::Opened(short(from)?, from.uint()?),
-        6 => {
+        kinds::REFUSED => Mail::Refused(short(from)?),
+        kinds::OPEN => Mail::Open(short(from)?),
+        kinds::OPENED => Mail::Opened(short(from)?, from.uint()?),
+        kinds::LEADS => {
             let epoch = from.uint()?;
             let count = from.array(SHARDS + 1)?;
             let led = |_| {
@@ -375,10 +383,10 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
             let groups = (0..count).map(led).collect::<Result<_, Malformed>>()?;
             Mail::Leads(epoch, groups)
         }
-        7 => Mail::Formation(from.bin()?),
-        8 => Mail::State(from.bin()?),
-        9 => Mail::Wish(from.bin()?),
-        10 => Mail::Chunk(Chunk {
+        kinds::FORMATION => Mail::Formation(from.bin()?),
+        kinds::STATE => Mail::State(from.bin()?),
+        kinds::WISH => Mail::Wish(from.bin()?),
+        kinds::CHUNK => Mail::Chunk(Chunk {
             shard: short(from)?,
             to: from.uint()?,
             attempt: from.uint()?,
@@ -387,14 +395,14 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
             copy: codec::decode_copy(from)?,
             bytes: from.bin()?,
         }),
-        11 => Mail::Received(Received {
+        kinds::RECEIVED => Mail::Received(Received {
             shard: short(from)?,
             to: from.uint()?,
             attempt: from.uint()?,
             pieces: from.uint()?,
         }),
-        13 => Mail::Leaves,
-        15 => Mail::Room(from.uint()? != 0),
+        kinds::LEAVES => Mail::Leaves,
+        kinds::ROOM => Mail::Room(from.uint()? != 0),
         _ => return Err(Malformed("an unknown kind of mail")),
     })
 }

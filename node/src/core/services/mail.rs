@@ -7,12 +7,8 @@ use dht_proto::frame::Malformed;
 use dht_proto::{Reply, limits, rpc};
 
 use super::Call;
+use crate::core::kinds::{CALL, CALL_ANSWER, OFFER};
 use crate::core::pack::{self, Reader};
-
-/// The kinds of these mails among those of docs/protocol.md.
-const OFFER: u64 = 20;
-const CALL: u64 = 21;
-const ANSWER: u64 = 22;
 
 /// Something that one node tells another.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +39,7 @@ impl Mail {
                 call.words.iter().for_each(|word| pack::bin(out, word));
             }
             Self::Answer(number, reply) => {
-                pack::uint(out, ANSWER);
+                pack::uint(out, CALL_ANSWER);
                 pack::uint(out, *number);
                 match reply {
                     // What a node says of a call comes as an error, not as a part of a list.
@@ -68,7 +64,7 @@ impl Mail {
                 Self::Offer(names.collect::<Result<_, _>>()?)
             }
             CALL => Self::Call(from.uint()?, from.uint()?, take_call(from)?),
-            ANSWER => Self::Answer(
+            CALL_ANSWER => Self::Answer(
                 from.uint()?,
                 match from.uint()? {
                     0 => from.reply()?,
@@ -92,7 +88,7 @@ fn take_call(from: &mut Reader<'_>) -> Result<Call, Malformed> {
 #[must_use]
 pub fn is_mail(frame: &[u8]) -> bool {
     let kind = Reader::new(frame).uint();
-    kind.is_ok_and(|kind| matches!(kind, OFFER | CALL | ANSWER))
+    kind.is_ok_and(|kind| matches!(kind, OFFER | CALL | CALL_ANSWER))
 }
 
 /// Takes the mails off a frame, as far as they make sense.

@@ -5,6 +5,7 @@
 mod mail;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
 
 use bytes::Bytes;
 use dashmap::RwLock;
@@ -85,12 +86,17 @@ enum Provider {
 #[derive(Debug)]
 struct Open {
     caller: Caller,
-    call: Call,
-    /// Nobody has its name, as far as is known.
-    provider: Option<Provider>,
+    stage: Stage,
     deadline_mono_ms: u64,
-    /// Until then somebody may come to have its name.
-    patience_mono_ms: u64,
+}
+
+/// How far a call has come.
+#[derive(Debug)]
+enum Stage {
+    /// Nobody has its name, as far as is known; somebody may come to have it until then.
+    Waits(Call, u64),
+    /// It is with somebody. Its words are not kept: it goes to nobody else.
+    With(Provider),
 }
 
 /// A connection that answers calls.
@@ -205,10 +211,8 @@ impl Services {
         let number = state.last_call;
         let open = Open {
             caller,
-            call,
-            provider: None,
+            stage: Stage::Waits(call, now_mono_ms + UNKNOWN_MS),
             deadline_mono_ms: deadline_mono_ms - MARGIN_MS.min(left_ms / 4),
-            patience_mono_ms: now_mono_ms + UNKNOWN_MS,
         };
         state.open.insert(number, open);
         state.place(number, now_mono_ms, out);
@@ -266,9 +270,7 @@ impl Services {
     /// A connection is gone: it answers nothing any more, and waits for nothing.
     pub fn gone(&self, connection: u64, out: &mut Vec<Action>) {
         let mut state = self.0.write();
-        state.open.retain(
-            |_, open| !matches!(open.caller, Caller::Here(caller, _) if caller == connection),
-        );
+        state.forget(|caller| matches!(caller, Caller::Here(it, _) if it == connection));
         if state.desks.remove(&connection).is_some() {
             state.lose(Provider::Here(connection), out);
         }
@@ -278,9 +280,7 @@ impl Services {
     pub fn down(&self, node: NodeId, out: &mut Vec<Action>) {
         let mut state = self.0.write();
         state.elsewhere.remove(&node);
-        state
-            .open
-            .retain(|_, open| !matches!(open.caller, Caller::There(caller, _) if caller == node));
+        state.forget(|caller| matches!(caller, Caller::There(it, _) if it == node));
         state.lose(Provider::There(node), out);
     }
 
@@ -290,19 +290,16 @@ impl Services {
             return;
         }
         let mut state = self.0.write();
-        let late = |open: &Open| {
-            let patience = open.provider.is_none() && open.patience_mono_ms <= now_mono_ms;
-            patience || open.deadline_mono_ms <= now_mono_ms
-        };
-        let open = state.open.iter().filter(|(_, open)| late(open));
-        let late: Vec<(u64, Option<Provider>)> = open
-            .map(|(number, open)| (*number, open.provider))
-            .collect();
-        for (number, provider) in late {
-            let error = match provider {
-                Some(_) => unknown("the provider has not answered in time"),
-                None => state.no_such(number),
+        let late = state.open.iter().filter_map(|(number, open)| {
+            let is_late = open.deadline_mono_ms <= now_mono_ms;
+            let error = match &open.stage {
+                Stage::With(_) if is_late => unknown("the provider has not answered in time"),
+                Stage::Waits(call, until) if is_late || *until <= now_mono_ms => no_such(call),
+                _ => return None,
             };
+            Some((*number, error))
+        });
+        for (number, error) in late.collect::<Vec<_>>() {
             state.settle(number, error.into(), out);
         }
     }
@@ -317,37 +314,38 @@ impl Services {
 impl State {
     fn is_with(&self, number: u64, provider: Provider) -> bool {
         let open = self.open.get(&number);
-        open.is_some_and(|open| open.provider == Some(provider))
+        open.is_some_and(|open| open.is_with(provider))
     }
 
     /// Hands a call to somebody who has its name, if anybody has.
     fn place(&mut self, number: u64, now_mono_ms: u64, out: &mut Vec<Action>) {
-        let Some(open) = self.open.get(&number) else {
+        let Some(Open {
+            caller,
+            stage: Stage::Waits(call, _),
+            ..
+        }) = self.open.get(&number)
+        else {
             return;
         };
-        let (name, caller) = (&open.call.name, open.caller);
-        let has_it = |desk: &Desk| desk.is_open && desk.names.contains(name);
+        let has_it = |desk: &Desk| desk.is_open && desk.names.contains(&call.name);
         let desks = self.desks.iter().filter(|(_, desk)| has_it(desk));
-        // The one with the fewest calls to answer.
-        let here = desks.min_by_key(|(_, desk)| desk.open);
-        let here = here.map(|(connection, desk)| (*connection, desk.is_full(&open.call)));
+        let desks = desks.map(|(connection, desk)| (desk.load(call), *connection));
+        let here = desks.min();
         // What another node hands on goes no further.
-        let elsewhere = self
-            .elsewhere
-            .iter()
-            .filter(|_| matches!(caller, Caller::Here(..)));
-        let there = elsewhere.filter(|(_, names)| names.contains(name));
+        let is_own = matches!(caller, Caller::Here(..));
+        let elsewhere = self.elsewhere.iter().filter(|_| is_own);
+        let there = elsewhere.filter(|(_, names)| names.contains(&call.name));
         let there: Vec<NodeId> = there.map(|(node, _)| *node).collect();
         let turn = number as usize % there.len().max(1);
         match (here, there.get(turn)) {
-            (Some((_, true)), None) => {
+            (Some(((true, _), _)), None) => {
                 let why = "the provider has too many calls to answer";
                 self.settle(number, ReplyError::TryAgain(why.into()).into(), out);
             }
-            (Some((connection, false)), _) => self.ask(number, connection, out),
+            (Some(((false, _), connection)), _) => self.ask(number, connection, out),
             (_, Some(node)) => self.send(number, *node, now_mono_ms, out),
-            (None, None) if matches!(caller, Caller::There(..)) => {
-                let error = self.no_such(number);
+            (None, None) if !is_own => {
+                let error = no_such(call);
                 self.settle(number, error.into(), out);
             }
             (None, None) => (),
@@ -355,32 +353,29 @@ impl State {
     }
 
     fn ask(&mut self, number: u64, connection: u64, out: &mut Vec<Action>) {
-        let (Some(open), Some(desk)) =
-            (self.open.get_mut(&number), self.desks.get_mut(&connection))
-        else {
-            return;
-        };
-        open.provider = Some(Provider::Here(connection));
-        desk.open += 1;
-        desk.waiting += 1;
-        desk.bytes += open.call.bytes();
-        out.push(Action::Ask(connection, number, open.call.clone()));
+        let open = self.open.get_mut(&number);
+        let call = open.and_then(|open| open.hand_to(Provider::Here(connection)));
+        if let (Some(call), Some(desk)) = (call, self.desks.get_mut(&connection)) {
+            desk.open += 1;
+            desk.waiting += 1;
+            desk.bytes += call.bytes();
+            out.push(Action::Ask(connection, number, call));
+        }
     }
 
     fn send(&mut self, number: u64, node: NodeId, now_mono_ms: u64, out: &mut Vec<Action>) {
-        if let Some(open) = self.open.get_mut(&number) {
-            open.provider = Some(Provider::There(node));
+        if let Some(open) = self.open.get_mut(&number)
+            && let Some(call) = open.hand_to(Provider::There(node))
+        {
             let left_ms = open.deadline_mono_ms.saturating_sub(now_mono_ms);
-            out.push(Action::Send(
-                node,
-                Mail::Call(number, left_ms, open.call.clone()),
-            ));
+            out.push(Action::Send(node, Mail::Call(number, left_ms, call)));
         }
     }
 
     /// Tries again to place the calls whose names nobody had.
     fn place_all(&mut self, now_mono_ms: u64, out: &mut Vec<Action>) {
-        let open = self.open.iter().filter(|(_, open)| open.provider.is_none());
+        let waits = |open: &Open| matches!(open.stage, Stage::Waits(..));
+        let open = self.open.iter().filter(|(_, open)| waits(open));
         let numbers: Vec<u64> = open.map(|(number, _)| *number).collect();
         for number in numbers {
             self.place(number, now_mono_ms, out);
@@ -388,43 +383,74 @@ impl State {
     }
 
     fn settle(&mut self, number: u64, reply: Reply, out: &mut Vec<Action>) {
-        let Some(open) = self.open.remove(&number) else {
-            return;
-        };
-        if let Some(Provider::Here(connection)) = open.provider
+        out.extend(self.close(number).map(|caller| match caller {
+            Caller::Here(connection, ticket) => Action::Settle(connection, ticket, reply),
+            Caller::There(node, number) => Action::Send(node, Mail::Answer(number, reply)),
+        }));
+    }
+
+    /// Ends a call; gives who waits for its answer.
+    fn close(&mut self, number: u64) -> Option<Caller> {
+        let open = self.open.remove(&number)?;
+        if let Stage::With(Provider::Here(connection)) = open.stage
             && let Some(desk) = self.desks.get_mut(&connection)
         {
             desk.open = desk.open.saturating_sub(1);
         }
-        out.push(match open.caller {
-            Caller::Here(connection, ticket) => Action::Settle(connection, ticket, reply),
-            Caller::There(node, number) => Action::Send(node, Mail::Answer(number, reply)),
-        });
+        Some(open.caller)
+    }
+
+    /// Ends the calls for whose answers nobody waits any more.
+    fn forget(&mut self, is_gone: impl Fn(Caller) -> bool) {
+        let open = self.open.iter().filter(|(_, open)| is_gone(open.caller));
+        let numbers: Vec<u64> = open.map(|(number, _)| *number).collect();
+        for number in numbers {
+            self.close(number);
+        }
     }
 
     /// Settles what a provider will not answer any more.
     fn lose(&mut self, provider: Provider, out: &mut Vec<Action>) {
         let open = self.open.iter();
-        let open = open.filter(|(_, open)| open.provider == Some(provider));
+        let open = open.filter(|(_, open)| open.is_with(provider));
         let numbers: Vec<u64> = open.map(|(number, _)| *number).collect();
         for number in numbers {
             self.settle(number, unknown("the provider is gone").into(), out);
         }
     }
+}
 
-    fn no_such(&self, number: u64) -> ReplyError {
-        let name = self.open.get(&number).map(|open| &open.call.name[..]);
-        let name = shown(name.unwrap_or_default(), limits::SERVICE_NAME_BYTES);
-        ReplyError::Other(format!("no service is registered under the name '{name}'").into())
+impl Open {
+    fn is_with(&self, provider: Provider) -> bool {
+        matches!(self.stage, Stage::With(it) if it == provider)
+    }
+
+    /// Gives the call away, if nobody has it.
+    fn hand_to(&mut self, provider: Provider) -> Option<Call> {
+        match mem::replace(&mut self.stage, Stage::With(provider)) {
+            Stage::Waits(call, _) => Some(call),
+            before @ Stage::With(_) => {
+                self.stage = before;
+                None
+            }
+        }
     }
 }
 
 impl Desk {
-    /// Whether it has too much to answer already for another call.
-    fn is_full(&self, call: &Call) -> bool {
-        self.open.max(self.waiting) >= limits::SERVICE_CALLS
-            || self.bytes + call.bytes() > limits::SERVICE_WAITING_BYTES
+    /// Whether it has too much to answer already for another call, and how many calls it has. One
+    /// that does not read has few to answer, since they are given up, but many that wait.
+    fn load(&self, call: &Call) -> (bool, usize) {
+        let calls = self.open.max(self.waiting);
+        let is_full = calls >= limits::SERVICE_CALLS
+            || self.bytes + call.bytes() > limits::SERVICE_WAITING_BYTES;
+        (is_full, calls)
     }
+}
+
+fn no_such(call: &Call) -> ReplyError {
+    let name = shown(&call.name, limits::SERVICE_NAME_BYTES);
+    ReplyError::Other(format!("no service is registered under the name '{name}'").into())
 }
 
 fn unknown(why: &'static str) -> ReplyError {
@@ -586,6 +612,69 @@ mod tests {
             ask(&services, 1, "Calculator")[..],
             [Action::Ask(..)]
         ));
+    }
+
+    #[test]
+    fn a_call_whose_caller_is_gone_is_none_that_its_provider_has_to_answer() {
+        let services = services();
+        for n in 0..limits::SERVICE_CALLS as u64 {
+            let asked = match n % 2 {
+                0 => ask(&services, 5, "Calculator"),
+                _ => {
+                    let mail = Mail::Call(n, 1000, call("Calculator"));
+                    done(|out| services.hear(NODE, mail, 0, out))
+                }
+            };
+            assert!(matches!(asked[..], [Action::Ask(..)]), "{asked:?}");
+            services.taken(1, &call("Calculator"));
+        }
+        assert!(done(|out| services.gone(5, out)).is_empty());
+        assert!(done(|out| services.down(NODE, out)).is_empty());
+        assert_eq!(services.open(), 0);
+        for _ in 0..limits::SERVICE_CALLS {
+            let asked = ask(&services, 6, "Calculator");
+            assert!(matches!(asked[..], [Action::Ask(..)]), "{asked:?}");
+            services.taken(1, &call("Calculator"));
+        }
+    }
+
+    #[test]
+    fn a_call_goes_past_a_provider_that_does_not_read() {
+        let services = services();
+        ask(&services, 5, "Calculator");
+        services.expire(5000, &mut Vec::new());
+        // What the first was asked still waits for its socket.
+        services.register(2, b"Calculator").unwrap();
+        services.opened(2, 0, &mut Vec::new());
+        let asked = ask(&services, 5, "Calculator");
+        assert_eq!(asked, [Action::Ask(2, 2, call("Calculator"))]);
+        // One whose bytes are too many is passed by, though it has fewer calls.
+        let long = Call {
+            name: Bytes::from_static(b"Calculator"),
+            words: vec![vec![0; limits::SERVICE_WAITING_BYTES - 2 * CALL_BYTES].into()],
+        };
+        services.taken(1, &call("Calculator"));
+        let caller = Caller::Here(5, ticket(5));
+        let asked = done(|out| services.call((caller, long), 5000, 0, out));
+        assert!(matches!(asked[..], [Action::Ask(1, ..)]), "{asked:?}");
+        ask(&services, 5, "Calculator");
+        let asked = ask(&services, 5, "Calculator");
+        assert_eq!(asked, [Action::Ask(2, 5, call("Calculator"))]);
+    }
+
+    #[test]
+    fn what_is_handed_over_is_not_kept_until_it_is_answered() {
+        let services = services();
+        let argument = Bytes::from(vec![0; 1000]);
+        let asked = Call {
+            name: Bytes::from_static(b"Calculator"),
+            words: vec![argument.clone()],
+        };
+        let caller = Caller::Here(5, ticket(5));
+        let out = done(|out| services.call((caller, asked), 5000, 0, out));
+        drop(out);
+        assert_eq!(services.open(), 1);
+        assert!(argument.is_unique());
     }
 
     #[test]

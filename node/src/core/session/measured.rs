@@ -1,11 +1,12 @@
 //! What a session measures: how long commands take that it executes itself, all of a batch
-//! together, and how long it takes until shards have answered. The clock is looked at once a
-//! batch; besides, where a command may have taken long, or somebody wants to know of each.
+//! together, and how long it takes until others have answered: shards, or who offers a service. The
+//! clock is looked at once a batch; besides, where a command may have taken long, or somebody wants
+//! to know of each.
 
 use dht_proto::Reply;
 use dht_proto::spec::{self, CommandId};
 
-use super::{Question, Session, Step};
+use super::{Effects, Question, Session, Step};
 use crate::core::measures::Done;
 use crate::core::measures::slowlog::{Slow, of_task};
 
@@ -32,7 +33,7 @@ impl Session {
             self.lap(step);
         }
         Before {
-            asked: step.effects.asked.len(),
+            asked: asked(step.effects),
             errors: step.effects.done.errors(),
             output: step.effects.output.len(),
             is_weighty,
@@ -56,7 +57,7 @@ impl Session {
         if effects.done.errors() > before.errors {
             effects.done.failed(id);
         }
-        let is_asked = effects.asked.len() > before.asked;
+        let is_asked = asked(effects) > before.asked;
         if !is_asked {
             effects.done.call(id);
         }
@@ -89,13 +90,18 @@ impl Session {
     }
 }
 
+/// What others have to answer: shards, and those who offer services.
+fn asked(effects: &Effects) -> usize {
+    effects.asked.len() + effects.calls.len()
+}
+
 impl Question {
     /// It is answered.
     pub(super) fn measure(&self, reply: &Reply, now_us: u64, done: &mut Done) {
         if let Reply::Error(error) = reply {
             done.error(error);
         }
-        // Where no shard was asked it is among those that were executed here.
+        // Where nobody was asked it is among those that were executed here.
         let (Some(id), Some(task)) = (self.command, &self.task) else {
             return;
         };
