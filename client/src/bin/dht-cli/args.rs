@@ -10,7 +10,7 @@ use dht_client::{Credentials, ScanOptions, Target};
 
 use crate::modes::Mode;
 use crate::print::Form;
-use crate::{Repeat, backup, bench, transfer};
+use crate::{Repeat, backup, bench, top, transfer};
 
 /// Where to connect.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -133,6 +133,7 @@ const AFTER_HELP: &str = "\
 Without a command it reads commands from a prompt, or from its input.
   dht-cli hset user:1 name Alice age 25
   dht-cli cluster status [--watch]      a table of all nodes, once or again and again
+  dht-cli top [--count N]               what the nodes do, every second; q ends it
   dht-cli import URL | export URL       copies all keys from or to another server
   dht-cli backup FILE                   copies all keys into a file, while they are in use
   dht-cli restore FILE                  copies them into a cluster of any size
@@ -180,6 +181,8 @@ pub enum Errand {
     Backup(backup::Options),
     /// Out of a file.
     Restore(backup::restore::Options),
+    /// It is shown what the nodes do.
+    Top(top::Options),
 }
 
 impl Errand {
@@ -194,6 +197,7 @@ impl Errand {
         Ok(Some(match first {
             "import" => Self::Import(transfer::Options::try_parse_from(rest())?),
             "export" => Self::Export(transfer::Options::try_parse_from(rest())?),
+            "top" => Self::Top(top::Options::try_parse_from(rest())?),
             "backup" => Self::Backup(backup::Options::try_parse_from(rest())?),
             "restore" if !is_restore => {
                 Self::Restore(backup::restore::Options::try_parse_from(rest())?)
@@ -516,6 +520,7 @@ mod tests {
             Some(Errand::Export(_))
         ));
         assert!(matches!(errand("backup file"), Some(Errand::Backup(_))));
+        assert!(matches!(errand("top --count 3"), Some(Errand::Top(_))));
         assert!(matches!(
             errand("restore --merge f"),
             Some(Errand::Restore(_))
@@ -556,7 +561,7 @@ mod tests {
         is_command("restore key 0 --value REPLACE", 5);
         is_command("-x restore key 0", 3);
         for name in [
-            "import", "export", "backup", "restore", "bench", "man",
+            "import", "export", "backup", "restore", "top", "bench", "man",
         ] {
             is_command(&format!("-x {name} key"), 2);
             let unknown = matches!(

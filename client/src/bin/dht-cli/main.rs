@@ -12,6 +12,7 @@ mod put;
 mod repl;
 mod session;
 mod status;
+mod top;
 mod transfer;
 mod typing;
 
@@ -196,6 +197,7 @@ const fn needs_dht(errand: &Errand) -> Option<&'static str> {
         Errand::Backup(_) => {
             Some("backup is made of nodes of dht; import copies from other servers")
         }
+        Errand::Top(_) => Some("top shows nodes of dht; --stat shows other servers"),
         Errand::Import(_) | Errand::Export(_) | Errand::Restore(_) => None,
     }
 }
@@ -214,6 +216,7 @@ async fn go(client: &Client, errand: &Errand, patience: Duration) -> Result<Outc
             transfer::run(client, &other(&options.url).await?, options).await
         }
         Errand::Backup(options) => backup::run(client, options).await,
+        Errand::Top(options) => top::run(client, options).await,
         Errand::Restore(options) => restore::run(client, options).await,
     }
 }
