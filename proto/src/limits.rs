@@ -66,8 +66,9 @@ pub const MESSAGES_SOFT: Duration = Duration::from_secs(60);
 pub const SCAN_COUNT: usize = 1024;
 /// What a node keeps for all of its clients together while it waits for them, in bytes: requests
 /// that have not arrived whole, commands between MULTI and EXEC, and replies and messages that are
-/// not read to their end, except for long values and large hashes that the store still has. Beyond it the connection that has been still for longest
-/// is closed, if that is longer than [`HELD_STILL`].
+/// not read to their end, except for long values and large hashes that the store still has. Beyond
+/// it the connection that has been still for longest is closed, if that is longer than
+/// [`HELD_STILL`].
 pub const HELD_BYTES: usize = 72 * 1024 * 1024;
 /// Likewise, but beyond it that connection is closed however short it has been still.
 pub const HELD_MOST_BYTES: usize = 96 * 1024 * 1024;

@@ -45,7 +45,7 @@ struct Rule {
 
 static RULES: &[Rule] = &[
     Rule {
-        name: "core performs no I/O, reads no clock, draws no randomness, spawns and awaits nothing",
+        name: "core performs no I/O, reads neither clock nor randomness, spawns and awaits nothing",
         covers: is_core,
         faults: |source| {
             let words = [
@@ -73,7 +73,7 @@ static RULES: &[Rule] = &[
         canary: || Source::new("node/src/core/x.rs", "use std::time::Instant;\n"),
     },
     Rule {
-        name: "core uses of std and of other crates only what is named in tests/it/style/imports.rs",
+        name: "core uses of std and other crates only what tests/it/style/imports.rs names",
         covers: is_core,
         faults: imports::foreign,
         canary: || Source::new("node/src/core/x.rs", "use rustix::fs;\n"),
