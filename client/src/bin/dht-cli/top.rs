@@ -51,7 +51,7 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     for time in 1.. {
         match &screen {
             Some(_) => Screen::show(&text)?,
-            None => println!("{text}"),
+            None => write_now(&format!("{text}\n"))?,
         }
         if options.count.is_some_and(|count| time >= count) {
             break;
@@ -67,13 +67,8 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     Ok(Outcome::Done)
 }
 
-/// A command that took long, and where.
-#[derive(Debug, PartialEq, Eq)]
-struct Slow {
-    us: i64,
-    node: String,
-    command: String,
-}
+/// How many microseconds a command took; where, and its words.
+type Slow = (i64, String, String);
 
 /// What all nodes do at present.
 async fn look(client: &Client) -> Result<String, Error> {
@@ -90,20 +85,15 @@ async fn look(client: &Client) -> Result<String, Error> {
         }
         let (info, log) = told.unwrap_or_default();
         lines.push(cells(row, &info));
-        slow.extend(
-            log.into_iter()
-                .filter_map(|entry| noted(&row.address, entry)),
-        );
+        let entries = log.into_iter();
+        slow.extend(entries.filter_map(|entry| noted(&row.address, entry)));
     }
     Ok(table(lines, slow))
 }
 
 /// What a node says of itself, and the commands that it has noted as slow.
 async fn ask(node: Node) -> Result<(String, Vec<Reply>), Error> {
-    let info = Command::new("INFO")
-        .arg("clients")
-        .arg("memory")
-        .arg("stats");
+    let info = Command::from_words(["INFO", "clients", "memory", "stats"]);
     let log = Command::new("SLOWLOG GET").arg(NOTED);
     let (info, log) = tokio::join!(node.run(info), node.run(log));
     Ok((String::from_reply(info?)?, <Vec<Reply>>::from_reply(log?)?))
@@ -133,29 +123,20 @@ fn noted(node: &str, entry: Reply) -> Option<Slow> {
     let words = <Vec<bytes::Bytes>>::from_reply(entry.next()?).ok()?;
     // What a client has sent may hold anything, and is shown on a terminal.
     let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    Some(Slow {
-        us,
-        node: node.to_owned(),
-        command: words.join(" ").chars().take(COMMAND_CHARS).collect(),
-    })
+    let command = words.join(" ").chars().take(COMMAND_CHARS).collect();
+    Some((us, node.to_owned(), command))
 }
 
 fn table(nodes: Vec<[String; 7]>, mut slow: Vec<Slow>) -> String {
     let head = [
-        "ADDRESS",
-        "STATE",
-        "COMMANDS/S",
-        "CLIENTS",
-        "MEMORY",
-        "SLOTS LED",
-        "ERRORS",
+        "ADDRESS", "STATE", "CALLS/S", "CLIENTS", "MEMORY", "SLOTS", "ERRORS",
     ];
     let head = std::iter::once(head.map(str::to_owned));
     let nodes = aligned(&head.chain(nodes).collect::<Vec<_>>());
-    slow.sort_by_key(|slow| std::cmp::Reverse(slow.us));
+    slow.sort_by_key(|(us, ..)| std::cmp::Reverse(*us));
     let head = ["SLOWEST OF LATE", "NODE", "COMMAND"].map(str::to_owned);
     let slow = slow.into_iter().take(SLOWEST);
-    let slow = slow.map(|Slow { us, node, command }| {
+    let slow = slow.map(|(us, node, command)| {
         let ms = us as f64 / 1000.0;
         [format!("{ms:.1} ms"), node, command]
     });
@@ -223,10 +204,8 @@ mod tests {
     fn the_slowest_come_first_and_hold_no_escapes() {
         let entry = |us, word: &str| {
             let words = Reply::Array(vec![Reply::bulk(word), Reply::bulk("k")]);
-            noted(
-                "a:1",
-                Reply::Array(vec![Reply::Int(7), Reply::Int(1), Reply::Int(us), words]),
-            )
+            let entry = vec![Reply::Int(7), Reply::Int(1), Reply::Int(us), words];
+            noted("a:1", Reply::Array(entry))
         };
         let slow: Vec<Slow> = [(9, "GET"), (12_345, "\x1b[31m"), (20, &*"x".repeat(99))]
             .iter()
@@ -235,10 +214,8 @@ mod tests {
         let text = table(Vec::new(), slow);
         let lines: Vec<&str> = text.lines().skip(3).collect();
         assert_eq!(lines[0], r#"12.3 ms          a:1   "\x1b[31m" "k""#);
-        assert_eq!(
-            lines[1],
-            format!("0.0 ms           a:1   \"{}", "x".repeat(59))
-        );
+        let long = format!("0.0 ms           a:1   \"{}", "x".repeat(59));
+        assert_eq!(lines[1], long);
         assert_eq!(lines[2], r#"0.0 ms           a:1   "GET" "k""#);
         assert_eq!(noted("a:1", Reply::Nil), None);
     }
