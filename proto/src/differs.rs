@@ -58,7 +58,7 @@ effect when EXEC is answered.",
         "CONFIG SET",
         "Sets notify-keyspace-events for the whole cluster, and for this node \
 slowlog-log-slower-than, slowlog-max-len (at most 4096) and latency-monitor-threshold. What cannot \
-be changed may be set to what it is.",
+be changed may be set to what it is, but for a password.",
     ),
     ("CONFIG RESETSTAT", "Concerns this node."),
     ("COPY", ONE_SLOT),

@@ -4,6 +4,7 @@
 //! Nothing here performs I/O, reads a clock or knows what a command does.
 
 pub mod absent;
+pub mod assembly;
 pub mod commands;
 pub mod differs;
 pub mod docs;

@@ -183,8 +183,8 @@ pub const SNAPSHOTS: usize = 8;
 pub const SNAPSHOT_PIECE_BYTES: usize = 512 * 1024;
 /// A snapshot that its client has not asked for in so long is given up.
 pub const SNAPSHOT_IDLE: Duration = Duration::from_secs(60);
-/// Old data that such a snapshot may hold because what it copies is being changed, in bytes; beyond
-/// it, it is given up.
+/// Old data that all such snapshots of a node may hold because what they copy is being changed, in
+/// bytes; beyond it, those that were not asked for the longest are given up.
 pub const SNAPSHOT_HELD_BYTES: usize = 256 * 1024 * 1024;
 /// Bytes of full copies that a node sends in a second; and, again, that it writes to its disk.
 pub const COPIED_BYTES: usize = 64 * 1024 * 1024;

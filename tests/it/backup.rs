@@ -13,6 +13,7 @@ use dht_tests::process::{Processes, program};
 use dht_tests::real_redis::{Mode, RealRedis};
 use dht_tests::wait;
 use futures_util::TryStreamExt;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cli::{run, text};
 
@@ -243,10 +244,11 @@ async fn a_backup_has_each_shard_as_it_was_at_one_moment() {
 }
 
 #[tokio::test]
-async fn a_leader_that_dies_meanwhile_is_replaced() {
-    let mut source = Processes::durable(3, &[], None);
+async fn a_leader_that_dies_in_the_middle_of_a_shard_is_replaced() {
+    const KEYS: usize = 60;
+    let mut source = Processes::durable(3, &["--shards", "1"], None);
     let client = connect(&source).await;
-    for number in 0..60 {
+    for number in 0..KEYS {
         client
             .set(format!("s:{number}"), vec![b'x'; LONG])
             .await
@@ -254,27 +256,61 @@ async fn a_leader_that_dies_meanwhile_is_replaced() {
     }
     source.await_safe(0);
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("backup");
-    let mut command = cli(&source, &["backup", file.to_str().unwrap()]);
+    let (file, part) = (
+        folder.path().join("backup"),
+        folder.path().join("backup.part"),
+    );
+    let name = file.to_str().unwrap();
+    let nodes: Vec<_> = (0..3).map(|node| source.client(node).to_string()).collect();
+    let mut command = Command::new(program("dht-cli"));
+    command.args(["-u", &format!("dht://{}", nodes.join(",")), "backup", name]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let part = folder.path().join("backup.part");
-    wait::until("a part of it", SOON, || {
-        let length = fs::metadata(&part).ok()?.len();
-        (length > 2 * LONG as u64).then_some(())
+    let length = || fs::metadata(&part).map(|part| part.len()).ok();
+    wait::until("a part of the shard", SOON, || {
+        (length()? > 2 * LONG as u64).then_some(())
     });
-    source.kill(1);
+    // What it has asked for is answered by nobody when it goes on.
+    kill_process(Pid::from_child(&child), Signal::STOP).unwrap();
+    let written = length().unwrap();
+    assert!(written < (KEYS * LONG) as u64, "it was too fast: {written}");
+    source.kill(source.leader_of("s:0").unwrap());
+    kill_process(Pid::from_child(&child), Signal::CONT).unwrap();
+    wait::until("the shard to be begun again", SOON, || {
+        (length()? < LONG as u64).then_some(())
+    });
     let ended = child.wait_with_output().unwrap();
     assert!(ended.status.success(), "{ended:?}");
-    assert!(text(&ended.stdout).starts_with("60 keys of 64 shards in "));
-    let checked = done(&source, &["restore", "--check", file.to_str().unwrap()]);
+    let said = text(&ended.stdout);
+    assert!(said.starts_with("60 keys of 1 shards in "), "{said}");
+    let checked = done(&source, &["restore", "--check", name]);
     assert!(
-        checked.ends_with(" is whole: 60 keys of 64 shards\n"),
+        checked.ends_with(" is whole: 60 keys of 1 shards\n"),
         "{checked}"
     );
+}
+
+#[tokio::test]
+async fn a_file_that_another_backup_is_writing_is_left_alone() {
+    let source = Processes::alone(&[]);
+    let folder = tempfile::tempdir().unwrap();
+    let (file, part) = (
+        folder.path().join("backup"),
+        folder.path().join("backup.part"),
+    );
+    fs::write(&part, "what another one has written").unwrap();
+    let refused = run(&mut cli(&source, &["backup", file.to_str().unwrap()]), "");
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("backup.part: there is such a file already: another"),
+        "{said}"
+    );
+    assert_eq!(fs::read(&part).unwrap(), b"what another one has written");
+    assert!(!file.exists());
 }
 
 /// What is refused changes nothing, and is told in one line.
@@ -371,7 +407,7 @@ async fn progress_is_shown_and_an_end_too_soon_says_how_far_it_came() {
     assert!(shown.contains("] 100 of 100 keys, "), "{shown}");
 
     let mut target = Processes::alone(&[]);
-    let mut command = cli(&target, &["restore", &file, "--timeout", "1"]);
+    let mut command = cli(&target, &["-t", "1", "restore", &file]);
     let child = command
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -314,14 +314,19 @@ fn keys_are_copied_from_redis_and_back() {
 }
 
 /// `dht-cli` on a terminal, to which lines are typed one by one.
-struct Terminal {
+pub struct Terminal {
     process: Child,
     shown: Arc<Mutex<String>>,
 }
 
 impl Terminal {
-    fn start(node: SocketAddr, home: &Path) -> Self {
-        let line = format!("{} -p {}", program("dht-cli").display(), node.port());
+    /// At this node, with these words.
+    pub fn start(node: SocketAddr, home: &Path, words: &str) -> Self {
+        let line = format!(
+            "{} -p {} {words}",
+            program("dht-cli").display(),
+            node.port()
+        );
         let mut process = Command::new("script")
             .args(["-qec", &line, "/dev/null"])
             .envs([("HOME", home.as_os_str()), ("TERM", "xterm".as_ref())])
@@ -342,7 +347,7 @@ impl Terminal {
     }
 
     /// Waits until this is shown, behind all that was awaited before.
-    fn await_text(&self, expect: &str) {
+    pub fn await_text(&self, expect: &str) {
         wait::until(&format!("{expect:?} on the terminal"), PATIENCE, || {
             let mut shown = self.shown.lock().unwrap();
             let end = shown.find(expect)? + expect.len();
@@ -352,8 +357,18 @@ impl Terminal {
     }
 
     fn type_line(&mut self, line: &str) {
+        self.type_keys(&format!("{line}\r"));
+    }
+
+    /// Types what need not be a line.
+    pub fn type_keys(&mut self, keys: &str) {
         let input = self.process.stdin.as_mut().unwrap();
-        input.write_all(format!("{line}\r").as_bytes()).unwrap();
+        input.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until it has ended; gives its exit code.
+    pub fn end(&mut self) -> Option<i32> {
+        self.process.wait().unwrap().code()
     }
 }
 
@@ -362,7 +377,7 @@ fn the_prompt_on_a_terminal() {
     let cluster = Processes::start(1);
     let home = tempfile::tempdir().unwrap();
     let address = cluster.client(0);
-    let mut terminal = Terminal::start(address, home.path());
+    let mut terminal = Terminal::start(address, home.path(), "");
     let connected = format!("{address}> ");
     terminal.await_text(&connected);
     for (line, answer, prompt) in [
@@ -402,7 +417,7 @@ fn the_prompt_on_a_terminal() {
         terminal.await_text(prompt);
     }
     terminal.type_line("quit");
-    assert_eq!(terminal.process.wait().unwrap().code(), Some(0));
+    assert_eq!(terminal.end(), Some(0));
     let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
     assert!(history.contains("hgetall user:1\n"), "{history}");
     assert!(!history.contains("no-such-password"), "{history}");

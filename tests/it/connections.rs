@@ -19,7 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// As long as something is waited for that must not come.
 const MOMENT: Duration = Duration::from_millis(100);
 
-async fn connect(node: SocketAddr) -> RespClient {
+/// A connection that is there.
+pub async fn connect(node: SocketAddr) -> RespClient {
     RespClient::connect(node).await.unwrap()
 }
 

@@ -18,14 +18,10 @@ use dht_tests::cluster::Cluster;
 use dht_tests::process::{Processes, ask, program};
 use dht_tests::real_redis::{Mode, RealRedis};
 
+use crate::hostile::connect;
+
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-fn connect(to: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(to).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
 
 /// Sends bytes and gives everything that comes until the other side closes.
 fn exchange(to: SocketAddr, bytes: &[u8]) -> String {
@@ -119,6 +115,24 @@ fn a_password_is_asked_for() {
             -NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n+OK\r\n";
         assert_eq!(exchange(door, requests), expect);
     }
+}
+
+#[test]
+fn a_password_is_neither_shown_nor_changed() {
+    let node = Processes::alone(&["--password", "sesame"]);
+    let refused = "-ERR CONFIG SET failed (possibly related to argument 'requirepass') - can't set \
+                   immutable config\r\n";
+    let check = |line: &str, expect: &str| {
+        let answer = exchange(
+            node.client(0),
+            format!("AUTH sesame\r\n{line}\r\nQUIT\r\n").as_bytes(),
+        );
+        assert_eq!(answer, format!("+OK\r\n{expect}+OK\r\n"), "{line}");
+    };
+    let hidden = "*2\r\n$11\r\nrequirepass\r\n$8\r\n(hidden)\r\n";
+    check("CONFIG GET requirepass", hidden);
+    check("CONFIG SET requirepass (hidden)", refused);
+    check("CONFIG SET requirepass other", refused);
 }
 
 #[test]

@@ -13,6 +13,8 @@ mod cli;
 #[cfg(test)]
 mod cli_bench;
 #[cfg(test)]
+mod cli_top;
+#[cfg(test)]
 mod client;
 #[cfg(test)]
 mod clients;

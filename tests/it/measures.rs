@@ -11,12 +11,10 @@ use dht_tests::native_client::NativeClient;
 use dht_tests::resp_client::RespClient;
 use dht_tests::wait;
 
+use crate::connections::connect;
+
 /// Longer than anything here may take.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-async fn connect(node: SocketAddr) -> RespClient {
-    RespClient::connect(node).await.unwrap()
-}
 
 async fn call(client: &mut RespClient, line: &str) -> Reply {
     let words: Vec<&str> = line.split(' ').collect();

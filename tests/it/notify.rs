@@ -96,7 +96,7 @@ EXEC
 
 /// A connection that is pushed what it listens to.
 async fn connect(node: SocketAddr) -> RespClient {
-    let mut client = RespClient::connect(node).await.unwrap();
+    let mut client = crate::connections::connect(node).await;
     client.call(&["HELLO", "3"]).await.unwrap();
     client
 }

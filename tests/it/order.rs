@@ -97,8 +97,10 @@ impl Connection {
             let replies = match self {
                 Self::Resp(client) => client.pipeline(&commands).await,
                 Self::Native(client) => client.pipeline(&commands).await,
-            };
-            for ((command, reply), expect) in commands.iter().zip(replies.unwrap()).zip(expect) {
+            }
+            .unwrap();
+            assert_eq!(replies.len(), COMMANDS, "{commands:?}");
+            for ((command, reply), expect) in commands.iter().zip(replies).zip(expect) {
                 assert_eq!(reply, expect, "{command:?} of {commands:?}");
             }
         }

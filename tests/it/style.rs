@@ -45,7 +45,7 @@ struct Rule {
 
 static RULES: &[Rule] = &[
     Rule {
-        name: "core performs no I/O, reads no clock, spawns and awaits nothing",
+        name: "core performs no I/O, reads neither clock nor randomness, spawns and awaits nothing",
         covers: is_core,
         faults: |source| {
             let words = [
@@ -73,7 +73,7 @@ static RULES: &[Rule] = &[
         canary: || Source::new("node/src/core/x.rs", "use std::time::Instant;\n"),
     },
     Rule {
-        name: "core uses of other crates what is named in tests/it/style/imports.rs",
+        name: "core uses of std and other crates only what tests/it/style/imports.rs names",
         covers: is_core,
         faults: imports::foreign,
         canary: || Source::new("node/src/core/x.rs", "use rustix::fs;\n"),
@@ -104,7 +104,7 @@ static RULES: &[Rule] = &[
         canary: || Source::new("node/src/core/x.rs", "use crate::shell::Listener;\n"),
     },
     Rule {
-        name: "proto performs no I/O and reads no clock",
+        name: "proto performs no I/O, reads no clock and spawns no thread",
         covers: |path| path.starts_with("proto/src/"),
         faults: |source| {
             let words = [
@@ -177,7 +177,7 @@ static RULES: &[Rule] = &[
         canary: || Source::new("node/src/x.rs", "fn f() {\n    todo!()\n}\n"),
     },
     Rule {
-        name: "a lint is silenced by #[expect(…, reason = …)]",
+        name: "no lint is silenced by #[allow(…)]; #[expect(…, reason = …)] does it",
         covers: is_rust,
         faults: |source| {
             lines_with(
@@ -222,7 +222,7 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "proto depends on neither node nor client",
+        name: "proto depends on no other package of the workspace",
         covers: |path| path == "proto/Cargo.toml",
         faults: |source| lines_with(&source.code, &["dht-node", "dht-client", "dht-tests"]),
         canary: || {
@@ -233,7 +233,7 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "client depends on proto only",
+        name: "client depends on neither node nor the tests",
         covers: |path| path == "client/Cargo.toml",
         faults: |source| lines_with(&source.code, &["dht-node", "dht-tests"]),
         canary: || {
@@ -244,7 +244,7 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "node depends on proto and client only",
+        name: "node does not depend on the tests",
         covers: |path| path == "node/Cargo.toml",
         faults: |source| lines_with(&source.code, &["dht-tests"]),
         canary: || {

@@ -10,7 +10,7 @@ use dht_client::{Credentials, ScanOptions, Target};
 
 use crate::modes::Mode;
 use crate::print::Form;
-use crate::{Repeat, backup, bench, transfer};
+use crate::{Repeat, backup, bench, top, transfer};
 
 /// Where to connect.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -90,7 +90,7 @@ struct Options {
     /// Separate the parts of a reply by this instead of a new line; for --raw
     #[arg(short = 'd', value_name = "DELIMITER")]
     delimiter: Option<String>,
-    /// Wait at most so many seconds for an answer
+    /// Wait at most so many seconds for an answer: 5 by default, 30 where all keys are copied
     #[arg(short = 't', value_name = "SECONDS")]
     timeout: Option<f64>,
     #[command(flatten)]
@@ -133,6 +133,7 @@ const AFTER_HELP: &str = "\
 Without a command it reads commands from a prompt, or from its input.
   dht-cli hset user:1 name Alice age 25
   dht-cli cluster status [--watch]      a table of all nodes, once or again and again
+  dht-cli top [--count N]               what the nodes do, every second; q ends it
   dht-cli import URL | export URL       copies all keys from or to another server
   dht-cli backup FILE                   copies all keys into a file, while they are in use
   dht-cli restore FILE                  copies them into a cluster of any size
@@ -163,16 +164,16 @@ pub struct Settings {
     pub timeout: Option<Duration>,
     /// Something else than a command.
     pub mode: Option<(Mode, ScanOptions)>,
-    /// A copy of the keyspace, from elsewhere or to elsewhere.
+    /// What goes on for long, and is named by a word.
     pub errand: Option<Errand>,
     /// The load to put on the server, instead of a command.
     pub bench: Option<bench::Options>,
 }
 
-/// Between which places keys are copied.
+/// What is done besides commands and is named by a word.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Errand {
-    /// From another server.
+    /// All keys are copied from another server.
     Import(transfer::Options),
     /// To another server.
     Export(transfer::Options),
@@ -180,10 +181,9 @@ pub enum Errand {
     Backup(backup::Options),
     /// Out of a file.
     Restore(backup::restore::Options),
+    /// It is shown what the nodes do.
+    Top(top::Options),
 }
-
-/// Words of the command RESTORE at least.
-const RESTORE_WORDS: usize = 4;
 
 impl Errand {
     /// What the words say, if it is one; they are taken then.
@@ -192,20 +192,26 @@ impl Errand {
         let Some(first) = first.as_ref().and_then(|word| word.to_str()) else {
             return Ok(None);
         };
-        let is_short = words.len() < RESTORE_WORDS;
-        let has_flag = words.iter().any(|word| word.as_bytes().starts_with(b"--"));
+        let is_restore = is_restore(&words[1..]);
         let mut rest = || std::mem::take(words).into_iter();
         Ok(Some(match first {
             "import" => Self::Import(transfer::Options::try_parse_from(rest())?),
             "export" => Self::Export(transfer::Options::try_parse_from(rest())?),
+            "top" => Self::Top(top::Options::try_parse_from(rest())?),
             "backup" => Self::Backup(backup::Options::try_parse_from(rest())?),
-            // The command of this name has a key, a time to live and a value.
-            "restore" if is_short || has_flag => {
+            "restore" if !is_restore => {
                 Self::Restore(backup::restore::Options::try_parse_from(rest())?)
             }
             _ => return Ok(None),
         }))
     }
+}
+
+/// Whether these are the arguments of the command RESTORE, the only one that has the name of
+/// something else: a key, a time to live and a value, where the other has one file and flags.
+fn is_restore(arguments: &[OsString]) -> bool {
+    let is_flag = |word: &OsString| word.as_bytes().starts_with(b"--");
+    arguments.len() >= 3 && !arguments[..2].iter().any(is_flag)
 }
 
 /// Reads the command line. `env` looks up the environment; `terminal` says whether output goes to
@@ -216,19 +222,15 @@ pub fn parse(
     terminal: bool,
 ) -> Result<Settings, clap::Error> {
     let mut options = Options::try_parse_from(args)?;
-    let mut bench = None;
-    if options
-        .words
-        .first()
-        .is_some_and(|word| word.eq_ignore_ascii_case("bench"))
-    {
-        let load = bench::Options::try_parse_from(options.words.drain(..))?;
-        options.place = load.place.or(&options.place);
-        options.json |= load.json;
-        bench = Some(load);
-    }
-    let errand = Errand::of(&mut options.words)?;
-    let page = page(&options.words)?;
+    let (bench, errand, page) = match options.last_from_input {
+        // Only a command has a last argument on the input.
+        true => (None, None, None),
+        false => (
+            options.bench()?,
+            Errand::of(&mut options.words)?,
+            page(&options.words)?,
+        ),
+    };
     let mode = options.mode();
     let repeat = options.repeat()?;
     let timeout = seconds("-t", options.timeout)?;
@@ -283,6 +285,18 @@ fn page(words: &[OsString]) -> Result<Option<Vec<u8>>, clap::Error> {
 }
 
 impl Options {
+    /// The load, if it is that; the words are taken then.
+    fn bench(&mut self) -> Result<Option<bench::Options>, clap::Error> {
+        let first = self.words.first();
+        if !first.is_some_and(|word| word.eq_ignore_ascii_case("bench")) {
+            return Ok(None);
+        }
+        let load = bench::Options::try_parse_from(self.words.drain(..))?;
+        self.place = load.place.or(&self.place);
+        self.json |= load.json;
+        Ok(Some(load))
+    }
+
     fn mode(&self) -> Option<(Mode, ScanOptions)> {
         let mode = match self {
             Self { scan: true, .. } => Mode::Scan,
@@ -371,6 +385,9 @@ fn target(
 
 #[cfg(test)]
 mod tests {
+    use dht_client::ReplyError;
+    use dht_proto::spec::find;
+
     use super::*;
 
     fn read(line: &str, env: &[(&str, &str)]) -> Result<Settings, clap::Error> {
@@ -503,12 +520,16 @@ mod tests {
             Some(Errand::Export(_))
         ));
         assert!(matches!(errand("backup file"), Some(Errand::Backup(_))));
+        assert!(matches!(errand("top --count 3"), Some(Errand::Top(_))));
         assert!(matches!(
             errand("restore --merge f"),
             Some(Errand::Restore(_))
         ));
-        assert!(errand("restore f --timeout 9").is_some());
-        assert_eq!(errand("restore key 0 value"), None, "a command");
+        assert!(errand("-t 9 RESTORE f --check").is_some());
+        assert_eq!(
+            read("restore f --timeout 9", &[]).unwrap_err().exit_code(),
+            2
+        );
         assert_eq!(read("backup", &[]).unwrap_err().exit_code(), 2);
         assert_eq!(read("restore", &[]).unwrap_err().exit_code(), 2);
         let page = |line: &str| {
@@ -521,6 +542,38 @@ mod tests {
         assert!(read("completions cmd", &[]).is_err());
         assert_eq!(read("man page", &[]).unwrap().page, None);
         assert_eq!(read("import", &[]).unwrap_err().exit_code(), 2);
+    }
+
+    #[test]
+    fn commands_are_told_from_what_has_their_name() {
+        let is_command = |line: &str, words: usize| {
+            let Settings {
+                errand,
+                bench,
+                page,
+                words: found,
+                ..
+            } = read(line, &[]).unwrap();
+            assert_eq!((errand, bench, page), (None, None, None), "{line}");
+            assert_eq!(found.len(), words, "{line}");
+        };
+        is_command("restore key 0 value", 4);
+        is_command("restore key 0 --value REPLACE", 5);
+        is_command("-x restore key 0", 3);
+        for name in [
+            "import", "export", "backup", "restore", "top", "bench", "man",
+        ] {
+            is_command(&format!("-x {name} key"), 2);
+            let unknown = matches!(
+                find(&[name.as_bytes()]),
+                Err(ReplyError::UnknownCommand { .. })
+            );
+            assert_eq!(
+                unknown,
+                name != "restore",
+                "no other is a command of Redis: {name}"
+            );
+        }
     }
 
     #[test]

@@ -31,9 +31,6 @@ pub struct Options {
     /// The file to be made; it must not exist
     #[arg(value_name = "FILE")]
     to: PathBuf,
-    /// Wait so many seconds for an answer: a cluster may have to find another leader meanwhile
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    timeout: u64,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -51,10 +48,15 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     let mut unfinished = to.clone().into_os_string();
     unfinished.push(".part");
     let unfinished = PathBuf::from(unfinished);
-    let client = client
-        .clone()
-        .with_deadline(Duration::from_secs(options.timeout));
-    let written = copy(&client, &unfinished).await;
+    let writer = Writer::create(&unfinished).map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => refused(
+            &unfinished,
+            "there is such a file already: another backup is writing it, or one has ended too \
+             early; then remove it",
+        ),
+        _ => Stop::of(&unfinished, error.into()),
+    })?;
+    let written = copy(client, writer).await;
     let (shards, keys, bytes) = match written {
         Ok(written) => written,
         Err(stop) => {
@@ -74,10 +76,9 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
 }
 
 /// Writes the whole file; gives the numbers of shards, keys and bytes.
-async fn copy(client: &Client, path: &Path) -> Result<(u32, u64, u64), Stop> {
+async fn copy(client: &Client, mut writer: Writer) -> Result<(u32, u64, u64), Stop> {
     let total = client.dbsize().await?;
     let bar = Bar::new(total, "keys");
-    let mut writer = Writer::create(path)?;
     let (mut shards, mut keys, mut slot) = (0, 0, 0);
     while slot < SLOTS {
         let (copied, next) = persistently(client, &mut writer, (slot, keys), &bar).await?;
@@ -122,12 +123,13 @@ async fn shard(
         let (first, last) = (u16::try_from(first).ok()?, u16::try_from(last).ok()?);
         (first == slot && (slot..SLOTS).contains(&last)).then_some(slot..=last)
     };
-    let (id, slots, time) = match opened[..] {
-        [id, first, last, time] => (id, slots(first, last), time),
-        _ => (0, None, 0),
+    // What comes behind them is the shard's time.
+    let (id, slots) = match opened[..] {
+        [id, first, last, _] => (id, slots(first, last)),
+        _ => (0, None),
     };
     let slots = slots.ok_or_else(|| senseless(slot))?;
-    writer.write(&Block::Shard(slots.clone(), time))?;
+    writer.write(&Block::Shard(slots.clone()))?;
     let next = slots.end() + 1;
     let mut keys = Keys::of(slots);
     for number in 0.. {

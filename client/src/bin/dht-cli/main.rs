@@ -12,6 +12,7 @@ mod put;
 mod repl;
 mod session;
 mod status;
+mod top;
 mod transfer;
 mod typing;
 
@@ -30,6 +31,10 @@ use crate::bench::Failure;
 use crate::modes::Stop;
 use crate::print::{Form, shown};
 use crate::session::Session;
+
+/// How long a copy of all keys waits for an answer where `-t` says nothing: a cluster may have to
+/// find another leader meanwhile.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the process says when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,8 +111,10 @@ fn run(settings: Settings) -> io::Result<Outcome> {
     {
         return ended(restore::check(options), form);
     }
-    if matches!(errand, Some(Errand::Backup(_))) && target.scheme != Scheme::Dht {
-        eprintln!("dht-cli: backup is made of nodes of dht; import copies from other servers");
+    if let Some(why) = errand.as_ref().and_then(needs_dht)
+        && target.scheme != Scheme::Dht
+    {
+        eprintln!("dht-cli: {why}");
         return Ok(Outcome::WrongUsage);
     }
     // The worker keeps watching the connection while the prompt waits for a line.
@@ -115,6 +122,8 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         .worker_threads(1)
         .enable_all()
         .build()?;
+    let patience = timeout.unwrap_or(PATIENCE);
+    let timeout = timeout.or(errand.as_ref().map(|_| patience));
     let mut session = match Session::new(target, timeout) {
         Ok(session) => session,
         Err(error) => return complain(&error, form),
@@ -127,8 +136,10 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         );
     }
     if let Some(errand) = errand {
-        let client = session.client.clone();
-        return ended(runtime.block_on(go(&client, &errand)), form);
+        return ended(
+            runtime.block_on(go(&session.client, &errand, patience)),
+            form,
+        );
     }
     if last_from_input {
         let mut word = Vec::new();
@@ -180,18 +191,32 @@ fn repeatedly(
     Ok(worst)
 }
 
-/// Copies all keys from or to the other side.
-async fn go(client: &Client, errand: &Errand) -> Result<Outcome, Stop> {
+/// What is said where something is asked of other servers that only nodes of dht can do.
+const fn needs_dht(errand: &Errand) -> Option<&'static str> {
+    match errand {
+        Errand::Backup(_) => {
+            Some("backup is made of nodes of dht; import copies from other servers")
+        }
+        Errand::Top(_) => Some("top shows nodes of dht; --stat shows other servers"),
+        Errand::Import(_) | Errand::Export(_) | Errand::Restore(_) => None,
+    }
+}
+
+/// Does an errand; the other side, where there is one, is waited for as long as this one.
+async fn go(client: &Client, errand: &Errand, patience: Duration) -> Result<Outcome, Stop> {
+    let other = async |url| {
+        let other = Client::connect(url).await?;
+        Ok::<_, Stop>(other.with_deadline(patience))
+    };
     match errand {
         Errand::Import(options) => {
-            let other = Client::connect(&options.url).await?;
-            transfer::run(&other, client, options).await
+            transfer::run(&other(&options.url).await?, client, options).await
         }
         Errand::Export(options) => {
-            let other = Client::connect(&options.url).await?;
-            transfer::run(client, &other, options).await
+            transfer::run(client, &other(&options.url).await?, options).await
         }
         Errand::Backup(options) => backup::run(client, options).await,
+        Errand::Top(options) => top::run(client, options).await,
         Errand::Restore(options) => restore::run(client, options).await,
     }
 }

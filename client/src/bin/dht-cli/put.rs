@@ -84,7 +84,7 @@ impl Refused {
     }
 }
 
-/// Writes keys. A field whose expiry is refused stays without one.
+/// Writes keys. Where the other side does not know that fields expire, they stay.
 ///
 /// # Errors
 /// The first that there was; some of the keys may be written.
@@ -111,7 +111,7 @@ pub async fn put(to: &Client, entries: &[Entry], refused: &mut Refused) -> Resul
     let last = commands.into_iter().fold(to.pipeline(), Pipeline::command);
     for (result, fields) in last.send().await.into_iter().zip(fields_of) {
         match result {
-            Err(why @ Error::Reply(_)) if fields > 0 => {
+            Err(why) if fields > 0 && is_unknown(&why) => {
                 refused.fields += fields;
                 refused.why = Some(why);
             }
@@ -119,6 +119,13 @@ pub async fn put(to: &Client, entries: &[Entry], refused: &mut Refused) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether the other side says that it has no such command. Nothing but the text tells that from
+/// other errors, after which a field may not stay for ever.
+fn is_unknown(error: &Error) -> bool {
+    let reply = error.reply();
+    reply.is_some_and(|reply| reply.to_string().starts_with("ERR unknown command"))
 }
 
 async fn done(pipeline: Pipeline<'_>) -> Result<(), Error> {
@@ -195,6 +202,8 @@ fn lives(fields: &[Field]) -> Vec<(Life, Vec<&Bytes>)> {
 
 #[cfg(test)]
 mod tests {
+    use dht_client::{Cause, ReplyError};
+
     use super::*;
 
     fn fields(count: usize, bytes: usize, life: impl Fn(usize) -> Option<Life>) -> Fields {
@@ -214,6 +223,29 @@ mod tests {
         check(1001, 0, &[500, 500, 1]);
         check(3, 2 * FIELD_BYTES, &[1, 1, 1]);
         check(5, FIELD_BYTES / 2 - 10, &[2, 2, 1]);
+    }
+
+    #[test]
+    fn only_a_command_that_is_not_known_leaves_fields_without_expiry() {
+        let check = |error: &str, expect| {
+            let error = Error::Reply(ReplyError::Received(error.to_owned()));
+            assert_eq!(is_unknown(&error), expect, "{error}");
+        };
+        check(
+            "ERR unknown command 'HPEXPIRE', with args beginning with: 'k'",
+            true,
+        );
+        check("ERR unknown command `HPEXPIREAT`", true);
+        check(
+            "WRONGTYPE Operation against a key holding the wrong kind of value",
+            false,
+        );
+        check("ERR invalid expire time in 'hpexpire' command", false);
+        check(
+            "NOPERM this user has no permissions to run 'hpexpire'",
+            false,
+        );
+        assert!(!is_unknown(&Error::Unknown(Cause::Deadline)));
     }
 
     #[test]

@@ -14,13 +14,14 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A line of CLUSTER NODES and what the node itself says.
 #[derive(Debug, PartialEq, Eq)]
-struct Row {
+pub struct Row {
     id: String,
     /// `host:port` for clients.
-    address: String,
+    pub address: String,
     /// `host:port` where a node answers for itself only.
-    redirect: String,
-    state: &'static str,
+    pub redirect: String,
+    /// Up or not, as the others say.
+    pub state: &'static str,
     slots: u32,
     keys: Option<i64>,
     epoch: u64,
@@ -28,10 +29,8 @@ struct Row {
 
 /// The status of the cluster as one node sees it.
 pub async fn status(session: &mut Session, form: Form) -> Result<Vec<u8>, Error> {
-    let nodes = text(session.run(&Command::new("CLUSTER NODES")).await?)?;
-    let mut rows: Vec<Row> = nodes.lines().filter_map(row).collect();
+    let mut rows = nodes(session.run(&Command::new("CLUSTER NODES")).await?)?;
     ask_for_keys(&session.client, &mut rows).await;
-    rows.sort_by(|a, b| a.address.cmp(&b.address));
     Ok(match form {
         Form::Json => shown(&Reply::Array(rows.iter().map(Row::reply).collect()), form),
         Form::Human | Form::Raw | Form::Delimited(_) | Form::Csv => {
@@ -54,6 +53,13 @@ async fn backend(session: &mut Session) -> String {
     line.map_or_else(String::new, |url| {
         format!("no data is kept here: {url} has it, and its consistency is what counts\n")
     })
+}
+
+/// The nodes that CLUSTER NODES tells of, by their addresses.
+pub fn nodes(reply: Reply) -> Result<Vec<Row>, Error> {
+    let mut rows: Vec<Row> = text(reply)?.lines().filter_map(row).collect();
+    rows.sort_by(|a, b| a.address.cmp(&b.address));
+    Ok(rows)
 }
 
 fn text(reply: Reply) -> Result<String, Error> {
@@ -116,13 +122,18 @@ async fn ask_for_keys(client: &Client, rows: &mut [Row]) {
 }
 
 impl Row {
-    fn cells(&self) -> [String; 6] {
+    /// How many slots it leads, and which share that is.
+    pub fn led(&self) -> String {
         let share = f64::from(self.slots) * 100.0 / f64::from(SLOTS);
+        format!("{} ({share:.1} %)", self.slots)
+    }
+
+    fn cells(&self) -> [String; 6] {
         [
             self.id.chars().take(8).collect(),
             self.address.clone(),
             self.state.to_owned(),
-            format!("{} ({share:.1} %)", self.slots),
+            self.led(),
             self.keys
                 .map_or_else(|| "-".to_owned(), |keys| keys.to_string()),
             self.epoch.to_string(),
@@ -154,8 +165,13 @@ fn table(rows: &[Row]) -> String {
     let lines: Vec<[String; 6]> = std::iter::once(head)
         .chain(rows.iter().map(Row::cells))
         .collect();
+    aligned(&lines) + &summary(rows) + "\n"
+}
+
+/// Lines whose columns stand below each other.
+pub fn aligned<const COLUMNS: usize>(lines: &[[String; COLUMNS]]) -> String {
     let mut text = String::new();
-    for line in &lines {
+    for line in lines {
         for (column, cell) in line.iter().enumerate() {
             let width = lines
                 .iter()
@@ -167,7 +183,7 @@ fn table(rows: &[Row]) -> String {
         text.truncate(text.trim_end().len());
         text.push('\n');
     }
-    text + &summary(rows) + "\n"
+    text
 }
 
 fn summary(rows: &[Row]) -> String {

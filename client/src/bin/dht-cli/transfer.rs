@@ -15,12 +15,14 @@ use dht_client::{Client, Error, FromReply, Reply, ScanOptions};
 use crate::Outcome;
 use crate::modes::Stop;
 use crate::progress::Bar;
-use crate::put::{Entry, Life, Refused, Value, put};
+use crate::put::{Entry, Fields, Life, Refused, Value, put};
 
 /// Fields of a hash that are asked about together.
 const FIELDS: usize = 500;
 /// Keys looked at together, and as many are compared at the end.
 const KEYS: u64 = 200;
+/// What PTTL and HPTTL say of what is not there, or not any more.
+const GONE: i64 = -2;
 
 /// What to copy.
 #[derive(Clone, Debug, Parser, PartialEq, Eq)]
@@ -124,9 +126,10 @@ impl Tally {
             };
             let (kind, ttl) = (String::from_reply(kind?)?, i64::from_reply(ttl?)?);
             reads = match &*kind {
+                // It went between the two questions, or before.
+                _ if ttl == GONE => continue,
                 "string" => reads.get(&key),
                 "hash" => reads.hgetall(&key),
-                "none" => continue,
                 _ => {
                     *self.left.entry(kind).or_default() += 1;
                     continue;
@@ -155,6 +158,8 @@ impl Tally {
         if self.reads_lives {
             read_lives(from, &mut entries).await?;
         }
+        // A hash without fields went meanwhile.
+        entries.retain(|entry| !matches!(&entry.value, Value::Fields(fields) if fields.is_empty()));
         put(to, &entries, &mut self.refused).await?;
         for entry in entries {
             self.copied += 1;
@@ -224,19 +229,26 @@ async fn read_lives(from: &Client, entries: &mut [Entry]) -> Result<(), Error> {
         let Value::Fields(fields) = &mut entry.value else {
             continue;
         };
-        for chunk in fields.chunks_mut(FIELDS) {
-            let lives = match answers.next() {
-                Some(Ok(lives)) => <Vec<i64>>::from_reply(lives).unwrap_or_default(),
-                // It has become a string meanwhile.
-                Some(Err(Error::Reply(_))) | None => continue,
+        let mut lives: Vec<i64> = Vec::with_capacity(fields.len());
+        for chunk in fields.chunks(FIELDS) {
+            match answers.next() {
+                Some(Ok(told)) => lives.extend(<Vec<i64>>::from_reply(told)?),
+                // It has become a string meanwhile: none of its fields is there any more.
+                Some(Err(Error::Reply(_))) | None => lives.extend(chunk.iter().map(|_| GONE)),
                 Some(Err(error)) => return Err(error),
-            };
-            for (field, ttl) in chunk.iter_mut().zip(lives) {
-                field.2 = life(ttl);
             }
         }
+        *fields = alive(std::mem::take(fields), lives);
     }
     Ok(())
+}
+
+/// Those of the fields that are still there, with what PTTL or HPTTL says of each.
+fn alive(fields: Fields, lives: Vec<i64>) -> Fields {
+    let told = fields.into_iter().zip(lives);
+    let there = told.filter(|(_, ttl)| *ttl != GONE);
+    let timed = there.map(|((field, value, _), ttl)| (field, value, life(ttl)));
+    timed.collect()
 }
 
 /// A value, its fields in an order of their own.
@@ -254,5 +266,29 @@ async fn value(client: &Client, key: &Bytes) -> Result<Vec<(Bytes, Bytes)>, Erro
                 .collect())
         }
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_that_went_meanwhile_is_left_out() {
+        let names = ["stays", "gone", "expires", "due"];
+        let fields = names.map(|name| (Bytes::from(name), Bytes::from("v"), None));
+        let left = alive(fields.into(), vec![-1, GONE, 7, 0]);
+        let left: Vec<_> = left
+            .iter()
+            .map(|(field, _, life)| (&**field, *life))
+            .collect();
+        assert_eq!(
+            left,
+            [
+                (&b"stays"[..], None),
+                (b"expires", Some(Life::In(7))),
+                (b"due", Some(Life::In(1))),
+            ]
+        );
     }
 }

@@ -45,7 +45,10 @@ pub fn set(node: &Node, now: UnixMs, words: &[&[u8]]) -> Result<Option<News>, Re
         let change = match Change::parse(known, value) {
             Ok(Some(_)) | Err(_) if is_twice => Err("duplicate parameter".to_owned()),
             Ok(Some(change)) => Ok(change),
-            Ok(None) if value.eq_ignore_ascii_case(present.as_bytes()) => continue,
+            // What stands for a password is none.
+            Ok(None) if present != HIDDEN && value.eq_ignore_ascii_case(present.as_bytes()) => {
+                continue;
+            }
             Ok(None) => Err("can't set immutable config".to_owned()),
             Err(why) => Err(why),
         };

@@ -52,15 +52,10 @@ impl Store {
     /// Has a snapshot fetched under this id; says whether there is room for it.
     #[must_use]
     pub fn export(&self, id: u64, snapshot: impl FnOnce() -> Snapshot) -> bool {
-        let mut open = self.exports.open.write();
-        if open.len() >= SNAPSHOTS {
-            let Some(over) = open.iter().position(|export| export.is_over()) else {
-                return false;
-            };
-            open.remove(over);
+        if !has_room(&mut self.exports.open.write()) {
+            return false;
         }
-        // Before it is begun: slots are locked before anything that belongs to a snapshot.
-        drop(open);
+        // Nothing is locked while it is begun: slots are locked before what belongs to snapshots.
         let export = Export {
             id,
             idle_ms: AtomicU64::new(0),
@@ -70,8 +65,13 @@ impl Store {
                 last: Bytes::new(),
             }),
         };
-        self.exports.open.write().push(Arc::new(export));
-        true
+        let mut open = self.exports.open.write();
+        // Others may have come meanwhile.
+        let has_room = has_room(&mut open);
+        if has_room {
+            open.push(Arc::new(export));
+        }
+        has_room
     }
 
     /// A piece of a snapshot, the first being number 0: the next one, or the last one again.
@@ -106,16 +106,39 @@ impl Store {
         })
     }
 
-    /// So much time has passed: gives up what nobody has asked for in all of it, and what would
-    /// hold too much old data.
+    /// So much time has passed: gives up what nobody has asked for in all of it, and, while all
+    /// together hold too much old data, the one that was not asked for the longest.
     pub fn age_exports(&self, passed: Duration) {
         let passed_ms = passed.as_millis() as u64;
-        self.exports.open.write().retain(|export| {
+        let mut open = self.exports.open.write();
+        open.retain(|export| {
             let idle_ms = export.idle_ms.fetch_add(passed_ms, Ordering::Relaxed) + passed_ms;
-            let is_idle = idle_ms >= SNAPSHOT_IDLE.as_millis() as u64;
-            !is_idle && export.held_bytes() <= SNAPSHOT_HELD_BYTES
+            idle_ms < SNAPSHOT_IDLE.as_millis() as u64
         });
+        hold_at_most(&mut open, SNAPSHOT_HELD_BYTES);
     }
+}
+
+/// Gives snapshots up until all together hold no more bytes of old data.
+fn hold_at_most(open: &mut Vec<Arc<Export>>, bytes: usize) {
+    let mut held: usize = open.iter().map(|export| export.held_bytes()).sum();
+    while held > bytes {
+        // Of those alike the one that was opened last: who has come far is let go on.
+        let idle = (0..open.len()).max_by_key(|at| open[*at].idle_ms.load(Ordering::Relaxed));
+        let Some(idle) = idle else {
+            break;
+        };
+        held = held.saturating_sub(open.remove(idle).held_bytes());
+    }
+}
+
+/// Whether there is room for one more; one of which everything was fetched makes it.
+fn has_room(open: &mut Vec<Arc<Export>>) -> bool {
+    if open.len() < SNAPSHOTS {
+        return true;
+    }
+    let over = open.iter().position(|export| export.is_over());
+    over.map(|at| open.remove(at)).is_some()
 }
 
 impl Export {
@@ -195,6 +218,51 @@ mod tests {
         assert_eq!(store.export_piece(7, 0), None, "it was fetched long ago");
         assert_eq!(store.export_piece(7, pieces as u64), None, "there is none");
         assert_eq!(store.export_piece(8, 0), None);
+    }
+
+    #[test]
+    fn who_comes_while_another_is_begun_takes_its_room() {
+        let store = store();
+        assert!((1..SNAPSHOTS as u64).all(|id| opens(&store, id)));
+        let begin = || {
+            assert!(opens(&store, 100));
+            store.begin_snapshot(0..=16383)
+        };
+        assert!(!store.export(200, begin));
+        assert_eq!(store.export_piece(200, 0), None);
+        assert!(store.export_piece(100, 0).is_some());
+        // What was begun for nothing holds nothing.
+        store.age_exports(SNAPSHOT_IDLE);
+        store.reclaim(usize::MAX);
+        assert!((0..16384).all(|slot| !store.is_covered(slot)));
+    }
+
+    #[test]
+    fn of_those_that_hold_too_much_together_who_asks_goes_on() {
+        let store = store();
+        assert!(opens(&store, 1) && opens(&store, 2));
+        let open = || store.exports.open.write();
+        let left = || -> Vec<u64> { open().iter().map(|export| export.id).collect() };
+        let held = || {
+            open()
+                .iter()
+                .map(|export| export.held_bytes())
+                .sum::<usize>()
+        };
+        for number in 0..40u8 {
+            run(&store, &[b"SET", &[b'a' + number], b"new"]);
+        }
+        let both = held();
+        assert!(both >= 2 * 40 * 64 * 1024, "{both}");
+        hold_at_most(&mut open(), both);
+        assert_eq!(left(), [1, 2]);
+        store.age_exports(SECOND);
+        assert!(opens(&store, 3) && store.export_piece(2, 0).is_some());
+        let less = held() - 1;
+        hold_at_most(&mut open(), less);
+        assert_eq!(left(), [2, 3], "nobody has asked for the first");
+        hold_at_most(&mut open(), 0);
+        assert_eq!(held(), 0);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! place, is none of this one.
 //!
 //! ```text
-//! 1 shard   first and last slot (2 each), the shard's time in milliseconds (8)
+//! 1 shard   first and last slot (2 each)
 //! 2 piece   items of the shard's image, as proto/src/image.rs has them; never half an item
 //! 3 end     how many shards (4) and keys (8) there were
 //! ```
@@ -35,7 +35,7 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Block {
     /// The pieces of these slots follow.
-    Shard(RangeInclusive<u16>, u64),
+    Shard(RangeInclusive<u16>),
     /// A part of the last shard.
     Piece(Vec<u8>),
     /// It is whole: so many shards and keys.
@@ -90,9 +90,10 @@ pub struct Mark {
 }
 
 impl Writer {
-    /// A backup without shards.
+    /// A backup without shards, in a file that did not exist: what is there may be one that is
+    /// being written.
     pub fn create(path: &Path) -> io::Result<Self> {
-        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create(path)?);
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, File::create_new(path)?);
         let number = RandomState::new().hash_one(path);
         out.write_all(&head(VERSION, number))?;
         Ok(Self {
@@ -122,11 +123,10 @@ impl Writer {
     /// Adds a block.
     pub fn write(&mut self, block: &Block) -> io::Result<()> {
         match block {
-            Block::Shard(slots, time) => {
-                let mut bytes = [0; 12];
+            Block::Shard(slots) => {
+                let mut bytes = [0; 4];
                 bytes[..2].copy_from_slice(&slots.start().to_le_bytes());
-                bytes[2..4].copy_from_slice(&slots.end().to_le_bytes());
-                bytes[4..].copy_from_slice(&time.to_le_bytes());
+                bytes[2..].copy_from_slice(&slots.end().to_le_bytes());
                 self.block(1, &bytes)
             }
             Block::Piece(bytes) => self.block(2, bytes),
@@ -254,10 +254,9 @@ impl Reader {
         self.mark.at += (BLOCK_HEAD_BYTES + length) as u64;
         self.mark.block += 1;
         match (head[8], length) {
-            (1, 12) => {
+            (1, 4) => {
                 let slot = |at: usize| u16::from_le_bytes(array(&bytes[at..at + 2]));
-                let time = u64::from_le_bytes(array(&bytes[4..]));
-                Ok(Block::Shard(slot(0)..=slot(2), time))
+                Ok(Block::Shard(slot(0)..=slot(2)))
             }
             (2, _) => Ok(Block::Piece(bytes)),
             (3, 12) => {
@@ -291,10 +290,10 @@ mod tests {
 
     fn blocks() -> Vec<Block> {
         vec![
-            Block::Shard(0..=8191, 1_700_000_000_000),
+            Block::Shard(0..=8191),
             Block::Piece(b"some items".to_vec()),
             Block::Piece(vec![7; 60]),
-            Block::Shard(8192..=16383, 3),
+            Block::Shard(8192..=16383),
             Block::Piece(Vec::new()),
             Block::End(2, u64::MAX),
         ]
@@ -327,6 +326,9 @@ mod tests {
         let path = folder.path().join("backup");
         written(&path);
         assert_eq!(read(&path).unwrap(), blocks());
+        let again = Writer::create(&path).map(drop);
+        assert_eq!(again.unwrap_err().kind(), ErrorKind::AlreadyExists);
+        let path = folder.path().join("other");
         let mut writer = Writer::create(&path).unwrap();
         writer.write(&blocks()[0]).unwrap();
         let mark = writer.mark();
@@ -379,7 +381,7 @@ mod tests {
         let newer = "it has format 2, and this program knows format 1";
         check(&head(2, 5), newer);
         // A block of another backup, in the same place.
-        let one = written(&path);
+        let one = written(&folder.path().join("one"));
         let other = written(&folder.path().join("other"));
         let mixed = [&one[..HEAD_BYTES], &other[HEAD_BYTES..]].concat();
         check(

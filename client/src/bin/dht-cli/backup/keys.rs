@@ -1,212 +1,96 @@
-//! The keys of a shard's image, gathered from its items: long values are put together, and of
-//! hashes that come in parts is known which part is the first and which the last.
+//! The keys of a shard's image as entries to be written: of a large hash, which comes in parts, the
+//! first part clears what is there, and the last one has its expiry, so that it stays until then.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use dht_proto::Malformed;
-use dht_proto::image::{Fields, Head, Item};
+use dht_proto::assembly::{Assembled, Assembly, Place, Value as Bare};
+use dht_proto::image::Head;
 use dht_proto::slot::key_slot;
 
 use crate::put::{Entry, Life, Value};
 
-/// What is reserved for a long value before its bytes are there.
-const RESERVED_BYTES: usize = 1024 * 1024;
-
 /// A shard's keys, as they come.
 pub struct Keys {
     slots: RangeInclusive<u16>,
-    phase: Phase,
-    count: u64,
-    /// By key: the fields that large hashes still lack.
-    lacking: BTreeMap<Bytes, usize>,
-}
-
-enum Phase {
-    Empty,
-    Items,
-    Long(Long),
-    Over,
-}
-
-/// A long value of which some bytes are there.
-struct Long {
-    key: Bytes,
-    expiry: Option<u64>,
-    /// The field of a large hash, its expiry, and how many fields the hash has.
-    field: Option<(Bytes, Option<u64>, usize)>,
-    length: usize,
-    bytes: BytesMut,
+    image: Assembly,
 }
 
 impl Keys {
     /// Of these slots, before the first item.
-    pub const fn of(slots: RangeInclusive<u16>) -> Self {
+    pub fn of(slots: RangeInclusive<u16>) -> Self {
         Self {
+            image: Assembly::new(slots.clone()),
             slots,
-            phase: Phase::Empty,
-            count: 0,
-            lacking: BTreeMap::new(),
         }
     }
 
     /// How many have come.
     pub const fn count(&self) -> u64 {
-        self.count
+        self.image.keys() as u64
     }
 
     /// Whether all have.
     pub const fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        self.image.is_over()
     }
 
     /// Takes some items; hands on the keys, and the parts of large hashes, that are in them.
     ///
     /// # Errors
     /// They make no sense at this place.
-    pub fn take(
-        &mut self,
-        mut items: &[u8],
-        each: &mut impl FnMut(Entry),
-    ) -> Result<(), Malformed> {
-        while !items.is_empty() {
-            let item = Item::decode(&mut items)?;
-            let phase = std::mem::replace(&mut self.phase, Phase::Items);
-            self.phase = self.next(phase, item, each)?;
-        }
-        Ok(())
-    }
-
-    fn next(
-        &mut self,
-        phase: Phase,
-        item: Item<'_>,
-        each: &mut impl FnMut(Entry),
-    ) -> Result<Phase, Malformed> {
-        match (phase, item) {
-            (Phase::Empty, Item::Begin(slots)) if slots == self.slots => {}
-            (Phase::Items, Item::String(head, value)) => {
-                each(self.whole(head, Value::String(Bytes::copy_from_slice(value)))?);
+    pub fn take(&mut self, items: &[u8], each: &mut impl FnMut(Entry)) -> Result<(), Malformed> {
+        let Self { slots, image } = self;
+        image.take(items, |assembled| {
+            let entry = entry(assembled);
+            if !slots.contains(&key_slot(&entry.key)) {
+                return Err(Malformed("a key of another shard"));
             }
-            (Phase::Items, Item::Hash(head, fields)) => {
-                each(self.whole(head, values(&fields))?);
-            }
-            (Phase::Items, Item::Part(head, count, fields)) => {
-                each(self.part(head, count, values(&fields), fields.len())?);
-            }
-            (Phase::Items, Item::Long(head, length)) => {
-                return Ok(Phase::Long(Long::new(head, None, length)));
-            }
-            (Phase::Items, Item::LongField(head, fields, (field, expiry), length)) => {
-                let field = (Bytes::copy_from_slice(field), expiry, fields);
-                return Ok(Phase::Long(Long::new(head, Some(field), length)));
-            }
-            (Phase::Long(mut long), Item::More(bytes)) => {
-                long.bytes.extend_from_slice(bytes);
-                if long.bytes.len() < long.length {
-                    return Ok(Phase::Long(long));
-                }
-                each(self.long(long)?);
-            }
-            (Phase::Items, Item::End(keys)) => {
-                if keys as u64 != self.count || !self.lacking.is_empty() {
-                    return Err(Malformed("keys or fields are missing before it"));
-                }
-                return Ok(Phase::Over);
-            }
-            _ => return Err(Malformed("an item in a place where it has no meaning")),
-        }
-        Ok(Phase::Items)
-    }
-
-    fn whole(&mut self, head: Head<'_>, value: Value) -> Result<Entry, Malformed> {
-        if !self.slots.contains(&key_slot(head.key)) {
-            return Err(Malformed("a key of another shard"));
-        }
-        self.count += 1;
-        Ok(Entry {
-            key: Bytes::copy_from_slice(head.key),
-            expiry: head.expiry.map(Life::At),
-            value,
-            clears: true,
+            each(entry);
+            Ok(())
         })
-    }
-
-    /// Some fields of a hash that has so many.
-    fn part(
-        &mut self,
-        head: Head<'_>,
-        count: usize,
-        value: Value,
-        fields: usize,
-    ) -> Result<Entry, Malformed> {
-        let lacked = self.lacking.get(head.key).copied();
-        let lacks = lacked.unwrap_or(count).checked_sub(fields);
-        let lacks = lacks.ok_or(Malformed("a hash has more fields than it should"))?;
-        let entry = if lacked.is_some() {
-            Entry {
-                key: Bytes::copy_from_slice(head.key),
-                expiry: head.expiry.map(Life::At),
-                value,
-                clears: false,
-            }
-        } else {
-            self.whole(head, value)?
-        };
-        if lacks == 0 {
-            self.lacking.remove(head.key);
-            return Ok(entry);
-        }
-        self.lacking.insert(entry.key.clone(), lacks);
-        // It is to stay until it is whole.
-        Ok(Entry {
-            expiry: None,
-            ..entry
-        })
-    }
-
-    fn long(&mut self, long: Long) -> Result<Entry, Malformed> {
-        if long.bytes.len() > long.length {
-            return Err(Malformed("a long value has more bytes than it should"));
-        }
-        let bytes = long.bytes.freeze();
-        let head = Head {
-            key: &long.key,
-            expiry: long.expiry,
-        };
-        match long.field {
-            None => self.whole(head, Value::String(bytes)),
-            Some((field, expiry, count)) => {
-                let field = (field, bytes, expiry.map(Life::At));
-                self.part(head, count, Value::Fields(vec![field]), 1)
-            }
-        }
     }
 }
 
-impl Long {
-    fn new(head: Head<'_>, field: Option<(Bytes, Option<u64>, usize)>, length: usize) -> Self {
-        Self {
-            key: Bytes::copy_from_slice(head.key),
-            expiry: head.expiry,
-            field,
-            length,
-            bytes: BytesMut::with_capacity(length.min(RESERVED_BYTES)),
+fn entry(assembled: Assembled<'_>) -> Entry {
+    const WHOLE: Place = Place {
+        is_first: true,
+        is_last: true,
+    };
+    let own = Bytes::copy_from_slice;
+    let timed = |expiry: Option<u64>| expiry.map(Life::At);
+    let field = |(field, value, expiry): &(&[u8], &[u8], Option<u64>)| {
+        (own(field), own(value), timed(*expiry))
+    };
+    let (head, place, value): (Head<'_>, _, _) = match assembled {
+        Assembled::String(head, Bare::Short(value)) => (head, WHOLE, Value::String(own(value))),
+        Assembled::String(head, Bare::Long(value)) => (head, WHOLE, Value::String(value.freeze())),
+        Assembled::Hash(head, fields) => {
+            let fields = fields.iter().map(field).collect();
+            (head, WHOLE, Value::Fields(fields))
         }
+        Assembled::Part(head, place, fields) => {
+            let fields = fields.iter().map(field).collect();
+            (head, place, Value::Fields(fields))
+        }
+        Assembled::LongField(head, place, (field, expiry), value) => {
+            let field = (own(field), value.freeze(), timed(expiry));
+            (head, place, Value::Fields(vec![field]))
+        }
+    };
+    Entry {
+        key: own(head.key),
+        expiry: timed(head.expiry).filter(|_| place.is_last),
+        value,
+        clears: place.is_first,
     }
-}
-
-fn values(fields: &Fields<'_>) -> Value {
-    let own = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
-    let fields = fields.iter();
-    let fields =
-        fields.map(|(field, value, expiry)| (own(field), own(value), expiry.map(Life::At)));
-    Value::Fields(fields.collect())
 }
 
 #[cfg(test)]
 mod tests {
+    use dht_proto::image::{Fields, Item};
+
     use super::*;
 
     const SLOTS: RangeInclusive<u16> = 0..=16383;
@@ -220,8 +104,11 @@ mod tests {
         names.iter().map(timed).collect()
     }
 
-    fn taken(items: &[Item<'_>]) -> Result<(Vec<Entry>, u64, bool), Malformed> {
-        let (mut keys, mut found) = (Keys::of(SLOTS), Vec::new());
+    fn taken(
+        slots: RangeInclusive<u16>,
+        items: &[Item<'_>],
+    ) -> Result<(Vec<Entry>, u64, bool), Malformed> {
+        let (mut keys, mut found) = (Keys::of(slots), Vec::new());
         for item in items {
             let mut bytes = Vec::new();
             item.encode(&mut bytes);
@@ -231,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_put_together() {
+    fn keys_become_entries() {
         let items = [
             Item::Begin(SLOTS),
             Item::String(head(b"s", Some(5)), b"x"),
@@ -245,7 +132,7 @@ mod tests {
             Item::More(b"abc"),
             Item::End(4),
         ];
-        let (found, count, is_over) = taken(&items).unwrap();
+        let (found, count, is_over) = taken(SLOTS, &items).unwrap();
         let shown: Vec<String> = found
             .iter()
             .map(|entry| {
@@ -273,33 +160,13 @@ mod tests {
         };
         assert_eq!((timed[0].2, timed[1].2), (None, Some(Life::At(7))));
         assert_eq!((count, is_over), (4, true));
-        assert!(!taken(&items[..10]).unwrap().2);
+        assert!(!taken(SLOTS, &items[..10]).unwrap().2);
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
-        let check = |items: &[Item<'_>], expect: &str| {
-            let mut all = vec![Item::Begin(SLOTS)];
-            all.extend_from_slice(items);
-            assert_eq!(taken(&all).unwrap_err().0, expect);
-        };
-        let lacks = "keys or fields are missing before it";
-        check(&[Item::End(1)], lacks);
-        let part = |count, names| Item::Part(head(b"k", None), count, fields(names));
-        check(&[part(3, &["a", "b"]), Item::End(1)], lacks);
-        let more = "a hash has more fields than it should";
-        check(&[part(1, &["a", "b"])], more);
-        let long = Item::Long(head(b"k", None), 2);
-        let longer = "a long value has more bytes than it should";
-        check(&[long.clone(), Item::More(b"abc")], longer);
-        let astray = "an item in a place where it has no meaning";
-        check(&[long, Item::End(1)], astray);
-        check(&[Item::Begin(SLOTS)], astray);
-        let mut keys = Keys::of(0..=1);
-        let mut bytes = Vec::new();
-        Item::Begin(0..=1).encode(&mut bytes);
-        Item::String(head(b"foo", None), b"").encode(&mut bytes);
-        let error = keys.take(&bytes, &mut |_| {}).unwrap_err();
+    fn a_key_of_another_shard_is_refused() {
+        let items = [Item::Begin(0..=1), Item::String(head(b"foo", None), b"")];
+        let error = taken(0..=1, &items).unwrap_err();
         assert_eq!(error.0, "a key of another shard");
     }
 }

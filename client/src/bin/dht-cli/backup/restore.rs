@@ -3,7 +3,6 @@
 //! The whole file is read and checked before the first key is written.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Parser;
 use dht_client::Client;
@@ -34,9 +33,6 @@ pub struct Options {
     /// Only read the file and say whether it is whole
     #[arg(long)]
     check: bool,
-    /// Wait so many seconds for an answer: a cluster may have to find another leader meanwhile
-    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
-    timeout: u64,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -69,9 +65,6 @@ pub fn check(options: &Options) -> Result<Outcome, Stop> {
 pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     let path = &options.from;
     let (_, total) = checked(path)?;
-    let client = client
-        .clone()
-        .with_deadline(Duration::from_secs(options.timeout));
     let there = client.dbsize().await?;
     if there > 0 && !options.merge {
         let why = format!(
@@ -81,7 +74,7 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
         return Err(refused(path, why));
     }
     let mut restoring = Restoring {
-        client: &client,
+        client,
         merges: options.merge,
         bar: Bar::new(total, "keys"),
         batch: Vec::new(),
@@ -144,7 +137,7 @@ impl Shards {
                 let keys = self.current.as_mut().ok_or("a piece of no shard")?;
                 keys.take(&bytes, each).map_err(|malformed| malformed.0)?;
             }
-            Block::Shard(slots, _) => {
+            Block::Shard(slots) => {
                 self.end_shard()?;
                 if *slots.start() != self.next || slots.is_empty() || *slots.end() >= SLOTS {
                     return Err("a shard is missing before it");
