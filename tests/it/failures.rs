@@ -250,8 +250,8 @@ fn start_all_anew(cluster: &mut Processes) {
 fn two_of_three_that_have_lost_their_memory_say_what_to_do() {
     let mut cluster = Processes::start(3);
     cluster.await_safe(0);
-    [1, 2].map(|node| cluster.kill(node));
-    [1, 2].map(|node| cluster.launch_again(node));
+    (1..3).for_each(|node| cluster.kill(node));
+    (1..3).for_each(|node| cluster.launch_again(node));
     for node in [1, 2] {
         wait::until("the reason", NOTICED, || {
             (answer(&cluster, node, "SET k v").trim_end() == LOST).then_some(())

@@ -102,8 +102,23 @@ def durable():
     assert said.count("; ") == 2 and "cluster of one" in said, said
 
 
+def tail():
+    bench = load("tail")
+
+    def judged(saving, copying):
+        waits = {"one, at rest": 1.0, "one, saving": saving, "Redis, BGSAVE": 9.0,
+                 "three, at rest": 2.0, "three, copying": copying}
+        found = {name: bench.Measured(0.1, wait, 50.0) for name, wait in waits.items()}
+        return missed(lambda goals: bench.show(found, goals))
+
+    assert judged(2.0, 4.0) == ""
+    said = judged(2.1, 4.2)
+    assert said.count("; ") == 1 and "copying" in said, said
+
+
 redis()
 memory()
 cluster()
 durable()
+tail()
 print("right")
