@@ -172,4 +172,35 @@ mod tests {
             );
         }
     }
+
+    /// What each error leaves behind is said, and those of Redis are one of a kind there.
+    #[test]
+    fn every_kind_of_error_is_explained() {
+        let read = |name: &str| {
+            let path = format!("{}/../docs/{name}", env!("CARGO_MANIFEST_DIR"));
+            std::fs::read_to_string(path).unwrap()
+        };
+        let (protocol, consistency) = (read("protocol.md"), read("consistency.md"));
+        let (_, table) = protocol.split_once("| kind | meaning | done? |").unwrap();
+        let table = table.split_once("\n\n").unwrap().0;
+        let of_redis = [
+            "ERR",
+            "WRONGTYPE",
+            "NOAUTH",
+            "WRONGPASS",
+            "NOPROTO",
+            "CROSSSLOT",
+            "EXECABORT",
+            "BUSYKEY",
+        ];
+        let kinds = table.lines().filter_map(|line| line.split('|').nth(1));
+        let kinds: Vec<_> = kinds
+            .flat_map(|kinds| kinds.split('`').skip(1).step_by(2))
+            .collect();
+        assert!(kinds.len() > 12, "{kinds:?}");
+        for kind in kinds.iter().filter(|kind| !of_redis.contains(kind)) {
+            let row = format!("\n| `-{kind} …` | ");
+            assert!(consistency.contains(&row), "-{kind} in docs/consistency.md");
+        }
+    }
 }

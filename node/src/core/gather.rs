@@ -107,6 +107,11 @@ impl Gather {
         self.left = self.left.saturating_sub(1);
         match reply {
             Reply::Error(error) => self.fail(error),
+            // One that is all there is has come in one frame, or from a backend that knows better.
+            reply if self.parts.len() == 1 => {
+                self.done += 1;
+                self.join(part, reply);
+            }
             reply => {
                 self.done += 1;
                 let bytes = reply.own_bytes();

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use bytes::Bytes;
-use dht_client::{Client, Error};
+use dht_client::{Client, Command, Error, Pipeline};
 use dht_proto::Reply;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
 use super::recorder::Recorder;
-use crate::check::history::{History, Op};
+use crate::check::history::{Call, History, Op};
 use crate::check::programs::{Mix, Program, Step};
 use crate::native_client::NativeClient;
 use crate::random::Random;
@@ -211,21 +211,50 @@ impl Worker {
         };
         let client = self.recorder.client();
         while self.goes_on() {
-            // A transaction wants a connection of its own.
-            let Step::Single(argv) = self.next() else {
-                continue;
-            };
-            let op = Op::parse(&argv).expect("programs keep to the model");
-            let call = self.recorder.call(client, op);
-            match library.call(argv).await {
-                Ok(reply) => self.recorder.reply(call, reply),
-                Err(Error::Reply(error)) => self.recorder.reply(call, Reply::Error(error)),
-                Err(Error::NotDone(_) | Error::Shape(_) | Error::Address(_)) => {
-                    self.recorder.not_done(call);
-                }
-                Err(Error::Unknown(_) | Error::Mismatch { .. }) => {}
-            }
+            let step = self.next();
+            self.take_by_library(step, client, &library).await;
             self.pause().await;
+        }
+    }
+
+    /// Takes a step, and takes it down.
+    async fn take_by_library(&self, step: Step, client: u64, library: &Client) {
+        let op = step.op();
+        match step {
+            Step::Single(argv) => {
+                let call = self.recorder.call(client, op);
+                self.take_down(call, library.call(argv).await);
+            }
+            Step::Transaction { watch, commands } if watch.is_empty() => {
+                let call = self.recorder.call(client, op);
+                let answers = queued(library, &commands).exec().await;
+                self.take_down(call, answers.map(Reply::Array));
+            }
+            Step::Transaction { watch, commands } => {
+                let watching = self.recorder.call(client, Op::Watch(watch.clone()));
+                let watched = library.watch(watch).await;
+                let (told, watched) = match watched {
+                    Ok(watched) => (Ok(Reply::Ok), Some(watched)),
+                    Err(error) => (Err(error), None),
+                };
+                self.take_down(watching, told);
+                if let Some(watched) = watched {
+                    let call = self.recorder.call(client, op);
+                    let answers = watched.exec(queued(library, &commands)).await;
+                    self.take_down(call, answers.map(|it| it.map_or(Reply::Nil, Reply::Array)));
+                }
+            }
+        }
+    }
+
+    fn take_down(&self, call: Call, result: dht_client::Result<Reply>) {
+        match result {
+            Ok(reply) => self.recorder.reply(call, reply),
+            Err(Error::Reply(error)) => self.recorder.reply(call, Reply::Error(error)),
+            Err(Error::NotDone(_) | Error::Shape(_) | Error::Address(_)) => {
+                self.recorder.not_done(call);
+            }
+            Err(Error::Unknown(_) | Error::Mismatch { .. }) => {}
         }
     }
 
@@ -247,6 +276,11 @@ impl Worker {
     fn goes_on(&self) -> bool {
         !self.stop.load(Ordering::Relaxed)
     }
+}
+
+fn queued<'a>(library: &'a Client, commands: &[Vec<Bytes>]) -> Pipeline<'a> {
+    let commands = commands.iter().cloned().map(Command::from_words);
+    commands.fold(library.pipeline(), Pipeline::command)
 }
 
 /// A connection to one node.

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use dht_node::core::client::Protocol;
 use dht_proto::Reply;
+use dht_proto::rpc::Place;
+use dht_proto::slot::slots_of;
 
 use super::line::Line;
 use super::plan::{Habits, Plan};
+use super::sessions::{Numbered, Sessions, shard_of_write};
 use super::world::{Event, World};
 use crate::check::finals::Finals;
 use crate::check::history::{Call, History, Op, Operation};
@@ -48,6 +51,7 @@ struct Client {
     habits: Habits,
     program: Program,
     random: Random,
+    sessions: Sessions,
     open: Option<Open>,
 }
 
@@ -68,6 +72,10 @@ enum Want {
     Nothing,
     /// It answers an operation of the history.
     Call(Call),
+    /// It answers a write that has a number.
+    Numbered(Numbered),
+    /// It is a session with this shard.
+    Session(u16),
     /// It shows what is there at the end.
     Final(Vec<Bytes>),
 }
@@ -78,6 +86,7 @@ impl Clients {
     pub fn new(plan: &Plan, random: &mut Random) -> Self {
         let reader = Habits {
             protocol: Protocol::Resp2,
+            has_sessions: false,
             reads_only: true,
             pipeline: 1,
             think_us: (0, 0),
@@ -89,6 +98,7 @@ impl Clients {
             habits,
             program: Program::new(number as u64, plan.mix.clone()),
             random: random.fork(),
+            sessions: Sessions::default(),
             open: None,
         };
         Self {
@@ -146,6 +156,9 @@ impl World {
         let (pipeline, deadline_ms) = (habits.pipeline, habits.deadline_ms);
         let batch = 1 + self.clients.all[client].random.next() % pipeline;
         let mut out = BytesMut::new();
+        for write in self.clients.all[client].sessions.take_again() {
+            self.ask_numbered(client, write, deadline_ms, &mut out);
+        }
         for _ in 0..batch {
             let it = &mut self.clients.all[client];
             let step = it.next_step();
@@ -211,8 +224,63 @@ impl World {
         true
     }
 
+    /// Appends a write with its number.
+    fn ask_numbered(
+        &mut self,
+        client: usize,
+        write: Numbered,
+        deadline_ms: u64,
+        out: &mut BytesMut,
+    ) {
+        let Operation { what, .. } = self.clients.history.operation(write.call);
+        self.trace.add(
+            self.now_us,
+            format_args!("client {client} asks {what} as {:?}", write.place),
+        );
+        if let Some(open) = &mut self.clients.all[client].open {
+            let (place, argv) = (Some(write.place), write.argv.clone());
+            open.line
+                .ask_in(place, (&argv, deadline_ms), Want::Numbered(write), out);
+        }
+    }
+
+    /// A number for a write, if it is to have one; else a session is asked for, for the next.
+    fn number(
+        &mut self,
+        client: usize,
+        argv: &[Bytes],
+        deadline_ms: u64,
+        out: &mut BytesMut,
+    ) -> Option<(u16, Place)> {
+        let it = &mut self.clients.all[client];
+        if !it.habits.has_sessions || it.habits.protocol != Protocol::Native {
+            return None;
+        }
+        let shards = self.plan.shards as usize;
+        let shard = shard_of_write(argv, shards)?;
+        if it.sessions.ask(shard)
+            && let Some(open) = &mut it.open
+        {
+            let slot = slots_of(shard.into(), shards).start().to_string();
+            let words = ["CLUSTER".into(), "SESSION".into(), slot.into()];
+            open.line
+                .ask(&words, deadline_ms, Want::Session(shard), out);
+        }
+        it.sessions.place(shard).map(|place| (shard, place))
+    }
+
     /// Appends the requests of a step, each remembered as what it is.
     fn ask_step(&mut self, client: usize, step: &Step, deadline_ms: u64, out: &mut BytesMut) {
+        if let Step::Single(argv) = step
+            && let Some((shard, place)) = self.number(client, argv, deadline_ms, out)
+        {
+            // It may take effect on another connection, behind what this one asks for later.
+            self.clients.last_connection += 1;
+            let alone = self.clients.last_connection;
+            let call = self.clients.history.call(alone, step.op(), self.now_us);
+            let write = Numbered::new(call, argv.clone(), shard, place);
+            return self.ask_numbered(client, write, deadline_ms, out);
+        }
         let (now_us, clients) = (self.now_us, &mut self.clients);
         let Some(open) = &mut clients.all[client].open else {
             return;
@@ -299,8 +367,23 @@ impl World {
     fn note(&mut self, client: usize, want: Want, reply: Reply) {
         let now_us = self.now_us;
         let clients = &mut self.clients;
-        match want {
-            Want::Nothing => (),
+        let sessions = &mut clients.all[client].sessions;
+        let call = match want {
+            Want::Numbered(write) if write.is_in_doubt() && is_retriable(&reply) => {
+                return sessions.lost(write);
+            }
+            Want::Numbered(write) => {
+                sessions.settled(&write);
+                if is_unknown(&reply) {
+                    sessions.forget(&write);
+                }
+                Want::Call(write.call)
+            }
+            other => other,
+        };
+        match call {
+            Want::Nothing | Want::Numbered(_) => (),
+            Want::Session(shard) => sessions.opened(shard, Some(&reply)),
             Want::Call(call) => {
                 let Operation { what, call_us, .. } = clients.history.operation(call);
                 self.trace.add(
@@ -330,15 +413,24 @@ impl World {
 
     /// What is unanswered on the connection stays unknown.
     fn lose_connection(&mut self, client: usize) {
+        let it = &mut self.clients.all[client];
         let Some(Open {
             number,
             life,
             sent_us,
+            line,
             ..
-        }) = self.clients.all[client].open.take()
+        }) = it.open.take()
         else {
             return;
         };
+        for want in line.give_up() {
+            match want {
+                Want::Numbered(write) => it.sessions.lost(write),
+                Want::Session(shard) => it.sessions.opened(shard, None),
+                Want::Nothing | Want::Call(_) | Want::Final(_) => (),
+            }
+        }
         self.trace
             .add(self.now_us, format_args!("client {client} loses {number}"));
         self.clients.owners.remove(&number);
@@ -371,4 +463,14 @@ impl World {
         }
         self.post(reader, out.freeze());
     }
+}
+
+/// Whether it says that this try was not executed, and nothing of others.
+fn is_retriable(reply: &Reply) -> bool {
+    let prefixes = ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "MISCONF"];
+    matches!(reply, Reply::Error(error) if prefixes.contains(&error.prefix()))
+}
+
+fn is_unknown(reply: &Reply) -> bool {
+    matches!(reply, Reply::Error(error) if error.prefix() == "UNKNOWN")
 }

@@ -8,7 +8,7 @@ use dht_node::core::client::Protocol;
 use dht_proto::frame::codec;
 use dht_proto::limits::FRAME_BYTES;
 use dht_proto::resp::{self, ReplyReader};
-use dht_proto::rpc::{self, Message, Meta};
+use dht_proto::rpc::{self, Message, Meta, Place};
 use dht_proto::{Reply, frame::Malformed};
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
@@ -45,17 +45,35 @@ impl<W> Line<W> {
 
     /// Appends a request.
     pub fn ask(&mut self, argv: &[Bytes], deadline_ms: u64, want: W, out: &mut BytesMut) {
+        self.ask_in(None, (argv, deadline_ms), want, out);
+    }
+
+    /// Appends a request with its place in a session, which RESP cannot say.
+    pub fn ask_in(
+        &mut self,
+        place: Option<Place>,
+        (argv, deadline_ms): (&[Bytes], u64),
+        want: W,
+        out: &mut BytesMut,
+    ) {
         self.last_id += 1;
         if self.protocol == Protocol::Native {
             let meta = Meta {
                 deadline_ms: Some(deadline_ms),
-                ..rpc::Meta::default()
+                session: place.map(|place| place.session),
+                sequence: place.map(|place| place.sequence),
+                acknowledged: place.map(|place| place.acknowledged),
             };
             rpc::encode_request(self.last_id, argv, &meta, out);
         } else {
             resp::encode_request(argv, out);
         }
         self.waiting.push_back((self.last_id, want));
+    }
+
+    /// What has no answer and will get none.
+    pub fn give_up(self) -> impl Iterator<Item = W> {
+        self.waiting.into_iter().map(|(_, want)| want)
     }
 
     /// Takes what has arrived; gives the replies that are complete.

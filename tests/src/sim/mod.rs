@@ -16,6 +16,7 @@ pub mod queue;
 pub mod report;
 pub mod run;
 pub mod sectors;
+pub mod sessions;
 pub mod tally;
 pub mod trace;
 pub mod watch;

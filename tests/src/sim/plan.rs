@@ -49,6 +49,8 @@ pub struct Disks {
 pub struct Habits {
     /// What it speaks.
     pub protocol: Protocol,
+    /// Its writes have numbers in sessions, under which they are sent again.
+    pub has_sessions: bool,
     /// It only reads, and waits for no answer: what is held up holds up nothing else.
     pub reads_only: bool,
     /// How many commands it sends at most before it waits.
@@ -94,7 +96,11 @@ impl Plan {
             clients: (0..clients)
                 .map(|client| match client % 3 {
                     0 => reader(random),
-                    _ => habits(random),
+                    // Every other one of those that may.
+                    _ => Habits {
+                        has_sessions: client % 2 == 0,
+                        ..habits(random)
+                    },
                 })
                 .collect(),
         }
@@ -136,6 +142,7 @@ fn habits(random: &mut Random) -> Habits {
     let protocols = [Protocol::Resp2, Protocol::Resp3, Protocol::Native];
     Habits {
         protocol: *random.pick(&protocols),
+        has_sessions: false,
         reads_only: false,
         pipeline: *random.pick(&[1, 1, 3, 6]),
         think_us: (0, *random.pick(&[2000, 10_000, 30_000])),
