@@ -287,7 +287,8 @@ impl Client {
             if open.is_empty() {
                 return;
             }
-            self.shared.refresh_soon();
+            let is_trouble = |turn: &Turn| matches!(turn, Turn::Elsewhere | Turn::Later);
+            self.shared.refresh_soon(turns.iter().any(is_trouble));
             // One detour or redirection is followed at once; after that the cluster is given time.
             let pause = if first && !turns.contains(&Turn::Later) {
                 Duration::ZERO
@@ -538,7 +539,7 @@ impl Shared {
                 call.asking = true;
             }
             Turn::Elsewhere => {
-                self.avoid_seed(&call.address);
+                call.redirected = self.elsewhere(&call.address);
                 call.place = Place::Anywhere;
             }
             // Another seed may be better off.
@@ -570,8 +571,17 @@ impl Shared {
         }
     }
 
-    /// Asks for the routes in the background, unless that was done a moment ago.
-    pub(crate) fn refresh_soon(self: &Arc<Self>) {
+    /// Where to turn from a node that is silent or gone: to another leader, or to the next seed. A
+    /// node that leads has another address as a seed, and would be asked a second time.
+    pub(crate) fn elsewhere(&self, address: &str) -> Option<String> {
+        self.avoid_seed(address);
+        let other = self.routes.load().other_than(address);
+        other.map(|other| other.as_ref().to_owned())
+    }
+
+    /// Asks for the routes in the background, unless that was done a moment ago; after trouble
+    /// another seed than last time, which may be cut off from the rest.
+    pub(crate) fn refresh_soon(self: &Arc<Self>, is_trouble: bool) {
         let now = Instant::now();
         let mut next = self
             .next_refresh
@@ -582,6 +592,9 @@ impl Shared {
         }
         let spread_ms = u64::try_from(REFRESH.as_millis()).unwrap_or(u64::MAX);
         *next = now + REFRESH + Duration::from_millis(random() % spread_ms);
+        if is_trouble {
+            self.avoid_seed(self.seed());
+        }
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             if let Err(error) = shared.refresh().await {

@@ -158,6 +158,23 @@ async fn a_transaction_whose_answer_nobody_finds_is_unknown() {
     assert!(!seed.places().is_empty());
 }
 
+/// The rest would be executed without it.
+#[tokio::test]
+async fn a_transaction_with_a_command_that_is_too_long_is_not_sent() {
+    let node = node(None, queue).await;
+    let client = Client::connect(&node.address).await.unwrap();
+    let long = vec![b'x'; dht_proto::limits::QUERY_BYTES];
+    let transaction = client.pipeline().set("a", "1").set("b", long);
+    let error = transaction.exec().await.unwrap_err();
+    assert!(matches!(error, Error::Reply(_)), "{error:?}");
+    assert!(
+        !node
+            .seen()
+            .iter()
+            .any(|seen| seen == "MULTI" || seen == "EXEC")
+    );
+}
+
 #[tokio::test]
 async fn a_lost_answer_that_nobody_finds_is_unknown() {
     let leader = node(None, |_| Act::Hang).await;

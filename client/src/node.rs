@@ -164,7 +164,7 @@ impl Node {
             deadline,
             ticket,
         };
-        if request.bytes() > limits::QUERY_BYTES {
+        if is_too_long(&request.argv) {
             request.settle(Fate::Answered(too_long().into()));
         } else if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
             room.send(request);
@@ -179,8 +179,14 @@ impl Node {
     }
 }
 
+/// Whether a command is longer than a server takes, which counts a few bytes a word besides.
+pub fn is_too_long(words: &[impl AsRef<[u8]>]) -> bool {
+    let lengths = words.iter().map(|word| word.as_ref().len() + WORD_BYTES);
+    lengths.sum::<usize>() > limits::QUERY_BYTES
+}
+
 /// The server would close the connection on it, with all that waits there.
-const fn too_long() -> ReplyError {
+pub const fn too_long() -> ReplyError {
     ReplyError::TooLong {
         what: "request",
         limit: limits::QUERY_BYTES,
@@ -188,11 +194,6 @@ const fn too_long() -> ReplyError {
 }
 
 impl Request {
-    /// Its length as a server counts it, a few bytes a word included.
-    fn bytes(&self) -> usize {
-        self.argv.iter().map(|word| word.len() + WORD_BYTES).sum()
-    }
-
     /// Tells the caller.
     pub fn settle(self, fate: Fate) {
         self.ticket.settle(fate);

@@ -74,6 +74,14 @@ impl Routes {
         self.nodes.iter().any(|node| **node == *address)
     }
 
+    /// Another node than that of an address, if it leads something and so does another one.
+    #[must_use]
+    pub fn other_than(&self, address: &str) -> Option<Arc<str>> {
+        let at = self.nodes.iter().position(|node| **node == *address)?;
+        let other = &self.nodes[(at + 1) % self.nodes.len()];
+        (**other != *address).then(|| Arc::clone(other))
+    }
+
     /// The mark of an address in `leaders`; the address is added when it is new.
     fn index_of(&mut self, address: &str) -> u16 {
         let known = self.nodes.iter().position(|node| **node == *address);

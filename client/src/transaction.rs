@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::client::{Client, Shared, random};
 use crate::command::{Args, Command, Place};
 use crate::error::{Cause, Error, Result};
-use crate::node::{Node, Way};
+use crate::node::{Node, Way, is_too_long, too_long};
 use crate::pipeline::Pipeline;
 use crate::sessions::Seat;
 use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, doubtful, judge};
@@ -214,12 +214,12 @@ impl<'a> Tries<'a> {
                 self.redirected = Some(to.clone());
             }
             Turn::Elsewhere => {
-                shared.avoid_seed(node.address());
+                self.redirected = shared.elsewhere(node.address());
                 self.place = Place::Anywhere;
             }
             Turn::Later | Turn::Asked { .. } => shared.avoid_seed(node.address()),
         }
-        shared.refresh_soon();
+        shared.refresh_soon(!matches!(turn, Turn::Moved { .. }));
         let at_once = matches!(turn, Turn::Moved { .. } | Turn::Elsewhere);
         if !std::mem::replace(&mut self.first, false) || !at_once {
             let pause = self.backoff.pause(random());
@@ -239,10 +239,17 @@ async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Result<Outcome> 
         Some(_) => Repeat::InPlace,
         None => Repeat::Never,
     };
+    if commands.iter().any(|command| is_too_long(&command.words)) {
+        return Err(Error::Reply(too_long()));
+    }
     let queued = Way::until(way.deadline);
     let mut answers = vec![node.send(Command::new("MULTI"), queued).await];
     for command in commands {
         answers.push(node.send(command, queued).await);
+    }
+    // Of the commands some may not have been sent.
+    if Instant::now() >= way.deadline {
+        return Err(Error::NotDone(Cause::Deadline));
     }
     let last = node.send(Command::new("EXEC"), way).await;
     let mut refused = None;

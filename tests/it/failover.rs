@@ -317,7 +317,11 @@ async fn count(client: Client, caller: usize, stop: Arc<AtomicBool>) -> Told {
     while !stop.load(Ordering::Relaxed) {
         number += 1;
         let key = format!("counter:{caller}:{}", number % 50);
-        match client.incr(&key).await {
+        let counted = match number % 4 {
+            0 => client.pipeline().incr(&key).get(&key).exec().await.map(drop),
+            _ => client.incr(&key).await.map(drop),
+        };
+        match counted {
             Ok(_) => told.counted += 1,
             Err(Error::Unknown(_)) => told.unknown += 1,
             Err(error) => told.errors.push(error),

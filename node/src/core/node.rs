@@ -168,6 +168,14 @@ pub struct View {
 }
 
 impl View {
+    /// Whether clients of a shard that are to be sent to its leader wait here for the next one: it
+    /// has gone, and this node is among those that will elect it.
+    #[must_use]
+    pub fn stands_in_for(&self, shard: u16) -> bool {
+        let down = self.down.iter().filter(|down| **down).count();
+        self.unled.contains(&shard) && 2 * down < self.down.len()
+    }
+
     /// The topology.
     ///
     /// # Errors

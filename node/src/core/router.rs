@@ -153,9 +153,8 @@ impl<'a> Router<'a> {
     fn slot(&self, slot: u16) -> Result<Route, ReplyError> {
         let shard = self.shard(slot);
         let leader = self.topology.shards[usize::from(shard)].leader;
-        // Who would be sent to a node that has gone waits here for the next leader.
-        let is_reachable = !self.view.unled.contains(&shard);
-        if self.door == Door::Redirect && leader != self.view.me && is_reachable {
+        let is_sent_on = leader != self.view.me && !self.view.stands_in_for(shard);
+        if self.door == Door::Redirect && is_sent_on {
             return Err(ReplyError::Moved {
                 slot,
                 to: self.topology.members[usize::from(leader)].redirect.clone(),

@@ -191,7 +191,11 @@ pub fn shards(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let view = ctx.view();
     let mut topology = ctx.topology(&view);
-    for shard in &view.unled {
+    for shard in view
+        .unled
+        .iter()
+        .filter(|shard| view.stands_in_for(**shard))
+    {
         if let Some(at) = topology.to_mut().shards.get_mut(usize::from(*shard)) {
             at.leader = view.me;
         }
@@ -383,6 +387,13 @@ mod tests {
              [4096, 8191, [\"127.0.0.1\", 8402, \"02\", {}]], \
              [8192, 16383, [\"127.0.0.1\", 8401, \"01\", {}]]]"
         );
+        // One that is cut off elects nobody: others may be better off.
+        let mut cut_off = View::clone(&desk.node.view.load());
+        cut_off.down[1] = true;
+        let seen = View::clone(&desk.node.view.load());
+        desk.node.show(cut_off);
+        assert_eq!(short_ids(desk.run("CLUSTER SLOTS")), slots);
+        desk.node.show(seen);
         let info = desk.run("CLUSTER INFO");
         for fact in [
             "state:fail",
