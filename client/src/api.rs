@@ -88,9 +88,12 @@ const OF_CONNECTIONS: &[(&str, &[&str])] = &[
     (
         "they say how one connection is treated",
         &[
+            "CLIENT CACHING",
+            "CLIENT GETREDIR",
             "CLIENT NO-EVICT",
             "CLIENT NO-TOUCH",
             "CLIENT REPLY",
+            "CLIENT TRACKING",
             "CLIENT TRACKINGINFO",
         ],
     ),

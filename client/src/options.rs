@@ -72,6 +72,10 @@ pub enum ValueIs<'a> {
     Equal(&'a [u8]),
     /// It is not this (`IFNE`).
     Other(&'a [u8]),
+    /// Its digest, as DIGEST gives it, is this (`IFDEQ`).
+    Digest(&'a str),
+    /// Its digest is not this (`IFDNE`).
+    OtherDigest(&'a str),
 }
 
 /// Options of SCAN and HSCAN.
@@ -121,8 +125,10 @@ impl Arg for Renewal {
 impl Arg for ValueIs<'_> {
     fn append_to(&self, command: &mut Command) {
         let (word, value) = match self {
-            Self::Equal(value) => ("IFEQ", value),
-            Self::Other(value) => ("IFNE", value),
+            Self::Equal(value) => ("IFEQ", *value),
+            Self::Other(value) => ("IFNE", *value),
+            Self::Digest(digest) => ("IFDEQ", digest.as_bytes()),
+            Self::OtherDigest(digest) => ("IFDNE", digest.as_bytes()),
         };
         word.append_to(command);
         value.append_to(command);
@@ -189,6 +195,8 @@ mod tests {
         check(&Renewal::AtMillis(5), "PXAT 5");
         check(&ValueIs::Equal(b"v"), "IFEQ v");
         check(&ValueIs::Other(b"v"), "IFNE v");
+        check(&ValueIs::Digest("0"), "IFDEQ 0");
+        check(&ValueIs::OtherDigest("0"), "IFDNE 0");
         let pattern = Some("user:*".to_owned());
         let scan = ScanOptions {
             pattern,

@@ -275,6 +275,16 @@ impl Config {
             .map_or(Ok(()), |why| Err(ConfigError::Wrong(why)))
     }
 
+    /// Whether some of them came from a file.
+    #[must_use]
+    pub const fn has_file(&self) -> bool {
+        #[cfg(feature = "cli")]
+        let has_file = self.config.is_some();
+        #[cfg(not(feature = "cli"))]
+        let has_file = false;
+        has_file
+    }
+
     /// What nodes prove to each other that they know; empty when nothing was set.
     #[must_use]
     pub fn cluster_secret(&self) -> &str {

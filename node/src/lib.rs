@@ -373,6 +373,7 @@ fn settings(config: &Config, client_addr: SocketAddr, redirect_addr: SocketAddr)
         standalone: config.join.is_empty() && config.data_dir.is_none() && config.backend.is_none(),
         backend: config.backend.as_deref().map(shell::without_password),
         is_durable: config.data_dir.is_some(),
+        has_file: config.has_file(),
         max_clients: config.max_clients,
         // One stands for all that a backend has.
         shards: config.backend.as_ref().map_or(config.shards, |_| 1),

@@ -17,9 +17,16 @@ macro_rules! for_each_command {
         $with! {
             Connection {
                 "AUTH" connection::auth HANDSHAKE "[username] password"
-                    "1.0.0" "O(1)" "Authenticates the connection.";
+                    "1.0.0" "O(1)" "Authenticates the connection."
+                    "never_paused";
+                "CLIENT CACHING" connection::client_caching LOCAL "<YES | NO>"
+                    "6.0.0" "O(1)" "Refuses: nothing is tracked for a client's cache."
+                    "loading noscript stale";
                 "CLIENT GETNAME" connection::client_getname LOCAL ""
                     "2.6.9" "O(1)" "Returns the name of the connection."
+                    "loading noscript stale";
+                "CLIENT GETREDIR" connection::client_getredir LOCAL ""
+                    "6.0.0" "O(1)" "Returns -1: nothing is tracked for a client's cache."
                     "loading noscript stale";
                 "CLIENT HELP" server::help LOCAL ""
                     "5.0.0" "O(1)" "Returns the subcommands of CLIENT."
@@ -58,23 +65,33 @@ ADDR ip:port | LADDR ip:port | SKIPME <YES | NO> | MAXAGE maxage> ...]>"
                 "CLIENT SETINFO" connection::client_setinfo LOCAL
                     "<LIB-NAME libname | LIB-VER libver>"
                     "7.2.0" "O(1)" "Sets what the client library says of itself."
-                    "loading noscript stale";
+                    "loading noscript stale never_paused";
                 "CLIENT SETNAME" connection::client_setname LOCAL "connection-name"
                     "2.6.9" "O(1)" "Sets the name of the connection."
+                    "loading noscript stale never_paused";
+                "CLIENT TRACKING" connection::client_tracking LOCAL
+                    "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] \
+[OPTIN] [OPTOUT] [NOLOOP]"
+                    "6.0.0" "O(1)"
+                    "Accepts OFF, and refuses ON: nothing is tracked for a client's cache."
                     "loading noscript stale";
                 "CLIENT TRACKINGINFO" connection::client_trackinginfo LOCAL ""
                     "6.2.0" "O(1)" "Says that nothing is tracked for a client's cache."
                     "loading noscript stale";
+                "CLIENT UNBLOCK" clients::client_unblock LOCAL "client-id [TIMEOUT | ERROR]"
+                    "5.0.0" "O(1)" "Returns 0: no command waits for others to write."
+                    "admin loading noscript stale";
                 "CLIENT UNPAUSE" clients::client_unpause LOCAL ""
                     "6.2.0" "O(N) where N is the number of clients that wait."
                     "Lets the clients of this node go on."
-                    "admin loading noscript stale";
+                    "admin loading noscript stale never_paused";
                 "ECHO" connection::echo LOCAL "message"
                     "1.0.0" "O(1)" "Returns the given string."
                     "fast loading stale";
                 "HELLO" connection::hello HANDSHAKE
                     "[protover [AUTH username password] [SETNAME clientname]]"
-                    "6.0.0" "O(1)" "Chooses the protocol's version and introduces both sides.";
+                    "6.0.0" "O(1)" "Chooses the protocol's version and introduces both sides."
+                    "never_paused";
                 "PING" connection::ping SIGN "[message]"
                     "1.0.0" "O(1)" "Answers PONG, or the given message."
                     "fast request_policy:all_shards response_policy:all_succeeded";
@@ -200,6 +217,10 @@ response_policy:all_succeeded";
                     "4.0.0" "O(N) where N is the number of samples."
                     "Returns the bytes of memory that a key and its value take."
                     "RO";
+                "ROLE" server::role LOCAL ""
+                    "2.8.12" "O(1)"
+                    "Returns master: every node leads shards, and none replicates another."
+                    "fast loading noscript stale @admin @dangerous";
                 "SAVE" server::save LOCAL ""
                     "1.0.0" "O(1)"
                     "Does nothing: whatever was acknowledged is on the disk, where there is one."
@@ -344,10 +365,17 @@ nondeterministic_output";
                 "DECRBY" string::decrby WRITE "key decrement"
                     "1.0.0" "O(1)" "Subtracts a number from an integer."
                     "fast denyoom RW access update";
-                "DELEX" string::delex WRITE "key [IFEQ ifeq-value | IFNE ifne-value]"
-                    "8.4.0" "O(1); memory is freed in slices."
-                    "Removes a key if its string value is, or is not, the given one."
+                "DELEX" string::delex WRITE
+                    "key [IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | \
+IFDNE ifdne-digest]"
+                    "8.4.0"
+                    "O(1); with a digest O(N) where N is the length; memory is freed in slices."
+                    "Removes a key if its string value, or its digest, is or is not the given one."
                     "fast RW delete";
+                "DIGEST" string::digest READ "key"
+                    "8.4.0" "O(N) where N is the length of the string."
+                    "Returns the XXH3 hash of a string, as 16 hexadecimal digits."
+                    "fast";
                 "GET" string::get READ "key"
                     "1.0.0" "O(1)" "Returns the string value of a key."
                     "fast";
@@ -377,6 +405,11 @@ PXAT unix-time-milliseconds | PERSIST]"
                 "INCRBYFLOAT" string::incrbyfloat WRITE "key increment"
                     "2.6.0" "O(1)" "Adds a number to a float."
                     "denyoom fast RW access update";
+                "LCS" lcs::lcs READ
+                    "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]"
+                    "7.0.0" "O(N*M) where N and M are the lengths of the strings."
+                    "Returns the longest common subsequence of two strings of one slot."
+                    "RO access";
                 "MGET" string::mget READ_EACH "key [key ...]"
                     "1.0.0" "O(N) where N is the number of keys."
                     "Returns the string values of several keys."
@@ -399,8 +432,9 @@ EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
                     "2.6.0" "O(1)" "Sets a string with a time to live in milliseconds."
                     "denyoom OW update";
                 "SET" string::set WRITE
-                    "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value] [GET] [EX seconds | \
-PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL]"
+                    "key value [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | \
+IFDNE ifdne-digest] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+PXAT unix-time-milliseconds | KEEPTTL]"
                     "1.0.0" "O(1)" "Sets the string value of a key."
                     "denyoom RW access update variable_flags";
                 "SETEX" string::setex WRITE "key seconds value"

@@ -18,6 +18,7 @@ the error names two keys that are not.";
 const ANY_SLOTS: &str = "Takes keys of any slots, of which Redis Cluster takes one; atomic within \
 each slot.";
 const WHOLE: &str = "Is about the whole cluster, not about one node.";
+const NOT_QUEUED: &str = "Is refused between MULTI and EXEC.";
 const SLOW: &str = "A command takes as long as it is on its way, replication included; of commands \
 that were sent together only the time of all may be known.";
 const NO_ORDER: &str = "A hash keeps the order of its fields up to 64 of them, whatever their \
@@ -25,8 +26,13 @@ length.";
 const VALUE: &str = "A string has at most 64 MiB.";
 
 /// Names of commands, and what is otherwise.
-pub const DIFFERS: [(&str, &str); 58] = [
+pub const DIFFERS: [(&str, &str); 66] = [
     ("APPEND", VALUE),
+    (
+        "CLIENT TRACKING",
+        "ON is refused: a client cannot keep what it has read and be told of changes. \
+notify-keyspace-events tells of changes of any key.",
+    ),
     ("ASKING", "Is accepted without a cluster, too."),
     (
         "CLIENT KILL",
@@ -43,7 +49,8 @@ effect when EXEC is answered.",
     ),
     (
         "CLIENT UNPAUSE",
-        "As any command, it waits itself while all do.",
+        "Is executed even while all wait, as are AUTH, HELLO, CLIENT SETINFO and CLIENT SETNAME: \
+who connects can end a pause. In Redis they wait as well.",
     ),
     (
         "CLIENT LIST",
@@ -58,16 +65,25 @@ effect when EXEC is answered.",
         "CONFIG SET",
         "Sets notify-keyspace-events for the whole cluster, and for this node \
 slowlog-log-slower-than, slowlog-max-len (at most 4096) and latency-monitor-threshold. What cannot \
-be changed may be set to what it is, but for a password.",
+be changed may be set to what it is, but for a password. Of notify-keyspace-events the letter m \
+is refused: reads that find nothing are not told.",
     ),
     ("CONFIG RESETSTAT", "Concerns this node."),
-    ("COPY", ONE_SLOT),
+    (
+        "CONFIG REWRITE",
+        "Is refused also where there is a file: a node reads it, and never writes it.",
+    ),
+    (
+        "COPY",
+        "In a cluster its keys have to be of one slot, as in Redis Cluster; the error names two \
+keys that are not. There is one database, so DB is 0, or the index is out of range.",
+    ),
     ("DBSIZE", WHOLE),
     (
         "DEBUG",
         "Has few subcommands. SLEEP has the clients of the node wait, which goes on to take part \
 in its cluster; OBJECT and DIGEST look at the node's own copy, and DIGEST at some slots only when \
-they are given.",
+they are given. SLEEP and SET-ACTIVE-EXPIRE refuse what is no number.",
     ),
     ("DEL", ANY_SLOTS),
     (
@@ -96,6 +112,24 @@ they are given.",
     ("INFO", "Has the fields that are true here, of this node."),
     ("KEYS", WHOLE),
     ("LATENCY DOCTOR", "The text is our own."),
+    (
+        "LCS",
+        "In a cluster its keys have to be of one slot. The lengths of the strings, multiplied, are \
+at most 16777216.",
+    ),
+    ("PSUBSCRIBE", NOT_QUEUED),
+    (
+        "PUBLISH",
+        "On a RESP3 connection that listens to its own message, the answer comes before the \
+message.",
+    ),
+    (
+        "ROLE",
+        "Is always master, without replicas: shards are replicated, not nodes. CLUSTER SHARDS \
+shows who leads what.",
+    ),
+    ("SSUBSCRIBE", NOT_QUEUED),
+    ("SUBSCRIBE", NOT_QUEUED),
     ("LATENCY HISTOGRAM", SLOW),
     (
         "LATENCY LATEST",
@@ -111,7 +145,8 @@ they are given.",
     ("MSETNX", ONE_SLOT),
     (
         "OBJECT ENCODING",
-        "A hash is a listpack up to 64 fields and 8 KiB, whatever they hold.",
+        "A hash is a listpack up to 64 fields and 8 KiB, whatever they hold. A string is int, \
+embstr or raw by what it holds, also after APPEND and SETRANGE, which make it raw in Redis.",
     ),
     ("OBJECT IDLETIME", "Is always 0."),
     ("OBJECT REFCOUNT", "Is always 1."),
@@ -131,7 +166,10 @@ they are given.",
         "SCAN",
         "Covers the whole cluster from any node with one cursor; cursors are other numbers.",
     ),
-    ("SELECT", "There is one database, 0."),
+    (
+        "SELECT",
+        "There is one database, 0; any other index is out of range.",
+    ),
     ("SET", VALUE),
     ("SETRANGE", VALUE),
     (
@@ -157,7 +195,8 @@ which are counted as one here and the rest elsewhere.",
     ),
     (
         "HCAS",
-        "A field keeps its time to live; docs/consistency.md says how to use it.",
+        "A field keeps its time to live; docs/consistency.md says how to use it. To name \
+a field twice is an error: ERR a field is given twice.",
     ),
     (
         "CLUSTER EMPTY",

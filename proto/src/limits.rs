@@ -9,6 +9,9 @@ pub const KEY_BYTES: usize = 64 * 1024;
 pub const FIELD_BYTES: usize = 64 * 1024;
 /// Longest value of a string or of a field, in bytes.
 pub const VALUE_BYTES: usize = 64 * 1024 * 1024;
+/// Lengths of the two strings of LCS, multiplied: so many pairs of bytes are compared, while their
+/// slot is read.
+pub const LCS_PAIRS: usize = 16 * 1024 * 1024;
 /// Most arguments in one command, its name included.
 pub const ARGUMENTS: usize = 1024 * 1024;
 /// Most arguments of a RESP command before the client has authenticated, as in Redis.

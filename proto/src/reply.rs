@@ -170,6 +170,8 @@ pub enum ReplyError {
     },
     /// A command of Redis that is out of scope here.
     Absent {
+        /// `command`, or `subcommand`.
+        what: &'static str,
         /// The name as sent.
         name: String,
         /// What is lacking.
@@ -326,7 +328,7 @@ impl fmt::Display for ReplyError {
                     "unknown command '{name}', with args beginning with: {args}"
                 )
             }
-            Self::Absent { name, why } => write!(f, "unknown command '{name}': {why}"),
+            Self::Absent { what, name, why } => write!(f, "unknown {what} '{name}': {why}"),
             Self::UnknownSubcommand { sub, command } => {
                 write!(f, "unknown subcommand '{sub}'. Try {command} HELP.")
             }

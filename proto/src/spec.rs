@@ -298,9 +298,13 @@ pub fn look_up(argv: &[&[u8]]) -> Result<CommandId, ReplyError> {
 
 fn find_sub(container: &Container, sub: &[u8]) -> Result<u16, ReplyError> {
     let found = container.subcommands.get(sub).copied();
-    found.ok_or_else(|| ReplyError::UnknownSubcommand {
-        sub: shown(sub, 128),
-        command: container.name,
+    found.ok_or_else(|| {
+        let command = container.name;
+        let (what, name) = ("subcommand", shown(sub, 128));
+        match absent::why(&[command.as_bytes(), sub].join(&b'|')) {
+            Some(why) => ReplyError::Absent { what, name, why },
+            None => ReplyError::UnknownSubcommand { sub: name, command },
+        }
     })
 }
 
@@ -310,7 +314,8 @@ fn unknown(argv: &[&[u8]]) -> ReplyError {
     let word = argv.first().copied().unwrap_or_default();
     let name = shown(word, 128);
     if let Some(why) = absent::why(word) {
-        return ReplyError::Absent { name, why };
+        let what = "command";
+        return ReplyError::Absent { what, name, why };
     }
     let mut args = String::new();
     for arg in argv.iter().skip(1) {
@@ -381,6 +386,13 @@ mod tests {
         check(
             "BLPOP l 0",
             Err("ERR unknown command 'BLPOP': keys hold hashes and strings here, no lists"),
+        );
+        check(
+            "memory stats",
+            Err(
+                "ERR unknown subcommand 'stats': INFO memory and MEMORY USAGE have what is known \
+                 of memory",
+            ),
         );
         check(
             "",

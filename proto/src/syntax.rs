@@ -2,7 +2,8 @@
 //!
 //! In a line, a word in upper case is sent as it is and any other word names a value; `[…]` may be
 //! left out, `<a | b>` and `[a | b]` are choices, and `[x y ...]` after `x y` says that the pair
-//! may be repeated. An argument whose name ends in `key` is a key. Knows nothing of what the
+//! may be repeated. An argument whose name ends in `key`, or in `key` and a digit,
+//! is a key. Knows nothing of what the
 //! commands do.
 
 use std::fmt;
@@ -14,6 +15,9 @@ use crate::spec::{Kind, Spec};
 pub const PROTECTED: &str = "protected";
 /// What a row says of a command that says something to clients that listen; nobody is told.
 pub const SAYS: &str = "says";
+/// What a row says of a command that `CLIENT PAUSE` never holds: it ends the pause, or a client
+/// needs it to get so far. Nobody is told.
+pub const NEVER_PAUSED: &str = "never_paused";
 
 /// What a syntax line says.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub struct Schema {
     pub is_protected: bool,
     /// Whether it says something to clients that listen.
     pub says: bool,
+    /// Whether it is executed even while all clients wait.
+    pub is_never_paused: bool,
     /// Whether it may wait for EXEC.
     pub may_be_queued: bool,
     /// What follows the name.
@@ -277,6 +283,7 @@ pub fn schema(spec: &Spec) -> Schema {
         words,
         is_protected: spec.has_word(PROTECTED),
         says: spec.has_word(SAYS),
+        is_never_paused: spec.has_word(NEVER_PAUSED),
         may_be_queued: !matches!(spec.kind, Kind::LISTEN | Kind::CALL)
             && !spec.has_word("no_multi"),
         min,
@@ -297,18 +304,24 @@ fn has_subcommands(spec: &Spec) -> bool {
     })
 }
 
+/// Whether an argument is one of those whose names end so; where there are several, in a number.
+pub fn is_called(name: &str, suffix: &str) -> bool {
+    name.trim_end_matches(|digit: char| digit.is_ascii_digit())
+        .ends_with(suffix)
+}
+
 /// The first argument that is a key and stands at a fixed place, and those right behind it.
 fn find_keys(arguments: &[Argument], mut at: usize, suffix: &str) -> Option<KeySpec> {
     for (index, argument) in arguments.iter().enumerate() {
         let found = match &argument.shape {
-            Shape::Value(name) if name.ends_with(suffix) => Some(at),
+            Shape::Value(name) if is_called(name, suffix) => Some(at),
             Shape::Block(parts) => find_keys(parts, at, suffix).map(|inner| inner.first),
             _ => None,
         };
         if let Some(first) = found {
             let is_counted = index > 0 && arguments[index - 1].shape == Shape::Value("numkeys");
             let is_key = |next: &&Argument| match &next.shape {
-                Shape::Value(name) => name.ends_with(suffix) && !next.optional,
+                Shape::Value(name) => is_called(name, suffix) && !next.optional,
                 _ => false,
             };
             let extent = match (is_counted, argument.repeated) {
@@ -623,7 +636,8 @@ mod tests {
         assert_eq!(
             tokens,
             [
-                "NX", "XX", "IFEQ", "IFNE", "GET", "EX", "PX", "EXAT", "PXAT", "KEEPTTL"
+                "NX", "XX", "IFEQ", "IFNE", "IFDEQ", "IFDNE", "GET", "EX", "PX", "EXAT", "PXAT",
+                "KEEPTTL"
             ]
         );
     }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use dht_proto::Reply;
+use dht_proto::{Reply, ReplyError};
 use dht_tests::cluster::Cluster;
 use dht_tests::native_client::NativeClient;
 use dht_tests::process::Processes;
@@ -88,6 +88,43 @@ async fn one_that_waits_for_a_shard_or_listens_is_killed_as_well() {
     let unpause = ["CLIENT", "UNPAUSE"];
     assert_eq!(killer.call(&unpause).await.unwrap(), Reply::Ok);
     assert_eq!(killer.call(&["EXISTS", "k"]).await.unwrap(), Reply::Int(0));
+}
+
+#[tokio::test]
+async fn who_connects_can_end_a_pause_that_has_no_end() {
+    let node = Processes::alone(&[]);
+    let mut operator = connect(node.client(0)).await;
+    let pause = ["CLIENT", "PAUSE", "9223372036854775807"];
+    assert_eq!(operator.call(&pause).await.unwrap(), Reply::Ok);
+    let get = operator.call(&["GET", "k"]);
+    tokio::pin!(get);
+    assert!(timeout(MOMENT, &mut get).await.is_err(), "it waits");
+    let mut other = connect(node.client(0)).await;
+    for line in [
+        &["HELLO", "3", "SETNAME", "rescue"][..],
+        &["CLIENT", "SETINFO", "LIB-NAME", "rescue"],
+        &["CLIENT", "UNPAUSE"],
+    ] {
+        let answer = timeout(PATIENCE, other.call(line))
+            .await
+            .expect("an answer");
+        assert!(!matches!(answer.unwrap(), Reply::Error(_)), "{line:?}");
+    }
+    let get = timeout(PATIENCE, get).await.expect("an answer");
+    assert_eq!(get.unwrap(), Reply::Nil);
+}
+
+#[tokio::test]
+async fn a_node_says_that_it_does_not_write_the_file_it_was_started_with() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("settings.toml");
+    std::fs::write(&file, "shards = 128\n").unwrap();
+    let node = Processes::alone(&["--config", file.to_str().unwrap()]);
+    let mut client = connect(node.client(0)).await;
+    let refused = client.call(&["CONFIG", "REWRITE"]).await.unwrap();
+    let why = "ERR Rewriting config file: not supported: a node changes no file of settings";
+    assert_eq!(refused, Reply::Error(ReplyError::Received(why.to_owned())));
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "shards = 128\n");
 }
 
 #[tokio::test]

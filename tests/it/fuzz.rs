@@ -395,6 +395,7 @@ fn settings() -> Settings {
         standalone: false,
         backend: None,
         is_durable: false,
+        has_file: false,
         max_clients: 1,
         shards: 64,
         debug: Permission::No,

@@ -33,6 +33,7 @@ impl StoreDoor {
             standalone: true,
             backend: None,
             is_durable: false,
+            has_file: false,
             max_clients: 100,
             shards: 1,
             debug: Permission::No,

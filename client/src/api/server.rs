@@ -120,6 +120,10 @@ commands! {
     client_kill(filters: impl Pairs) -> u64 = ["CLIENT KILL", filters];
     /// CLIENT PAUSE: has the clients of the node wait, `WRITE` or `ALL` of their commands.
     client_pause(millis: u64, mode: impl Arg) -> () = ["CLIENT PAUSE", millis, mode];
+    /// CLIENT UNBLOCK: ends what a connection waits for, where commands wait; says whether it did.
+    client_unblock(id: u64) -> bool = ["CLIENT UNBLOCK", id];
+    /// ROLE: whether the server replicates another.
+    role() -> Reply = ["ROLE"];
     /// CLIENT UNPAUSE: lets the clients of the node go on.
     client_unpause() -> () = ["CLIENT UNPAUSE"];
     /// CLIENT LIST: what the node knows of all its connections, a line each.

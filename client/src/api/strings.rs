@@ -42,6 +42,12 @@ commands! {
         = ["SETRANGE", key, offset, value];
     /// DELEX: removes a key; says whether there was one.
     delex(key: impl Arg) -> bool = ["DELEX", key];
+    /// DIGEST: the XXH3 hash of a string, as hexadecimal digits.
+    digest(key: impl Arg) -> Option<String> = ["DIGEST", key];
+    /// LCS: the longest common subsequence of two strings of one slot.
+    lcs(one: impl Arg, two: impl Arg) -> Bytes = ["LCS", one, two];
+    /// LCS … LEN: how long it is.
+    lcs_len(one: impl Arg, two: impl Arg) -> u64 = ["LCS", one, two, "LEN"];
     /// DELEX with a condition on its value; says whether the key was removed.
     delex_if(key: impl Arg, condition: ValueIs<'_>) -> bool = ["DELEX", key, condition];
     /// MGET: the string values of several keys, of any slots.

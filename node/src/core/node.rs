@@ -285,6 +285,8 @@ pub struct Settings {
     pub backend: Option<String>,
     /// What it acknowledges is on its disk.
     pub is_durable: bool,
+    /// It was started with a file of settings.
+    pub has_file: bool,
     /// `host:port` for clients.
     pub client: String,
     /// `host:port` for cluster-aware clients.

@@ -83,6 +83,7 @@ impl Process {
             standalone: false,
             backend: None,
             is_durable: false,
+            has_file: false,
             client: address(seat),
             redirect: format!("node{}:8400", seat + 1),
             max_clients: 10_000,

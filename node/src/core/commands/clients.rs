@@ -199,6 +199,20 @@ pub fn client_pause(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::Ok)
 }
 
+/// CLIENT UNBLOCK: no command waits for others to write, so there is nobody to unblock.
+pub fn client_unblock(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let id = args.word()?;
+    if args.left() > 1 {
+        return Err(wrong_subcommand(args));
+    }
+    if !args.option("TIMEOUT") && !args.option("ERROR") && args.left() > 0 {
+        let text = "CLIENT UNBLOCK reason should be TIMEOUT or ERROR";
+        return Err(ReplyError::err(text));
+    }
+    parse_int(id).ok_or(ReplyError::NotInteger)?;
+    Ok(Reply::flag(false))
+}
+
 /// CLIENT UNPAUSE.
 pub fn client_unpause(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     ctx.node.pause.end();

@@ -122,6 +122,50 @@ pub fn client_trackinginfo(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(Reply::Map(facts.into_iter().map(entry).collect()))
 }
 
+/// CLIENT TRACKING: what libraries say when they connect, OFF, is no error.
+pub fn client_tracking(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let switch = args.word()?;
+    while args.left() > 0 {
+        if args.left() > 1 && args.option("REDIRECT") {
+            let id = u64::try_from(args.int()?).ok();
+            if !id.is_some_and(|id| ctx.node.clients.contains_key(&id)) {
+                let text = "The client ID you want redirect to does not exist";
+                return Err(ReplyError::err(text));
+            }
+        } else if args.left() > 1 && args.option("PREFIX") {
+            args.word()?;
+        } else if !["BCAST", "OPTIN", "OPTOUT", "NOLOOP"]
+            .into_iter()
+            .any(|name| args.option(name))
+        {
+            return Err(ReplyError::Syntax);
+        }
+    }
+    if switch.eq_ignore_ascii_case(b"OFF") {
+        Ok(Reply::Ok)
+    } else if switch.eq_ignore_ascii_case(b"ON") {
+        Err(ReplyError::err(
+            "CLIENT TRACKING ON is not supported: no node tells clients which of the keys that \
+             they have read were changed",
+        ))
+    } else {
+        Err(ReplyError::Syntax)
+    }
+}
+
+/// CLIENT CACHING: as in Redis to a client for which nothing is tracked.
+pub fn client_caching(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Err(ReplyError::err(
+        "CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or \
+         OPTOUT mode enabled",
+    ))
+}
+
+/// CLIENT GETREDIR: as in Redis to a client for which nothing is tracked.
+pub fn client_getredir(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Int(-1))
+}
+
 /// CLIENT SETINFO.
 pub fn client_setinfo(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let option = args.word()?;
@@ -181,13 +225,14 @@ pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
         Err(_) => None,
     };
     let mut opened = false;
-    let mut name = None;
     while args.left() > 0 {
         if args.left() > 2 && args.option("AUTH") {
             opens(ctx, args.word()?, args.word()?)?;
             opened = true;
         } else if args.left() > 1 && args.option("SETNAME") {
-            name = Some(client_name(args.word()?)?);
+            // As in Redis 7.0 at once, whatever is wrong behind it.
+            let name = client_name(args.word()?)?;
+            ctx.client.facts.label(|labels| labels.name = name);
         } else {
             let option = shown(args.word()?, usize::MAX);
             return Err(ReplyError::Other(
@@ -199,9 +244,6 @@ pub fn hello(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
         return Err(ReplyError::NoAuthHello);
     }
     ctx.client.authenticated = true;
-    if let Some(name) = name {
-        ctx.client.facts.label(|labels| labels.name = name);
-    }
     if let Some(protocol) = protocol {
         ctx.client.speak(protocol);
     }
@@ -374,6 +416,11 @@ mod tests {
             ("HELLO", &greeting(3)),
             ("HELLO 2 AUTH default x SETNAME me", &greeting(2)),
             ("CLIENT GETNAME", "\"me\""),
+            (
+                "HELLO 3 SETNAME you other",
+                "-ERR Syntax error in HELLO option 'other'",
+            ),
+            ("CLIENT GETNAME", "\"you\""),
             ("HELLO 3", &greeting(3)),
             ("RESET", "RESET"),
             ("HELLO", &greeting(2)),

@@ -160,7 +160,7 @@ impl Traits {
     /// Puts a word of a row where it belongs.
     fn place(&mut self, word: &'static str) {
         match word {
-            syntax::PROTECTED | syntax::SAYS => (),
+            syntax::PROTECTED | syntax::SAYS | syntax::NEVER_PAUSED => (),
             "RO" | "RW" | "OW" | "RM" | "not_key" => self.keys.push(vec![word]),
             "access" | "update" | "insert" | "delete" | "variable_flags" => {
                 self.keys
@@ -272,11 +272,19 @@ const fn tips(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// What a command does to its key of this number.
-pub fn key_flags(id: CommandId, number: usize) -> Reply {
+/// What a command with these arguments behind its keys does to its key of this number.
+pub fn key_flags(id: CommandId, number: usize, arguments: &[&[u8]]) -> Reply {
     let keys = Traits::of(id).keys;
     let flags = keys.get(number).or_else(|| keys.last());
-    statuses(flags.map_or(&[][..], Vec::as_slice))
+    let flags = flags.map_or(&[][..], Vec::as_slice);
+    // Of a command that writes and, if it is told to GET, also reads.
+    if let [flags @ .., "variable_flags"] = flags {
+        let reads = arguments
+            .iter()
+            .any(|word| word.eq_ignore_ascii_case(b"GET"));
+        return statuses(if reads { flags } else { &["OW", "update"] });
+    }
+    statuses(flags)
 }
 
 /// A specification of all keys, or one of each.

@@ -127,7 +127,8 @@ fn clients(ctx: &Local<'_>) -> Facts {
     ]
 }
 
-/// The memory in use is what is resident: the allocator's own figure is not asked for.
+/// The memory in use is what is resident: the allocator's own figure is not asked for, so nothing
+/// is known of fragmentation, nor of what is data and what is not.
 fn memory(ctx: &Local<'_>) -> Facts {
     let sample = ctx.node.stats.sample.load();
     let (now, peak) = (sample.usage.rss_bytes, sample.rss_peak_bytes);
@@ -141,6 +142,9 @@ fn memory(ctx: &Local<'_>) -> Facts {
         ("used_memory_peak_human", human(peak)),
         ("total_system_memory", system.to_string()),
         ("total_system_memory_human", human(system)),
+        ("mem_fragmentation_ratio", "1.00".to_owned()),
+        // Nothing is ever evicted.
+        ("mem_not_counted_for_evict", "0".to_owned()),
         ("maxmemory", "0".to_owned()),
         ("maxmemory_human", human(0)),
         ("maxmemory_policy", "noeviction".to_owned()),
@@ -199,6 +203,10 @@ fn stats(ctx: &Local<'_>) -> Facts {
         ("instantaneous_input_kbps", kib(sample.input_bytes_per_s)),
         ("instantaneous_output_kbps", kib(sample.output_bytes_per_s)),
         ("rejected_connections", count(&stats.rejected)),
+        // No node copies another.
+        ("sync_full", "0".to_owned()),
+        ("sync_partial_ok", "0".to_owned()),
+        ("sync_partial_err", "0".to_owned()),
         ("expired_keys", expired_keys.to_string()),
         ("expired_subkeys", expired_fields.to_string()),
         ("evicted_keys", "0".to_owned()),
@@ -253,10 +261,14 @@ fn latencystats(ctx: &Local<'_>) -> Vec<String> {
     CommandId::all().filter_map(line).collect()
 }
 
-fn replication(_: &Local<'_>) -> Facts {
+/// As of a master without replicas: shards are replicated, not nodes.
+fn replication(ctx: &Local<'_>) -> Facts {
     vec![
         ("role", "master".to_owned()),
         ("connected_slaves", "0".to_owned()),
+        // Nobody else has what this node has.
+        ("master_replid", ctx.node.id.to_string()),
+        ("master_repl_offset", "0".to_owned()),
     ]
 }
 
@@ -276,13 +288,18 @@ fn cluster(ctx: &Local<'_>) -> Facts {
     )]
 }
 
+/// Keys that are looked at for the time that keys have left.
+const TTL_SAMPLE: usize = 256;
+
 /// Of this node, not of the cluster. Without keys the database is not mentioned.
 fn keyspace(ctx: &Local<'_>) -> Facts {
     let all = SlotSet::all();
     let keys = ctx.node.store.whole(&all, ctx.now.unix_ms(), false).len();
     let expires = ctx.node.store.volatile(&all);
     let timed = ctx.node.store.timed(&all);
-    let line = format!("keys={keys},expires={expires},avg_ttl=0,subexpiry={timed}");
+    let now = ctx.now.unix_ms();
+    let ttl = ctx.node.store.mean_ttl_ms(&all, now, TTL_SAMPLE);
+    let line = format!("keys={keys},expires={expires},avg_ttl={ttl},subexpiry={timed}");
     Vec::from_iter((keys > 0).then_some(("db0", line)))
 }
 
@@ -290,7 +307,9 @@ fn keyspace(ctx: &Local<'_>) -> Facts {
 mod tests {
     use super::*;
     use crate::core::commands::testing::Desk;
+    use crate::core::keyspace::Expiry;
     use crate::core::node::Usage;
+    use crate::core::store::{Key, Keys};
 
     #[test]
     fn sections_are_chosen_by_name() {
@@ -393,6 +412,68 @@ mod tests {
         );
         desk.run("CONFIG RESETSTAT");
         assert_eq!(desk.run("INFO commandstats"), "# Commandstats\r\n");
+    }
+
+    /// What exporters, dashboards and libraries read, and what they get no answer about, since
+    /// there is no true one.
+    #[test]
+    fn tools_find_what_they_read() {
+        let text = Desk::standalone().run("INFO everything");
+        let fields: Vec<&str> = text
+            .lines()
+            .filter_map(|line| line.split_once(':').map(|(field, _)| field))
+            .collect();
+        let read = "redis_version redis_mode run_id tcp_port uptime_in_seconds connected_clients \
+                    blocked_clients used_memory used_memory_human used_memory_rss \
+                    used_memory_peak maxmemory maxmemory_policy mem_fragmentation_ratio \
+                    mem_not_counted_for_evict loading rdb_bgsave_in_progress rdb_last_save_time \
+                    aof_enabled aof_last_write_status total_connections_received \
+                    total_commands_processed instantaneous_ops_per_sec rejected_connections \
+                    sync_full sync_partial_ok sync_partial_err expired_keys expired_subkeys \
+                    evicted_keys keyspace_hits keyspace_misses latest_fork_usec role \
+                    connected_slaves master_replid master_repl_offset cluster_enabled";
+        let lacking: Vec<&str> = read
+            .split_whitespace()
+            .filter(|field| !fields.contains(field))
+            .collect();
+        assert!(lacking.is_empty(), "{lacking:?} in {text}");
+        for field in [
+            "used_memory_dataset",
+            "used_memory_overhead",
+            "master_link_status",
+        ] {
+            assert!(!fields.contains(&field), "{field} would not be true");
+        }
+    }
+
+    #[test]
+    fn keys_have_so_long_on_average() {
+        let mut desk = Desk::standalone();
+        let now = desk.now.unix_ms();
+        for (key, expiry, shown) in [
+            (b"a", Expiry::Never, "keys=1,expires=0,avg_ttl=0,"),
+            (
+                b"b",
+                Expiry::At(now + 1000),
+                "keys=2,expires=1,avg_ttl=1000,",
+            ),
+            (
+                b"c",
+                Expiry::At(now + 4000),
+                "keys=3,expires=2,avg_ttl=2500,",
+            ),
+        ] {
+            let keys = Keys::one(Key::new(key));
+            let set = desk
+                .node
+                .store
+                .write_watched(&keys, (now, 0), None, |write| {
+                    write.set_string(key, b"v", expiry)
+                });
+            assert_eq!(set, Ok(()));
+            let text = desk.run("INFO keyspace");
+            assert_eq!(text, format!("# Keyspace\r\ndb0:{shown}subexpiry=0\r\n"));
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod fields;
 pub mod generic;
 pub mod hash;
 mod info;
+pub mod lcs;
 pub mod measured;
 pub mod object;
 pub mod pubsub;

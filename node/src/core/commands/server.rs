@@ -51,9 +51,12 @@ pub fn command_getkeys(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
 
 /// COMMAND GETKEYSANDFLAGS.
 pub fn command_getkeysandflags(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    let (id, keys) = keys_of(args.rest())?;
+    let words = args.rest();
+    let (id, keys) = keys_of(words)?;
+    // Behind the key and the value.
+    let options = words.get(id.schema().min..).unwrap_or_default();
     let entry = |(at, key): (usize, &[u8])| {
-        Reply::Array(vec![Reply::bulk(key), describe::key_flags(id, at)])
+        Reply::Array(vec![Reply::bulk(key), describe::key_flags(id, at, options)])
     };
     Ok(Reply::Array(
         keys.into_iter().enumerate().map(entry).collect(),
@@ -156,10 +159,12 @@ pub fn config_resetstat(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 }
 
 /// CONFIG REWRITE.
-pub fn config_rewrite(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
-    Err(ReplyError::err(
-        "The server is running without a config file",
-    ))
+pub fn config_rewrite(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Err(ReplyError::err(if ctx.node.settings.has_file {
+        "Rewriting config file: not supported: a node changes no file of settings"
+    } else {
+        "The server is running without a config file"
+    }))
 }
 
 /// CONFIG SET.
@@ -231,6 +236,15 @@ pub fn bgsave(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     saves.is_wanted.store(true, Relaxed);
     saves.is_under_way.store(true, Relaxed);
     Ok(Reply::Status("Background saving started".into()))
+}
+
+/// ROLE: nobody copies a node as a whole, so there is no offset and no replica to show.
+pub fn role(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Array(vec![
+        Reply::bulk("master"),
+        Reply::Int(0),
+        Reply::Array(Vec::new()),
+    ]))
 }
 
 /// SAVE: an acknowledged write is on the disk already.
@@ -383,10 +397,11 @@ mod tests {
             (
                 "COMMAND LIST FILTERBY ACLCAT admin",
                 "[\"client|kill\", \"client|list\", \"client|no-evict\", \"client|pause\", \
-                 \"client|unpause\", \"bgsave\", \"config|get\", \"config|resetstat\", \
+                 \"client|unblock\", \"client|unpause\", \"bgsave\", \"config|get\", \
+                 \"config|resetstat\", \
                  \"config|rewrite\", \"config|set\", \"debug\", \"lastsave\", \
                  \"latency|doctor\", \"latency|histogram\", \"latency|history\", \
-                 \"latency|latest\", \"latency|reset\", \"save\", \"shutdown\", \
+                 \"latency|latest\", \"latency|reset\", \"role\", \"save\", \"shutdown\", \
                  \"slowlog|get\", \"slowlog|len\", \"slowlog|reset\", \"cluster|empty\", \
                  \"cluster|snapshot\"]",
             ),

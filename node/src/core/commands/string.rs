@@ -1,12 +1,15 @@
 //! Commands of family string.
 
+use std::borrow::Cow;
+
 use dht_proto::{Reply, ReplyError};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::expiry::{ExpiryOption, Unit, time_to_live};
 use super::{bulk_or_nil, remove, sum, values};
 use crate::core::args::{Args, Pairs, choose, parse_int};
 use crate::core::execute::Outcome;
-use crate::core::keyspace::{Expiry, Read, Write};
+use crate::core::keyspace::{Expiry, Read, StringRef, Write};
 use crate::core::long_double::{LongDouble, NoNumber};
 use crate::core::notify::Class;
 
@@ -35,18 +38,50 @@ pub fn decrby(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
 /// DELEX.
 pub fn delex(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
-    let condition = if args.left() > 0 {
-        Some(Condition::of_value(args)?.ok_or(ReplyError::Syntax)?)
-    } else {
-        None
-    };
-    args.finish()?;
-    if let Some(condition) = condition
-        && (ctx.string(key)?.is_none() || !condition.allows(ctx, key)?)
-    {
+    match args.left() {
+        0 => return Ok(Reply::flag(remove(ctx, key))),
+        2 => {}
+        _ => return Err(ReplyError::Arity(Cow::Borrowed("delex"))),
+    }
+    // In this order, as in Redis: where there is no key, nothing is wrong with the condition.
+    let is_there = ctx
+        .string(key)
+        .map_err(|_| ReplyError::err("Key should be of string type if conditions are specified"))?;
+    if is_there.is_none() {
         return Ok(Reply::flag(false));
     }
-    Ok(Reply::flag(remove(ctx, key)))
+    let condition = Condition::of_value(args)?.ok_or(ReplyError::err(
+        "Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE",
+    ))?;
+    Ok(Reply::flag(condition.allows(ctx, key)? && remove(ctx, key)))
+}
+
+/// DIGEST.
+pub fn digest(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
+    let value = ctx.string(args.word()?)?;
+    Ok(Reply::bulk_or_nil(
+        value.map(|value| digest_of(value.bytes())),
+    ))
+}
+
+/// Hexadecimal digits of a digest.
+const DIGEST_DIGITS: usize = 16;
+
+fn digest_of(value: &[u8]) -> String {
+    format!("{:0DIGEST_DIGITS$x}", xxh3_64(value))
+}
+
+/// The next word as a digest. As in Redis only its length is looked at: what has other digits is
+/// the digest of nothing.
+fn digest_word<'a>(args: &mut Args<'a>) -> Result<&'a [u8], ReplyError> {
+    let word = args.word()?;
+    if word.len() == DIGEST_DIGITS {
+        Ok(word)
+    } else {
+        Err(ReplyError::err(
+            "digest must be exactly 16 hexadecimal characters",
+        ))
+    }
 }
 
 /// GET.
@@ -245,6 +280,10 @@ enum Condition<'a> {
     Equal(&'a [u8]),
     /// IFNE: it has another value, or none.
     Other(&'a [u8]),
+    /// IFDEQ: its value has this digest.
+    Digest(&'a [u8]),
+    /// IFDNE: it has a value of another digest, or none.
+    OtherDigest(&'a [u8]),
 }
 
 impl<'a> Condition<'a> {
@@ -254,17 +293,31 @@ impl<'a> Condition<'a> {
             Some(Self::Equal(args.word()?))
         } else if args.option("IFNE") {
             Some(Self::Other(args.word()?))
+        } else if args.option("IFDEQ") {
+            Some(Self::Digest(digest_word(args)?))
+        } else if args.option("IFDNE") {
+            Some(Self::OtherDigest(digest_word(args)?))
         } else {
             None
         })
     }
 
     fn allows(self, ctx: &Write<'_>, key: &[u8]) -> Result<bool, ReplyError> {
+        let has_digest = |there: StringRef<'_>, digest: &[u8]| {
+            let own = digest_of(there.bytes());
+            own.as_bytes().eq_ignore_ascii_case(digest)
+        };
         Ok(match self {
             Self::Absent => ctx.kind(key).is_none(),
             Self::Present => ctx.kind(key).is_some(),
             Self::Equal(value) => ctx.string(key)?.is_some_and(|there| there.bytes() == value),
             Self::Other(value) => ctx.string(key)?.is_none_or(|there| there.bytes() != value),
+            Self::Digest(digest) => ctx
+                .string(key)?
+                .is_some_and(|there| has_digest(there, digest)),
+            Self::OtherDigest(digest) => ctx
+                .string(key)?
+                .is_none_or(|there| !has_digest(there, digest)),
         })
     }
 }

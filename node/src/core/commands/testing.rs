@@ -31,6 +31,7 @@ pub fn node() -> Node {
         standalone: true,
         backend: None,
         is_durable: false,
+        has_file: false,
         client: "127.0.0.1:7401".to_owned(),
         redirect: "127.0.0.1:8401".to_owned(),
         max_clients: 10_000,
@@ -56,6 +57,7 @@ pub fn cluster() -> Node {
         standalone: false,
         backend: None,
         is_durable: false,
+        has_file: false,
         ..alone.settings
     };
     let node = Node::new(alone.id, settings, alone.started);

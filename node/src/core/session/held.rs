@@ -28,7 +28,9 @@ impl Session {
         let has_to_wait = match step.node.pause.at(step.now.mono_ms) {
             Held::Nothing => return false,
             Held::Writes => self.says_or_writes(argv),
-            Held::All => self.find_usable(argv).is_ok(),
+            Held::All => self
+                .find_usable(argv)
+                .is_ok_and(|id| !id.schema().is_never_paused),
         };
         if has_to_wait {
             let argv = argv.iter().map(|word| Bytes::copy_from_slice(word));
@@ -170,6 +172,21 @@ mod tests {
         line.now.mono_ms += 1;
         assert_eq!(line.receive(&mut input), Progress::Input);
         assert_eq!(line.output(), "+OK\r\n+PONG\r\n");
+    }
+
+    #[test]
+    fn who_connects_can_end_a_pause_of_any_length() {
+        let mut line = alone();
+        line.desk.pause.begin(line.now.mono_ms, u64::MAX, true);
+        let mut input = BytesMut::from(
+            "CLIENT SETINFO LIB-NAME x\r\nCLIENT SETNAME me\r\nCLIENT UNPAUSE\r\nPING\r\n",
+        );
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        assert_eq!(line.output(), "+OK\r\n+OK\r\n+OK\r\n+PONG\r\n");
+        line.desk.pause.begin(line.now.mono_ms, u64::MAX, true);
+        let mut input = BytesMut::from("HELLO 2 SETNAME you\r\nPING\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        assert!(line.output().contains("redis"), "HELLO is answered");
     }
 
     #[test]

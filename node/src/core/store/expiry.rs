@@ -93,6 +93,27 @@ impl Store {
         keys.iter().map(expire).sum()
     }
 
+    /// For how many milliseconds keys with an expiry are still there, on average: of the first such
+    /// keys that are found among so many.
+    #[must_use]
+    pub fn mean_ttl_ms(&self, slots: &SlotSet, now: UnixMs, most: usize) -> u64 {
+        let (mut sum_ms, mut timed, mut looked_at) = (0_u128, 0, 0);
+        let has_some = |slot: &u16| self.counts[usize::from(*slot)].volatile() > 0;
+        for slot in slots.iter().filter(has_some) {
+            if looked_at >= most {
+                break;
+            }
+            self.scan_slot(Cursor::at_slot(slot), most - looked_at, &mut |record| {
+                looked_at += 1;
+                if let Some(expiry) = record.expiry() {
+                    sum_ms += u128::from(expiry.saturating_sub(now));
+                    timed += 1;
+                }
+            });
+        }
+        u64::try_from(sum_ms / timed.max(1)).unwrap_or(u64::MAX)
+    }
+
     /// Number of hashes in these slots of which some field has an expiry.
     #[must_use]
     pub fn timed(&self, slots: &SlotSet) -> usize {

@@ -62,6 +62,7 @@ impl Cluster {
             standalone: false,
             backend: None,
             is_durable: false,
+            has_file: false,
             shards: 4,
             client: self.seats[seat].clone(),
             ..testing::node().settings
