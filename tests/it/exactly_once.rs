@@ -41,6 +41,35 @@ async fn place(node: &mut NativeClient, key: &str) -> Place {
     }
 }
 
+/// MULTI, two increments and EXEC, which has the place.
+async fn increment_twice(node: &mut NativeClient, key: &str, place: Place) -> Reply {
+    for argv in [vec!["MULTI"], vec!["INCR", key], vec!["INCR", key]] {
+        let queued = node.call(&argv).await.unwrap();
+        assert!(!matches!(queued, Reply::Error(_)), "{queued:?}");
+    }
+    let meta = Meta::default().with_place(place);
+    node.call_with(&["EXEC"], &meta).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_sent_to_every_node_is_executed_once() {
+    let cluster = Processes::start(NODES);
+    let mut nodes = Vec::new();
+    for node in 0..NODES {
+        nodes.push(NativeClient::connect(cluster.client(node)).await.unwrap());
+    }
+    for n in 0..10 {
+        let key = format!("key:{n}");
+        let place = place(&mut nodes[n % NODES], &key).await;
+        for node in [0, 1, 2, 0] {
+            let answer = increment_twice(&mut nodes[node], &key, place).await;
+            assert_eq!(answer, Reply::Array(vec![Reply::Int(1), Reply::Int(2)]));
+        }
+        let held = nodes[0].call(&["GET", &key]).await.unwrap();
+        assert_eq!(held, Reply::bulk("2"));
+    }
+}
+
 #[tokio::test]
 async fn a_frame_that_is_sent_to_every_node_is_executed_once() {
     let cluster = Processes::start(NODES);

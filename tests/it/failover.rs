@@ -318,7 +318,13 @@ async fn count(client: Client, caller: usize, stop: Arc<AtomicBool>) -> Told {
         number += 1;
         let key = format!("counter:{caller}:{}", number % 50);
         let counted = match number % 4 {
-            0 => client.pipeline().incr(&key).get(&key).exec().await.map(drop),
+            0 => client
+                .pipeline()
+                .incr(&key)
+                .get(&key)
+                .exec()
+                .await
+                .map(drop),
             _ => client.incr(&key).await.map(drop),
         };
         match counted {

@@ -13,6 +13,8 @@ const SEEDS: u64 = 500;
 const SPARE: u64 = 10;
 /// Of all of them, how many may be too much to be judged.
 const UNDECIDED: usize = 5;
+/// Writes that clients have to have sent again, in all of them.
+const REPEATS: usize = 300;
 /// The program that runs seeds in a process of its own.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_sim");
 
@@ -23,6 +25,7 @@ fn whatever_goes_wrong_promises_are_kept() {
     assert!(summary.failed.is_empty(), "{} failed", summary.failed.len());
     assert!(summary.counted as u64 >= SEEDS);
     assert!(summary.undecided() <= UNDECIDED, "{}", summary.undecided());
+    assert!(summary.repeats > REPEATS, "{}", summary.repeats);
     let missing = summary.missing();
     assert!(missing.is_empty(), "never happened: {missing:?}");
 }

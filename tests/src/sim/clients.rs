@@ -41,6 +41,8 @@ pub struct Clients {
     pub unread: Vec<Vec<Bytes>>,
     /// Writes that were acknowledged.
     pub writes: usize,
+    /// Writes that were sent again under their numbers.
+    pub repeats: usize,
     all: Vec<Client>,
     /// Whose connection it is: a client, by its number.
     owners: BTreeMap<u64, usize>,
@@ -108,6 +110,7 @@ impl Clients {
             finals: Finals::default(),
             unread: Vec::new(),
             writes: 0,
+            repeats: 0,
             all: habits.enumerate().map(client).collect(),
             owners: BTreeMap::new(),
             last_connection: 0,
@@ -157,6 +160,7 @@ impl World {
         let batch = 1 + self.clients.all[client].random.next() % pipeline;
         let mut out = BytesMut::new();
         for write in self.clients.all[client].sessions.take_again() {
+            self.clients.repeats += 1;
             self.ask_numbered(client, write, deadline_ms, &mut out);
         }
         for _ in 0..batch {

@@ -25,6 +25,8 @@ pub struct Report {
     pub tally: Tally,
     /// Writes that were acknowledged.
     pub writes: usize,
+    /// Writes that clients sent again under their numbers.
+    pub repeats: usize,
     /// Operations whose outcome their client does not know.
     pub unknown: usize,
     /// All operations.
@@ -110,6 +112,8 @@ pub struct Summary {
     pub tally: Tally,
     /// Writes that were acknowledged.
     pub writes: usize,
+    /// Writes that clients sent again under their numbers.
+    pub repeats: usize,
     /// Runs that are wrong.
     pub failed: Vec<Report>,
     /// Runs that are not, but do not count.
@@ -121,6 +125,7 @@ impl Summary {
     pub fn add(&mut self, report: Report) {
         self.tally.add(&report.tally);
         self.writes += report.writes;
+        self.repeats += report.repeats;
         if !report.is_right() {
             self.failed.push(report);
         } else if report.counts() {
@@ -166,11 +171,12 @@ impl fmt::Display for Summary {
         }
         write!(
             f,
-            "{} seeds count, {} do not, {} failed; {} acknowledged writes; {}",
+            "{} seeds count, {} do not, {} failed; {} acknowledged writes; {} sent again; {}",
             self.counted,
             self.idle.len(),
             self.failed.len(),
             self.writes,
+            self.repeats,
             self.tally
         )
     }
@@ -192,6 +198,7 @@ mod tests {
             trace_lines: 0,
             tally,
             writes: 1000,
+            repeats: 0,
             unknown: 0,
             operations: 2000,
             leader_changes: 1,

@@ -135,6 +135,7 @@ impl World {
             trace_lines: self.trace.lines(),
             tally: std::mem::take::<Tally>(&mut self.tally),
             writes: self.clients.writes,
+            repeats: self.clients.repeats,
             unknown: history.unknown(),
             operations: history.operations.len(),
             leader_changes: self.watch.leader_changes,

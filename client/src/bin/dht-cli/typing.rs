@@ -254,7 +254,8 @@ mod tests {
         );
         check(
             "set k v ex ",
-            "seconds [NX | XX | IFEQ ifeq-value | IFNE ifne-value] [GET]",
+            "seconds [NX | XX | IFEQ ifeq-value | IFNE ifne-value | IFDEQ ifdeq-digest | \
+                 IFDNE ifdne-digest] [GET]",
         );
         check("expire k 5 gt", "");
         check("ping", " [message]");
