@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dht_proto::Reply;
 use dht_proto::rpc::Place;
+use dht_proto::slot::key_slot;
 use tokio::time::Instant;
 
 use crate::client::Client;
@@ -112,6 +113,37 @@ fn queue(command: &str) -> Act {
         "MULTI" => "OK".into(),
         _ => "QUEUED".into(),
     }))
+}
+
+/// A node has one address as a seed and another as a leader: to go on to the next seed could be to
+/// ask the silent one again.
+#[tokio::test]
+async fn who_is_silent_as_a_leader_is_not_asked_as_a_seed() {
+    let [silent, other] = [FakeNode::start(|_| Act::Hang).await, node(None, one).await];
+    let (mut parts, ports) = (
+        Vec::new(),
+        [&silent, &other].map(|node| node.address.clone()),
+    );
+    for (slots, address) in [(0, 8191), (8192, 16383)].into_iter().zip(&ports) {
+        let (host, port) = address.rsplit_once(':').unwrap();
+        parts.push((slots.0, slots.1, host, port.parse().unwrap()));
+    }
+    let slots = slots_reply(&parts);
+    // The seed is the silent one by another name: it tells the routes, and nothing else.
+    let seed = FakeNode::start(move |command| match command {
+        "CLUSTER SLOTS" => Act::Answer(slots.clone()),
+        _ => Act::Hang,
+    });
+    let seed = seed.await;
+    let client = Client::connect(&seed.address).await.unwrap();
+    let key = (0..).map(|n| format!("key{n}"));
+    let key = key
+        .into_iter()
+        .find(|key| key_slot(key.as_bytes()) < 8192)
+        .unwrap();
+    assert_eq!(client.call(["GET", &key]).await, Ok(Reply::Int(1)));
+    let asked = |node: &FakeNode| node.seen().iter().any(|seen| seen.starts_with("GET"));
+    assert!(asked(&silent) && asked(&other) && !asked(&seed));
 }
 
 #[tokio::test]
