@@ -24,6 +24,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// Time for a cluster to do without a node.
 const HEALED: Duration = Duration::from_secs(60);
 
+async fn connect_all(cluster: &Processes) -> Vec<NativeClient> {
+    let mut nodes = Vec::new();
+    for node in 0..NODES {
+        nodes.push(NativeClient::connect(cluster.client(node)).await.unwrap());
+    }
+    nodes
+}
+
 /// A place of a write in a new session of the shard that has the key.
 async fn place(node: &mut NativeClient, key: &str) -> Place {
     let slot = key_slot(key.as_bytes()).to_string();
@@ -54,10 +62,7 @@ async fn increment_twice(node: &mut NativeClient, key: &str, place: Place) -> Re
 #[tokio::test]
 async fn a_transaction_that_is_sent_to_every_node_is_executed_once() {
     let cluster = Processes::start(NODES);
-    let mut nodes = Vec::new();
-    for node in 0..NODES {
-        nodes.push(NativeClient::connect(cluster.client(node)).await.unwrap());
-    }
+    let mut nodes = connect_all(&cluster).await;
     for n in 0..10 {
         let key = format!("key:{n}");
         let place = place(&mut nodes[n % NODES], &key).await;
@@ -73,10 +78,7 @@ async fn a_transaction_that_is_sent_to_every_node_is_executed_once() {
 #[tokio::test]
 async fn a_frame_that_is_sent_to_every_node_is_executed_once() {
     let cluster = Processes::start(NODES);
-    let mut nodes = Vec::new();
-    for node in 0..NODES {
-        nodes.push(NativeClient::connect(cluster.client(node)).await.unwrap());
-    }
+    let mut nodes = connect_all(&cluster).await;
     for n in 0..10 {
         let key = format!("key:{n}");
         let first = place(&mut nodes[n % NODES], &key).await;
