@@ -87,7 +87,8 @@ impl Watch {
     /// # Errors
     /// [`Error::Reply`] when a command was refused before any was executed, otherwise any of
     /// [`Error`] but [`Error::Mismatch`]. An error of one of the executed commands is among the
-    /// answers.
+    /// answers. What is watched is watched by this connection: when the shard's leader has changed
+    /// meanwhile, [`Error::NotDone`] says so, and the keys have to be watched anew.
     pub async fn exec(self, commands: Pipeline<'_>) -> Result<Option<Vec<Reply>>> {
         let deadline = Instant::now() + self.node.deadline();
         match exec(&self.node, commands.into_commands(), Way::until(deadline)).await? {

@@ -297,6 +297,16 @@ mod tests {
     }
 
     #[test]
+    fn users_are_told_how_long_a_lease_and_a_promise_last() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/consistency.md");
+        let text = std::fs::read_to_string(path).unwrap();
+        let lasts = format!("{LEASE_MS} ms from the moment at which the leader asked");
+        let promised = format!("promised, for {ELECTION_MS} ms,");
+        assert!(text.contains(&lasts) && text.contains(&promised));
+        assert!(text.contains("differ by\n  less than a tenth"));
+    }
+
+    #[test]
     fn a_lease_runs_from_the_time_at_which_its_round_began() {
         let mut trio = Trio::new();
         let begun = trio.now;
