@@ -56,7 +56,7 @@ pub(crate) struct Shared {
     /// The seed that answered last, by index.
     seed: AtomicUsize,
     next_refresh: Mutex<Instant>,
-    pub(crate) sessions: Sessions,
+    sessions: Sessions,
     /// Connections that transactions had for themselves, and the next may have.
     pub(crate) spare: Mutex<HashMap<Arc<str>, Vec<Node>>>,
 }
@@ -477,14 +477,19 @@ impl Call {
 }
 
 impl Shared {
-    /// Takes the result of a call. A node that knows nothing of its place may have forgotten the
-    /// session.
+    /// Takes the result of a call.
     fn finish(&self, call: &mut Call, result: Result<Reply>) {
-        if let (Some(seat), Err(Error::Unknown(Cause::Cluster(_)))) = (&call.seat, &result) {
+        self.leave(call.seat.take(), &result);
+        call.result = result;
+    }
+
+    /// Gives up a write's place in its session, now that the write has a result. Who knew nothing
+    /// of the place may have forgotten the session.
+    pub(crate) fn leave<T>(&self, seat: Option<Seat>, result: &Result<T>) {
+        if let (Some(seat), Err(Error::Unknown(Cause::Cluster(_)))) = (&seat, result) {
             self.sessions.forget(seat);
         }
-        call.seat = None;
-        call.result = result;
+        drop(seat);
     }
 
     /// The nodes, for connections that nobody shares.

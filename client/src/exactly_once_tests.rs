@@ -146,6 +146,20 @@ async fn who_is_silent_as_a_leader_is_not_asked_as_a_seed() {
     assert!(asked(&silent) && asked(&other) && !asked(&seed));
 }
 
+/// A seed that is cut off from its cluster tells routes, and its own address among them.
+#[tokio::test]
+async fn a_seed_that_is_cut_off_is_not_asked_for_ever() {
+    let cut_off = FakeNode::start(|_| refuse("CLUSTERDOWN no leader")).await;
+    let leader = node(None, one).await;
+    let refused = |_: &str| refuse("CLUSTERDOWN no leader");
+    let first = node(Some(&cut_off), refused).await;
+    let second = node(Some(&leader), refused).await;
+    let seeds = format!("{},{}", first.address, second.address);
+    let client = Client::connect(&seeds).await.unwrap();
+    assert_eq!(client.call(["GET", "n"]).await, Ok(Reply::Int(1)));
+    assert!(!cut_off.seen().is_empty());
+}
+
 #[tokio::test]
 async fn a_transaction_whose_answer_is_lost_is_sent_again_with_its_place() {
     let leader = node(None, |command| match command {

@@ -123,9 +123,7 @@ impl Pipeline<'_> {
             Place::Anywhere | Place::OwnConnection => None,
         };
         let result = exec_in(client, commands, (place, seat.as_ref()), deadline).await;
-        if let (Some(seat), Err(Error::Unknown(Cause::Cluster(_)))) = (&seat, &result) {
-            client.shared().sessions.forget(seat);
-        }
+        client.shared().leave(seat, &result);
         result
     }
 }
@@ -145,19 +143,17 @@ async fn exec_in(
             place: seat.map(Seat::place),
             ..Way::until(deadline)
         };
+        // That this try did nothing says nothing of one whose answer was lost.
+        let as_known = |error| if is_in_doubt { doubtful(error) } else { error };
         let outcome = exec(&node, commands.clone(), way).await;
-        let outcome = match is_in_doubt {
-            true => outcome.map_err(doubtful),
-            false => outcome,
-        };
-        match outcome? {
+        match outcome.map_err(as_known)? {
             Outcome::Executed(answers) => {
                 client.shared().give_back(node);
                 // Nothing was watched that could have changed.
                 return Ok(answers.unwrap_or_default());
             }
             Outcome::Again(error, turn) => {
-                let error = if is_in_doubt { doubtful(error) } else { error };
+                let error = as_known(error);
                 is_in_doubt |= matches!(error, Error::Unknown(_));
                 tries.turn(error, turn, &node).await?;
             }
