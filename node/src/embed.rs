@@ -256,6 +256,21 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn a_thread_that_panics_ends_the_node() {
+        let mut node = Node::builder().start().await.unwrap();
+        let held = node.alarm.clone();
+        let thread = std::thread::spawn(move || {
+            let _alarm = held;
+            panic!("a test has it panic");
+        });
+        assert!(thread.join().is_err());
+        let Failure::Fatal(why) = node.failed().await else {
+            panic!("another failure");
+        };
+        assert!(why.contains("panicked"), "{why}");
+    }
+
+    #[tokio::test]
     async fn mistakes_are_errors_of_their_own() {
         let check = async |builder: Builder, expect: &str| {
             let error = builder.start().await.err().map(|error| match error {

@@ -64,7 +64,7 @@ use self::shell::peers::{PeerEvent, Peers};
 pub use self::shell::replication::Failure;
 use self::shell::replication::{self, Event, Replication};
 use self::shell::services::Services;
-use self::shell::{Clock, Shell, listener, random};
+use self::shell::{Alarm, Clock, Shell, listener, random};
 
 /// Time for open connections to end in at a shutdown.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -75,6 +75,8 @@ const HAND_OVER: Duration = Duration::from_millis(500);
 const BACKLOG: i32 = 4096;
 
 const NO_PORT: &str = "a node needs a port for clients";
+/// What has ended a node that had to be ended.
+const PANICKED: &str = "a thread has panicked, which is a bug: what it said stands above";
 
 /// The ports of a node, bound already.
 pub struct Listeners {
@@ -150,6 +152,7 @@ pub struct Node {
     asked: watch::Sender<Option<Asked>>,
     replication: Replication,
     failure: oneshot::Receiver<Failure>,
+    alarm: Alarm,
     /// Set once the node serves.
     ready: CancellationToken,
     /// Set when the thread of replication has ended, and when the data directory is let go.
@@ -184,6 +187,7 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Node> {
     let (peers, broadcast, services) = links(config, (ears, &clock), &replication, &end);
     let (sender, failure) = oneshot::channel();
     let (running, ended) = ends(dir.as_ref());
+    let alarm = Alarm::default();
     let start = |formation| replication::Start {
         node: Arc::clone(&node),
         formation,
@@ -193,11 +197,12 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Node> {
         join: config.join.clone(),
         dir,
         failure: sender,
+        alarm: alarm.clone(),
         ready: ready.clone(),
         running,
     };
     if let Some(backend) = &config.backend {
-        start_backend(backend, events)?;
+        start_backend(backend, events, alarm.clone())?;
         ready.cancel();
     } else if node.settings.standalone {
         info!("Ready to accept connections");
@@ -221,6 +226,7 @@ pub fn start(config: &Config, listeners: Listeners) -> io::Result<Node> {
         asked: shell.asked.clone(),
         replication,
         failure,
+        alarm,
         ready,
         ended,
     })
@@ -284,12 +290,12 @@ fn listen(shell: &Arc<Shell>, listeners: Listeners, has_backend: bool) -> io::Re
 }
 
 #[cfg(feature = "backend")]
-fn start_backend(url: &str, events: Receiver<Event>) -> io::Result<()> {
-    shell::backend::start(url, events)
+fn start_backend(url: &str, events: Receiver<Event>, alarm: Alarm) -> io::Result<()> {
+    shell::backend::start(url, events, alarm)
 }
 
 #[cfg(not(feature = "backend"))]
-fn start_backend(_: &str, _: Receiver<Event>) -> io::Result<()> {
+fn start_backend(_: &str, _: Receiver<Event>, _: Alarm) -> io::Result<()> {
     let why = "--backend: this node was built without dht-node's feature 'backend'";
     Err(io::Error::other(why))
 }
@@ -297,9 +303,10 @@ fn start_backend(_: &str, _: Receiver<Event>) -> io::Result<()> {
 impl Node {
     /// Waits until the node cannot go on, which may never come; gives the reason, once.
     pub async fn failed(&mut self) -> Failure {
-        match (&mut self.failure).await {
-            Ok(failure) => failure,
-            Err(_) => std::future::pending().await,
+        tokio::select! {
+            biased;
+            Ok(failure) = &mut self.failure => failure,
+            () = self.alarm.rung() => Failure::Fatal(PANICKED.into()),
         }
     }
 

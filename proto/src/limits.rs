@@ -99,6 +99,8 @@ pub const DEADLINE: Duration = Duration::from_secs(5);
 pub const SESSIONS: usize = 10_000;
 /// A session that was not used for so long, by the time of its shard, may have to make room.
 pub const SESSION_IDLE: Duration = Duration::from_secs(60);
+/// The highest number of a session's writes; one above it is refused.
+pub const SEQUENCE: u64 = i64::MAX as u64;
 /// Numbers of a session that are told apart, the latest ones; a retry of an older one is not
 /// executed.
 pub const SESSION_WINDOW: usize = 4096;

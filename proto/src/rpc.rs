@@ -12,7 +12,7 @@ use rmp::encode;
 use serde::{Deserialize, Serialize};
 
 use crate::frame::{self, Malformed};
-use crate::limits::{ARGUMENTS, FRAME_BYTES, NESTING};
+use crate::limits::{ARGUMENTS, FRAME_BYTES, NESTING, SEQUENCE};
 use crate::msgpack::{Item, item, message_pack};
 use crate::output::Stream;
 use crate::parts::Shape;
@@ -106,9 +106,13 @@ impl Meta {
     /// The place that is given, if one is.
     ///
     /// # Errors
-    /// It is given in part.
+    /// It is given in part, or its number is above [`SEQUENCE`].
     pub fn place(&self) -> Result<Option<Place>, ReplyError> {
         match (self.session, self.sequence) {
+            (Some(_), Some(sequence)) if sequence > SEQUENCE => {
+                let what = format!("a sequence is at most {SEQUENCE}");
+                Err(ReplyError::Other(what.into()))
+            }
             (Some(session), Some(sequence)) => Ok(Some(Place {
                 session,
                 sequence,

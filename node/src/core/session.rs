@@ -101,6 +101,8 @@ struct Waiting {
     gather: Gather,
     /// To be told if it is a transaction that was executed.
     held: Vec<News>,
+    /// The name of a watch that keys are added to.
+    watch: Option<u64>,
     /// What shards were asked for.
     asked: Question,
     /// Bytes of the tasks that shards were asked for.
@@ -659,6 +661,11 @@ impl Session {
 
     /// Takes the answer of a part; gives its shard, if somebody waited for it.
     fn settle_part(&mut self, ticket: Ticket, reply: Reply, effects: &mut Effects) -> Option<u16> {
+        if matches!(reply, Reply::Error(_))
+            && let Some(token) = self.waiting(ticket.turn).and_then(|it| it.watch)
+        {
+            self.client.transaction.watch_failed(token);
+        }
         if let Some(waiting) = self.loose.get_mut(&ticket.turn) {
             let shard = waiting.gather.shard(ticket.part);
             if waiting.gather.settle(ticket.part, reply)
@@ -736,6 +743,7 @@ impl Session {
             origin,
             gather,
             held: Vec::new(),
+            watch: None,
             asked: Question {
                 command: self.current,
                 since_us: self.lap_us,

@@ -152,6 +152,21 @@ impl Transaction {
         watch.watcher
     }
 
+    /// Keys could not be added to the watch of this name: it is as it was before. Once MULTI has
+    /// been sent it stays in doubt, so that EXEC executes nothing.
+    pub fn watch_failed(&mut self, token: u64) {
+        let named = |watch: &&mut Box<Watch>| watch.watcher.token == token;
+        if self.is_open() {
+            return;
+        }
+        if let Some(watch) = self.watch.as_mut().filter(named) {
+            watch.watcher.rounds -= 1;
+            if watch.watcher.rounds == 0 {
+                self.unwatch();
+            }
+        }
+    }
+
     /// Bytes of the commands since MULTI.
     #[must_use]
     pub fn queued_bytes(&self) -> usize {
@@ -270,6 +285,24 @@ mod tests {
             error.contains("('a' is in slot 15495, 'b' in slot 3300"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn a_watch_that_failed_leaves_the_earlier_ones() {
+        let mut transaction = Transaction::default();
+        transaction.watch(b"a", 7);
+        transaction.watch_failed(6);
+        transaction.watch(b"a", 8);
+        transaction.watch_failed(7);
+        assert_eq!(transaction.watch(b"a", 9).rounds, 2);
+        transaction.begin();
+        transaction.watch_failed(7);
+        let watch = transaction.take().unwrap().watch.unwrap();
+        assert_eq!(watch.watcher.rounds, 2, "in doubt");
+        transaction.watch(b"a", 10);
+        transaction.watch_failed(10);
+        assert!(transaction.watched().is_none());
+        assert_eq!(transaction.take_dropped().len(), 1);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::info;
 
+use super::Alarm;
 use super::replication::{Event, Settled};
 use crate::core::pack::Reader;
 use crate::core::replication::task::{self, Task, Words};
@@ -31,11 +32,14 @@ type Asked = Vec<Request<Ticket>>;
 ///
 /// # Errors
 /// The URL makes no sense, or the system gives no thread.
-pub fn start(url: &str, events: Receiver<Event>) -> io::Result<()> {
+pub fn start(url: &str, events: Receiver<Event>, alarm: Alarm) -> io::Result<()> {
     let target = url.parse().map_err(io::Error::other)?;
     let client = Client::open(target).map_err(io::Error::other)?;
     let runtime = Handle::current();
-    let run = move || hand_on(&client, &runtime, &events);
+    let run = move || {
+        let _alarm = alarm;
+        hand_on(&client, &runtime, &events);
+    };
     thread::Builder::new()
         .name("backend".to_owned())
         .spawn(run)?;

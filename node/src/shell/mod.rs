@@ -24,6 +24,7 @@ pub mod turns;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::thread;
 
 use dashmap::DashMap;
 use tokio::sync::{Notify, watch};
@@ -110,6 +111,26 @@ impl Shell {
     }
 }
 
+/// Held by a thread without which the node is none: says so when the thread panics. What would go
+/// on without it could answer nothing, and would look alive.
+#[derive(Clone, Debug, Default)]
+pub struct Alarm(CancellationToken);
+
+impl Alarm {
+    /// Waits for a panic of a thread that holds this.
+    pub async fn rung(&self) {
+        self.0.cancelled().await;
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
+        }
+    }
+}
+
 /// Random bytes of the system.
 ///
 /// # Errors
@@ -132,6 +153,20 @@ pub fn without_password(url: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_panic_rings() {
+        let alarm = Alarm::default();
+        for panics in [false, true] {
+            let held = alarm.clone();
+            let thread = thread::spawn(move || {
+                let _alarm = held;
+                assert!(!panics, "this is how the test has it panic");
+            });
+            assert_eq!(thread.join().is_err(), panics);
+            assert_eq!(alarm.0.is_cancelled(), panics);
+        }
+    }
 
     #[test]
     fn a_password_is_not_shown() {

@@ -17,7 +17,7 @@ use super::broadcast::Broadcast;
 use super::disk::load::{Fault, Loaded, load};
 use super::disk::{DataDir, log, snapshots};
 use super::peers::{PeerEvent, Peers};
-use super::{Clock, random};
+use super::{Alarm, Clock, random};
 use crate::core::disk::{Batch, Report, Save};
 use crate::core::formation::Formation;
 use crate::core::node::Node;
@@ -94,6 +94,8 @@ pub struct Start {
     pub dir: Option<DataDir>,
     /// Told when the node cannot go on.
     pub failure: oneshot::Sender<Failure>,
+    /// Rings when a thread panics.
+    pub alarm: Alarm,
     /// Set once the node serves.
     pub ready: CancellationToken,
     /// Dropped when the thread has ended.
@@ -121,12 +123,19 @@ pub fn start(
     let seed = u64::from_ne_bytes(random()?);
     let (makers, long) = channel();
     let made = replication.clone();
+    let alarms = (start.alarm.clone(), start.alarm.clone());
     thread::Builder::new()
         .name("long answers".to_owned())
-        .spawn(move || make_all(&long, &made))?;
+        .spawn(move || {
+            let _alarm = alarms.0;
+            make_all(&long, &made);
+        })?;
     thread::Builder::new()
         .name("replication".to_owned())
-        .spawn(move || live(start, seed, makers, (&replication, &events)))
+        .spawn(move || {
+            let _alarm = alarms.1;
+            live(start, seed, makers, (&replication, &events));
+        })
         .map(drop)
 }
 
@@ -157,6 +166,7 @@ fn live(
         join,
         dir,
         failure,
+        alarm,
         ready,
         running: _running,
     } = start;
@@ -166,7 +176,7 @@ fn live(
             let worker = Worker::new(Arc::clone(&node), formation, seed, clock.now());
             Ok((worker, None))
         }
-        Some(dir) => recover((dir, replication), &node, formation, seed, &clock)
+        Some(dir) => recover((dir, replication, &alarm), &node, formation, seed, &clock)
             .map(|(worker, disk)| (worker, Some(disk))),
     };
     let (worker, disk) = match begun {
@@ -208,7 +218,7 @@ fn live(
 
 /// Reads the data directory, and starts the threads that write to it.
 fn recover(
-    (dir, replication): (&DataDir, &Replication),
+    (dir, replication, alarm): (&DataDir, &Replication, &Alarm),
     node: &Arc<Node>,
     formation: Formation,
     seed: u64,
@@ -229,8 +239,8 @@ fn recover(
         ))
     })?;
     let disk = Disk {
-        batches: log::start(dir.clone(), journal, replication.clone())?,
-        saves: snapshots::start(dir.clone(), replication.clone())?,
+        batches: log::start(dir.clone(), journal, (replication.clone(), alarm.clone()))?,
+        saves: snapshots::start(dir.clone(), (replication.clone(), alarm.clone()))?,
     };
     Ok((worker, disk))
 }

@@ -10,7 +10,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use bytes::BytesMut;
 use dht_proto::frame::Malformed;
 use dht_proto::limits::{
-    LANES, SESSION_ANSWER_BYTES, SESSION_BYTES, SESSION_IDLE, SESSION_WINDOW, SESSIONS,
+    LANES, SEQUENCE, SESSION_ANSWER_BYTES, SESSION_BYTES, SESSION_IDLE, SESSION_WINDOW, SESSIONS,
     SESSIONS_BYTES,
 };
 use dht_proto::{Reply, ReplyError, rpc};
@@ -286,6 +286,9 @@ impl Session {
         if order == Order::Strict && index > self.outcomes.len() as u64 {
             return Admission::Gap;
         }
+        if place.sequence > SEQUENCE {
+            return Admission::Unknown;
+        }
         self.raise(place.sequence.saturating_sub(SESSION_WINDOW as u64 - 1));
         Admission::Execute
     }
@@ -298,8 +301,11 @@ impl Session {
     /// Forgets its oldest numbers, until so many bytes are free or nothing is left.
     fn make_room(&mut self, bytes: usize) {
         let upto = self.room().saturating_sub(bytes);
-        while self.room() > upto && !self.outcomes.is_empty() {
-            self.raise(self.floor + 1);
+        while self.room() > upto
+            && let Some(oldest) = self.outcomes.pop_front()
+        {
+            self.bytes -= oldest.bytes();
+            self.floor = self.floor.saturating_add(1);
         }
     }
 
@@ -551,6 +557,34 @@ mod tests {
         let place = place(sequence, 0);
         assert_eq!(sessions.admit(place, Order::Loose, 0), Admission::Execute);
         sessions.keep(place, Order::Loose, &Reply::bulk(vec![b'x'; length]).into());
+    }
+
+    #[test]
+    fn the_highest_numbers_are_as_good_as_others_and_there_are_none_above() {
+        let (mut sessions, last) = full();
+        let high = last + 1;
+        sessions.open(Order::Loose, high, 0).unwrap();
+        let place = |sequence| Place {
+            acknowledged: SEQUENCE - 2,
+            ..of(high, sequence)
+        };
+        for sequence in [SEQUENCE - 1, SEQUENCE] {
+            keep_of(&mut sessions, place(sequence), 1);
+        }
+        // All have to make room, this one included, and it forgets its highest number.
+        let more = sessions.clients.bytes;
+        sessions
+            .clients
+            .change(high, |session| session.make_room(more));
+        for sequence in [SEQUENCE - 1, SEQUENCE, SEQUENCE + 1, u64::MAX] {
+            let admission = sessions.admit(place(sequence), Order::Loose, 0);
+            assert_eq!(admission, Admission::Unknown, "{sequence}");
+        }
+        let above = Place {
+            acknowledged: u64::MAX,
+            ..of(high, SEQUENCE)
+        };
+        assert_eq!(sessions.admit(above, Order::Loose, 0), Admission::Unknown);
     }
 
     #[test]

@@ -91,6 +91,24 @@ fn half_a_place_is_refused() {
 }
 
 #[test]
+fn a_number_has_a_limit() {
+    let mut line = line(testing::cluster());
+    let mut with = |sequence| {
+        let meta = Meta {
+            session: Some(9),
+            sequence: Some(sequence),
+            ..Meta::default()
+        };
+        send_with(&mut line, "SET foo 1", meta)
+    };
+    assert!(with(limits::SEQUENCE).is_empty());
+    let refused = "ERR a sequence is at most 9223372036854775807";
+    assert!(shows(&with(limits::SEQUENCE + 1), refused));
+    assert!(shows(&with(u64::MAX), refused));
+    assert_eq!(line.asked().len(), 1);
+}
+
+#[test]
 fn a_node_that_is_alone_has_no_sessions() {
     let mut line = line(testing::node());
     let unknown = response(&session_unknown().into());

@@ -102,12 +102,18 @@ impl Session {
             let words = keys.iter().map(|key| key.bytes()).collect();
             let task = Task::Watch(watcher, words).to_bytes();
             let turn = self.wait(origin, Gather::whole(*shard, true));
+            if let Some(waiting) = self.waiting(turn) {
+                waiting.watch = Some(watcher.token);
+            }
             let ticket = Ticket { turn, part: 0 };
             self.ask(step, origin, (*shard, Mode::Write), ticket, task);
         } else {
             let data = (&*step.node.store, &step.node.watched);
             let outcome = atomic::watch(data, watcher, &keys, (step.stamp, ALONE));
             let reply = outcome.unwrap_or_else(Reply::Error);
+            if matches!(reply, Reply::Error(_)) {
+                self.client.transaction.watch_failed(watcher.token);
+            }
             self.answer(step.effects, origin, &reply);
         }
     }
@@ -374,6 +380,32 @@ mod tests {
             line.settle(0, Reply::Ok);
             assert_eq!(line.session.in_flight(), 0, "nobody waits for it");
         }
+    }
+
+    #[test]
+    fn a_watch_that_failed_is_none() {
+        for error in [
+            ReplyError::ClusterDown("x".into()),
+            ReplyError::Unknown("x".into()),
+        ] {
+            let mut line = member();
+            line.send("WATCH foo\r\n");
+            line.settle(0, error.into());
+            line.send("MULTI\r\nSET b 1\r\nEXEC\r\n");
+            let forget = Task::Forget(Random::new(1).next()).to_bytes();
+            let expect = [(0, exec(None, &["SET b 1"])), (2, forget)];
+            let asked = line.asked().split_off(1);
+            let asked: Vec<_> = asked.into_iter().map(|(at, _, task)| (at, task)).collect();
+            assert_eq!(asked, expect);
+        }
+        // One that was sent together with the transaction leaves it in doubt: EXEC answers nil.
+        let mut line = member();
+        line.send("WATCH foo\r\nMULTI\r\n");
+        line.settle(0, ReplyError::ClusterDown("x".into()).into());
+        line.send("EXEC\r\n");
+        let token = Random::new(1).next();
+        let watcher = Some(Watcher { token, rounds: 1 });
+        assert_eq!(line.asked()[1].2, exec(watcher, &[]));
     }
 
     #[test]

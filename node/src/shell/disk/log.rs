@@ -15,6 +15,7 @@ use super::{DataDir, file_name, sync_folder, with_path};
 use crate::core::disk::identity::Identity;
 use crate::core::disk::journal::{Journal, Operation};
 use crate::core::disk::{Batch, Report};
+use crate::shell::Alarm;
 use crate::shell::replication::{Event, Replication};
 
 /// The extension of a segment.
@@ -27,7 +28,11 @@ const LOOK: Duration = Duration::from_millis(100);
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn start(dir: DataDir, journal: Journal, done: Replication) -> io::Result<Sender<Batch>> {
+pub fn start(
+    dir: DataDir,
+    journal: Journal,
+    (done, alarm): (Replication, Alarm),
+) -> io::Result<Sender<Batch>> {
     let (sender, batches) = channel();
     let writer = Writer {
         room: Room::new(dir.path()),
@@ -40,7 +45,10 @@ pub fn start(dir: DataDir, journal: Journal, done: Replication) -> io::Result<Se
     };
     thread::Builder::new()
         .name("log".to_owned())
-        .spawn(move || writer.run(&batches))?;
+        .spawn(move || {
+            let _alarm = alarm;
+            writer.run(&batches);
+        })?;
     Ok(sender)
 }
 

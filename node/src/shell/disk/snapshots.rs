@@ -14,6 +14,7 @@ use super::log::give_up;
 use super::{DataDir, file_name, sync_folder, with_path};
 use crate::core::disk::segment::Salt;
 use crate::core::disk::{Report, Save, image};
+use crate::shell::Alarm;
 use crate::shell::replication::{Event, Replication};
 
 /// The extension of a complete file.
@@ -25,7 +26,7 @@ pub(super) const UNFINISHED: &str = "new";
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn start(dir: DataDir, done: Replication) -> io::Result<Sender<Save>> {
+pub fn start(dir: DataDir, (done, alarm): (Replication, Alarm)) -> io::Result<Sender<Save>> {
     let (sender, saves) = channel();
     let writer = Writer {
         folder: dir.snapshots(),
@@ -36,7 +37,10 @@ pub fn start(dir: DataDir, done: Replication) -> io::Result<Sender<Save>> {
     };
     thread::Builder::new()
         .name("snapshots".to_owned())
-        .spawn(move || writer.run(&saves))?;
+        .spawn(move || {
+            let _alarm = alarm;
+            writer.run(&saves);
+        })?;
     Ok(sender)
 }
 
