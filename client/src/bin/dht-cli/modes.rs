@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions};
-use dht_proto::resp::{Decoded, RequestReader};
+use dht_proto::resp::{Decoded, RequestReader, quoted};
 use futures_util::TryStreamExt;
 
-use crate::print::quoted;
 use crate::{Outcome, Repeat};
 
 /// Keys that are asked about together, and commands that are sent together.

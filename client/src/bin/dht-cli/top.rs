@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use clap::Parser;
 use dht_client::{Client, Command, Error, FromReply, Node, Reply};
+use dht_proto::resp::quoted;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
 };
 
 use crate::Outcome;
 use crate::modes::Stop;
-use crate::print::quoted;
 use crate::status::{self, Row, aligned};
 
 /// How long a node may take to answer before it is shown as silent.

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use clap::Parser;
 use dht_client::{Client, Error, FromReply, Reply, ScanOptions};
+use dht_proto::resp::quoted;
 
 use crate::Outcome;
 use crate::modes::Stop;
@@ -187,7 +188,7 @@ impl Tally {
         }
         println!("{equal} of {count} keys compared are equal");
         for key in &differ {
-            println!("differs: {}", crate::print::quoted(key));
+            println!("differs: {}", quoted(key));
         }
         println!("keys there now: {}", to.dbsize().await?);
         let told = self.refused.told();
