@@ -317,33 +317,69 @@ fn keys_are_copied_from_redis_and_back() {
 pub struct Terminal {
     process: Child,
     shown: Arc<Mutex<String>>,
+    screen: Arc<Mutex<vt100::Parser>>,
 }
 
 impl Terminal {
     /// At this node, with these words.
     pub fn start(node: SocketAddr, home: &Path, words: &str) -> Self {
-        let line = format!(
-            "{} -p {} {words}",
-            program("dht-cli").display(),
-            node.port()
-        );
+        Self::run(&Self::line(node, words), home, (24, 80))
+    }
+
+    /// Likewise, on a terminal of so many rows and columns, which it is told.
+    pub fn of_size(node: SocketAddr, home: &Path, words: &str, size: (u16, u16)) -> Self {
+        let line = Self::line(node, words);
+        let (rows, columns) = size;
+        Self::run(
+            &format!("stty rows {rows} cols {columns}; {line}"),
+            home,
+            size,
+        )
+    }
+
+    fn line(node: SocketAddr, words: &str) -> String {
+        let program = program("dht-cli");
+        format!("{} -p {} {words}", program.display(), node.port())
+    }
+
+    fn run(line: &str, home: &Path, (rows, columns): (u16, u16)) -> Self {
         let mut process = Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
+            .args(["-qec", line, "/dev/null"])
             .envs([("HOME", home.as_os_str()), ("TERM", "xterm".as_ref())])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let shown = Arc::new(Mutex::new(String::new()));
+        let size = |cells: u16| cells.try_into().unwrap();
+        let emulator = vt100::Parser::new(size(rows), size(columns), 0);
+        let screen = Arc::new(Mutex::new(emulator));
         let (mut output, all) = (process.stdout.take().unwrap(), Arc::clone(&shown));
+        let emulated = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut bytes) {
+                emulated.lock().unwrap().process(&bytes[..length]);
                 let text = text(&bytes[..length]).replace('\r', "");
                 all.lock().unwrap().push_str(&text);
             }
         });
-        Self { process, shown }
+        Self {
+            process,
+            shown,
+            screen,
+        }
+    }
+
+    /// The lines that somebody sees who looks at it now.
+    pub fn screen(&self) -> Vec<String> {
+        let screen = self.screen.lock().unwrap();
+        screen
+            .screen()
+            .contents()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Waits until this is shown, behind all that was awaited before.

@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod bench;
 mod help;
+mod hot;
 mod listen;
 mod modes;
 mod print;
@@ -111,7 +112,8 @@ fn run(settings: Settings) -> io::Result<Outcome> {
     {
         return ended(restore::check(options), form);
     }
-    if let Some(why) = errand.as_ref().and_then(needs_dht)
+    let hot = mode.as_ref().and_then(|(mode, _)| mode.needs_dht());
+    if let Some(why) = hot.or_else(|| errand.as_ref().and_then(needs_dht))
         && target.scheme != Scheme::Dht
     {
         eprintln!("dht-cli: {why}");
