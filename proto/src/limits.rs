@@ -87,6 +87,14 @@ pub const SLOWLOG_WORDS: usize = 32;
 pub const SLOWLOG_WORD_BYTES: usize = 128;
 /// Seconds of which a node keeps what took long, for each kind of event, as in Redis.
 pub const LATENCY_SAMPLES: usize = 160;
+/// Keys that a node counts at a time to find those that are asked for most.
+pub const HOT_KEYS: usize = 128;
+/// Those of them that are shown.
+pub const HOT_KEYS_SHOWN: usize = 16;
+/// Bytes that are kept of each of them.
+pub const HOT_KEY_BYTES: usize = 128;
+/// Of how long before that is, at least, and of at most twice as long.
+pub const HOT_KEYS_WINDOW: Duration = Duration::from_secs(5);
 /// Kinds of errors that a node counts, each by itself.
 pub const ERROR_KINDS: usize = 128;
 /// Client connections of one node.

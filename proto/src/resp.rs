@@ -9,7 +9,7 @@ mod read;
 mod request;
 mod write;
 
-pub use inline::split_words;
+pub use inline::{quoted, split_words};
 pub use read::ReplyReader;
 pub use request::{Decoded, RequestReader};
 pub use write::{Version, encode, encode_request};

@@ -317,33 +317,69 @@ fn keys_are_copied_from_redis_and_back() {
 pub struct Terminal {
     process: Child,
     shown: Arc<Mutex<String>>,
+    screen: Arc<Mutex<vt100::Parser>>,
 }
 
 impl Terminal {
     /// At this node, with these words.
     pub fn start(node: SocketAddr, home: &Path, words: &str) -> Self {
-        let line = format!(
-            "{} -p {} {words}",
-            program("dht-cli").display(),
-            node.port()
-        );
+        Self::run(&Self::line(node, words), home, (24, 80))
+    }
+
+    /// Likewise, on a terminal of so many rows and columns, which it is told.
+    pub fn of_size(node: SocketAddr, home: &Path, words: &str, size: (u16, u16)) -> Self {
+        let line = Self::line(node, words);
+        let (rows, columns) = size;
+        Self::run(
+            &format!("stty rows {rows} cols {columns}; {line}"),
+            home,
+            size,
+        )
+    }
+
+    fn line(node: SocketAddr, words: &str) -> String {
+        let program = program("dht-cli");
+        format!("{} -p {} {words}", program.display(), node.port())
+    }
+
+    fn run(line: &str, home: &Path, (rows, columns): (u16, u16)) -> Self {
         let mut process = Command::new("script")
-            .args(["-qec", &line, "/dev/null"])
+            .args(["-qec", line, "/dev/null"])
             .envs([("HOME", home.as_os_str()), ("TERM", "xterm".as_ref())])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let shown = Arc::new(Mutex::new(String::new()));
+        let size = |cells: u16| cells.try_into().unwrap();
+        let emulator = vt100::Parser::new(size(rows), size(columns), 0);
+        let screen = Arc::new(Mutex::new(emulator));
         let (mut output, all) = (process.stdout.take().unwrap(), Arc::clone(&shown));
+        let emulated = Arc::clone(&screen);
         std::thread::spawn(move || {
             let mut bytes = [0; 4096];
             while let Ok(length @ 1..) = output.read(&mut bytes) {
+                emulated.lock().unwrap().process(&bytes[..length]);
                 let text = text(&bytes[..length]).replace('\r', "");
                 all.lock().unwrap().push_str(&text);
             }
         });
-        Self { process, shown }
+        Self {
+            process,
+            shown,
+            screen,
+        }
+    }
+
+    /// The lines that somebody sees who looks at it now.
+    pub fn screen(&self) -> Vec<String> {
+        let screen = self.screen.lock().unwrap();
+        screen
+            .screen()
+            .contents()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     /// Waits until this is shown, behind all that was awaited before.
@@ -421,6 +457,156 @@ fn the_prompt_on_a_terminal() {
     let history = std::fs::read_to_string(home.path().join(".dhtcli_history")).unwrap();
     assert!(history.contains("hgetall user:1\n"), "{history}");
     assert!(!history.contains("no-such-password"), "{history}");
+}
+
+#[test]
+fn the_prompt_helps_while_one_types() {
+    let cluster = Processes::start(1);
+    let home = tempfile::tempdir().unwrap();
+    let address = cluster.client(0);
+    let mut terminal = Terminal::of_size(address, home.path(), "", (40, 120));
+    let await_line = |terminal: &Terminal, expect: &str| {
+        let expect = format!("{address}> {expect}");
+        let is_last = || {
+            terminal
+                .screen()
+                .last()?
+                .trim_end()
+                .eq(expect.trim_end())
+                .then_some(())
+        };
+        wait::until(&expect, PATIENCE, is_last);
+    };
+    await_line(&terminal, "");
+    for (keys, line) in [
+        ("hset", "hset key field value [field value ...]"),
+        (" k f", "hset k f value [field value ...]"),
+        ("\x03", ""),
+        ("hgeta\t", "hgetall key"),
+        ("\x03", ""),
+        ("help @tr\t", "help @transaction"),
+    ] {
+        terminal.type_keys(keys);
+        await_line(&terminal, line);
+    }
+    terminal.type_keys("\r");
+    terminal.await_text("\n  MULTI\n");
+    await_line(&terminal, "");
+    // What was done before comes back.
+    terminal.type_keys("\x1b[A");
+    await_line(&terminal, "help @transaction");
+    terminal.type_keys("\x03");
+    await_line(&terminal, "");
+    terminal.type_keys("top\r");
+    terminal.await_text("started outside of the prompt");
+    await_line(&terminal, "");
+    terminal.type_keys("\x04");
+    assert_eq!(terminal.end(), Some(0));
+}
+
+#[test]
+fn a_password_is_given_in_any_of_the_usual_ways() {
+    let cluster = Processes::durable(1, &[], Some("sesame"));
+    let ask = |args: &str, env: &[(&str, &str)]| {
+        let mut command = cli(&cluster, 0, args);
+        for name in ["DHT_PASSWORD", "REDISCLI_AUTH"] {
+            command.env_remove(name);
+        }
+        run(command.envs(env.iter().copied()), "")
+    };
+    for (args, env) in [
+        ("-a sesame ping", &[][..]),
+        ("--pass sesame ping", &[]),
+        ("--user default --pass sesame ping", &[]),
+        ("ping", &[("DHT_PASSWORD", "sesame")]),
+        ("ping", &[("REDISCLI_AUTH", "sesame")]),
+        (
+            "ping",
+            &[("DHT_PASSWORD", "sesame"), ("REDISCLI_AUTH", "no")],
+        ),
+    ] {
+        let ended = ask(args, env);
+        assert_eq!(text(&ended.stdout), "PONG\n", "{args} {env:?}: {ended:?}");
+    }
+    let mut command = Command::new(program("dht-cli"));
+    let url = format!("dht://:sesame@{}", cluster.client(0));
+    let ended = run(command.args(["--url", &url, "ping"]), "");
+    assert_eq!(text(&ended.stdout), "PONG\n", "{ended:?}");
+    for args in [
+        "cluster status",
+        "top --count 1",
+        "--bigkeys",
+        "--hotkeys",
+        "--scan",
+    ] {
+        let ended = ask(args, &[("DHT_PASSWORD", "sesame")]);
+        assert_eq!(ended.status.code(), Some(0), "{args}: {ended:?}");
+    }
+    for (args, says) in [
+        ("-a wrong ping", "WRONGPASS invalid username-password pair"),
+        (
+            "ping",
+            "NOAUTH Authentication required.\nGive the password in DHT_PASSWORD",
+        ),
+    ] {
+        let ended = ask(args, &[]);
+        assert!(text(&ended.stderr).starts_with(says), "{args}: {ended:?}");
+        assert_eq!(ended.status.code(), Some(1), "{args}");
+    }
+}
+
+#[test]
+fn an_import_that_was_ended_goes_on_where_it_was() {
+    const KEYS: usize = 20_000;
+    let (cluster, redis) = (Processes::start(1), RealRedis::start(Mode::Alone).unwrap());
+    let url = format!("redis://{}", redis.address);
+    let lines: String = (0..KEYS).map(|n| format!("SET s:{n} {n}\n")).collect();
+    let mut fill = Command::new(program("dht-cli"));
+    let filled = run(fill.args(["-u", &url, "--pipe"]), &lines);
+    assert_eq!(
+        text(&filled.stdout),
+        format!("errors: 0, replies: {KEYS}\n")
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("progress");
+    let args = format!("import {url} --resume {}", file.display());
+    let mut import = cli(&cluster, 0, &args);
+    let mut import = import.stdout(Stdio::null()).spawn().unwrap();
+    wait::until("some of the keys", PATIENCE, || file.exists().then_some(()));
+    import.kill().unwrap();
+    import.wait().unwrap();
+    let dbsize = || text(&run(&mut cli(&cluster, 0, "dbsize"), "").stdout);
+    let there: usize = dbsize().trim().parse().unwrap();
+    assert!((1..KEYS).contains(&there), "{there}");
+    let ended = run(&mut cli(&cluster, 0, &args), "");
+    let said = text(&ended.stdout);
+    let copied: usize = said.split(' ').next().unwrap().parse().unwrap();
+    // What was done after the file was written last is done again: a page at most.
+    assert!(copied < KEYS && copied + there >= KEYS, "{there} {said}");
+    assert!(
+        said.ends_with(&format!("keys there now: {KEYS}\n")),
+        "{said}"
+    );
+    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    assert!(!file.exists());
+}
+
+#[test]
+fn a_shell_takes_the_completions_and_man_the_page() {
+    let program = program("dht-cli");
+    let line = "source <(\"$0\" completions bash) && complete -p dht-cli";
+    let mut bash = Command::new("bash");
+    let ended = run(bash.args(["-c", line]).arg(&program), "");
+    assert!(text(&ended.stdout).ends_with(" dht-cli\n"), "{ended:?}");
+    let page = text(&run(Command::new(&program).arg("man"), "").stdout);
+    for part in [
+        ".TH dht-cli 1",
+        "\n.SH OPTIONS\n",
+        "hotkeys",
+        "DHT_PASSWORD",
+    ] {
+        assert!(page.contains(part), "{part} in {page}");
+    }
 }
 
 /// Reads lines until there are as many as are expected, and compares them.

@@ -177,6 +177,56 @@ async fn commands_are_counted_where_their_clients_are() {
     }
 }
 
+#[tokio::test]
+async fn keys_that_are_asked_for_most_come_first() {
+    let (alone, cluster) = (Cluster::alone(&[]).await, Cluster::start(3).await);
+    for (cluster, node) in [(&alone, 0), (&cluster, 1)] {
+        let mut client = connect(cluster.client(node)).await;
+        // So few that all are counted.
+        for n in 0..10 {
+            call(&mut client, &format!("HINCRBY hot f {n}")).await;
+            call(&mut client, &format!("SET other:{n} v")).await;
+            call(&mut client, "MGET hot warm none").await;
+        }
+        // What is refused, and what has no key, does not count.
+        call(&mut client, "GET").await;
+        call(&mut client, "PING hot").await;
+        for line in ["MULTI", "INCR {warm}n", "INCR {warm}n", "EXEC"] {
+            call(&mut client, line).await;
+        }
+        // By the door of the program that the node is a part of.
+        let inside = cluster.running(node).client();
+        for _ in 0..15 {
+            inside.hget("inside", "f").await.unwrap();
+        }
+        let told = info(cluster.client(node), "hotkeys").await;
+        let place = |n: usize| told[&format!("hotkey_{n}")].split_once(",key=").unwrap();
+        assert_eq!(
+            [place(1).1, place(2).1],
+            ["\"hot\"", "\"inside\""],
+            "{told:?}"
+        );
+        let next = [place(3).1, place(4).1];
+        assert!(
+            next.contains(&"\"warm\"") && next.contains(&"\"none\""),
+            "{told:?}"
+        );
+        assert_eq!(place(5).1, "\"{warm}n\"", "{told:?}");
+        assert_eq!(told.len(), 15, "{told:?}");
+        let rate = |n| {
+            place(n)
+                .0
+                .strip_prefix("calls_per_s=")
+                .unwrap()
+                .parse::<f64>()
+                .unwrap()
+        };
+        assert!((rate(1) / rate(3) - 2.0).abs() < 0.1, "{told:?}");
+        call(&mut client, "CONFIG RESETSTAT").await;
+        assert!(info(cluster.client(node), "hotkeys").await.is_empty());
+    }
+}
+
 /// Keys that were found and that were not, keys and fields that have expired, at all nodes.
 fn sums(cluster: &Cluster, nodes: usize) -> [u64; 4] {
     let mut sums = [0; 4];

@@ -311,6 +311,23 @@ impl Drop for Running {
     }
 }
 
+/// What a reader has to write is what docs/services.md shows, and no more than it says.
+#[test]
+fn the_programs_in_python_are_short_and_shown() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(folder.join(path)).unwrap();
+    for program in ["server", "client"] {
+        let text = read(&format!("python/calculator_{program}.py"));
+        assert_eq!(text.lines().count(), 29, "{program}");
+        assert!(
+            text.lines().all(|line| line.chars().count() <= 100),
+            "{program}"
+        );
+    }
+    let shown = format!("```python\n{}```\n", read("python/calculator_server.py"));
+    assert!(read("../docs/services.md").contains(&shown));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn python_offers_and_calls() {
     let cluster = Cluster::start(3).await;
@@ -321,6 +338,17 @@ async fn python_offers_and_calls() {
     let service = cluster.running(2).client().service("Calculator");
     assert_eq!(service.call("add", &(2.5, 4)).await, Ok(6.5));
     let refused = service.call::<i64>("add", &("a", 1)).await.unwrap_err();
+    assert!(
+        refused.to_string().starts_with("SERVICE TypeError"),
+        "{refused}"
+    );
+    let refused = service.call::<i64>("subtract", &(2, 1)).await.unwrap_err();
+    assert_eq!(refused.to_string(), "SERVICE KeyError: b'subtract'");
+    let mut resp = RespClient::connect(cluster.client(1)).await.unwrap();
+    let refused = resp.call(&["SERVICE", "CALL", "Calculator", "add"]).await;
+    let Reply::Error(refused) = refused.unwrap() else {
+        panic!("it lacks its arguments");
+    };
     assert!(
         refused.to_string().starts_with("SERVICE TypeError"),
         "{refused}"

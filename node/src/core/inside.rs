@@ -11,13 +11,14 @@ use super::client::Door;
 use super::execute::{Command, Here, Look};
 use super::node::Node;
 use super::pause::Held;
+use super::random::Random;
 use super::router::{self, Route, Router};
 use super::time::Now;
 
 /// Executes a command on the keys of one slot, if this node may answer it by itself and at once: a
 /// read of what it leads, or anything of a node that is alone, unless clients are paused. Nothing
-/// otherwise, and then nothing has been done; mistakes are for the session to tell. Nothing is
-/// measured: to look at the clock would cost as much as the command.
+/// otherwise, and then nothing has been done; mistakes are for the session to tell. How long it
+/// takes is not measured: to look at the clock would cost as much as the command.
 #[must_use]
 pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply> {
     let id = spec::find(argv).ok()?;
@@ -54,6 +55,9 @@ pub fn at_once(node: &Node, now: Now, seed: u64, argv: &[&[u8]]) -> Option<Reply
         }
     };
     node.stats.commands.fetch_add(1, Relaxed);
+    node.measures
+        .hot
+        .see(&keys, &mut Random::new(!seed), now.mono_ms);
     node.store.lookups.add(here.lookups.get());
     Some(made(node, reply))
 }

@@ -83,6 +83,8 @@ pub struct Session {
     is_last: bool,
     /// Seeds of commands.
     random: Random,
+    /// Which keys are counted as examples of all.
+    chance: Random,
 }
 
 /// Room for so many requests is kept for those to come.
@@ -187,6 +189,7 @@ impl Session {
             lap_us: 0,
             is_last: false,
             random: Random::new(seed),
+            chance: Random::new(!seed),
         }
     }
 
@@ -555,6 +558,7 @@ impl Session {
         }
         let keys = router::keys(id, argv)?;
         let route = self.router(step)?.route(id, argv, &keys)?;
+        self.see(step, &keys);
         Ok((Command::new(id, argv, &keys), route))
     }
 

@@ -1,4 +1,4 @@
-//! Words in a line, as a person types them.
+//! Words in a line, as a person types and reads them.
 
 /// Splits a line into words at blanks. A word in double quotes may hold `\n \r \t \b \a \xHH` and
 /// any other character after a backslash; one in single quotes only `\'`. A closing quote ends its
@@ -16,6 +16,28 @@ pub fn split_words(line: &[u8]) -> Option<Vec<Vec<u8>>> {
         rest = trim_start(rest);
     }
     Some(words)
+}
+
+/// Bytes in quotes, those that do not print escaped, as redis-cli shows them and [`split_words`]
+/// reads them.
+#[must_use]
+pub fn quoted(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 2);
+    out.push('"');
+    for byte in bytes {
+        match byte {
+            b'\\' | b'"' => out.extend(['\\', char::from(*byte)]),
+            b'\n' => out.push_str("\\n"),
+            b'\r' => out.push_str("\\r"),
+            b'\t' => out.push_str("\\t"),
+            0x07 => out.push_str("\\a"),
+            0x08 => out.push_str("\\b"),
+            b' '..=b'~' => out.push(char::from(*byte)),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// C's `isspace`, which counts the vertical tab as well.
@@ -134,5 +156,17 @@ mod tests {
         check(r#""open"#, None);
         check("'open", None);
         check(r#""ends with \"#, None);
+    }
+
+    #[test]
+    fn what_is_quoted_can_be_typed() {
+        let all: Vec<u8> = (0..=255).collect();
+        let line = quoted(&all);
+        assert!(
+            line.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{line}"
+        );
+        assert_eq!(split_words(line.as_bytes()), Some(vec![all]));
+        assert_eq!(quoted(b""), "\"\"");
     }
 }

@@ -78,6 +78,9 @@ struct Options {
     /// Find the biggest key of each type in the whole cluster
     #[arg(long, group = "mode")]
     bigkeys: bool,
+    /// Print the keys that are asked for most in the whole cluster
+    #[arg(long, group = "mode")]
+    hotkeys: bool,
     /// Print a line of counters every second
     #[arg(long, group = "mode")]
     stat: bool,
@@ -301,6 +304,7 @@ impl Options {
         let mode = match self {
             Self { scan: true, .. } => Mode::Scan,
             Self { bigkeys: true, .. } => Mode::BigKeys,
+            Self { hotkeys: true, .. } => Mode::HotKeys,
             Self { stat: true, .. } => Mode::Stat,
             Self { latency: true, .. } => Mode::Latency,
             Self { pipe: true, .. } => Mode::Pipe,

@@ -63,7 +63,8 @@ fn describe(spec: &Spec, text: &mut String) {
     let _ = writeln!(text, "  group: {}", group_of(spec));
 }
 
-fn group_of(spec: &Spec) -> String {
+/// The group of a command, as `help @group` names it.
+pub fn group_of(spec: &Spec) -> String {
     format!("{:?}", spec.family).to_ascii_lowercase()
 }
 

@@ -4,6 +4,7 @@ mod args;
 mod backup;
 mod bench;
 mod help;
+mod hot;
 mod listen;
 mod modes;
 mod print;
@@ -35,6 +36,10 @@ use crate::session::Session;
 /// How long a copy of all keys waits for an answer where `-t` says nothing: a cluster may have to
 /// find another leader meanwhile.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is said where a password is missing.
+const PASSWORD_WANTED: &[u8] =
+    b"Give the password in DHT_PASSWORD, by -a PASSWORD, or at the prompt by AUTH PASSWORD.\n";
 
 /// What the process says when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +116,8 @@ fn run(settings: Settings) -> io::Result<Outcome> {
     {
         return ended(restore::check(options), form);
     }
-    if let Some(why) = errand.as_ref().and_then(needs_dht)
+    let hot = mode.as_ref().and_then(|(mode, _)| mode.needs_dht());
+    if let Some(why) = hot.or_else(|| errand.as_ref().and_then(needs_dht))
         && target.scheme != Scheme::Dht
     {
         eprintln!("dht-cli: {why}");
@@ -336,10 +342,11 @@ async fn answer(session: &mut Session, form: Form, words: Vec<Vec<u8>>) -> Resul
 /// What an error means for the process, and what is said of it.
 fn told(error: &Error, form: Form) -> (Outcome, Vec<u8>) {
     if let Some(reply) = error.reply() {
-        return (
-            Outcome::ErrorReply,
-            shown(&Reply::Error(reply.clone()), form),
-        );
+        let mut text = shown(&Reply::Error(reply.clone()), form);
+        if reply.prefix() == "NOAUTH" {
+            text.extend_from_slice(PASSWORD_WANTED);
+        }
+        return (Outcome::ErrorReply, text);
     }
     let mut text = format!("{error}\n");
     if error.is_unreachable() {

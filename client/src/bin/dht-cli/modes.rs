@@ -7,11 +7,10 @@ use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
 use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions};
-use dht_proto::resp::{Decoded, RequestReader};
+use dht_proto::resp::{Decoded, RequestReader, quoted};
 use futures_util::TryStreamExt;
 
-use crate::print::quoted;
-use crate::{Outcome, Repeat};
+use crate::{Outcome, Repeat, hot};
 
 /// Keys that are asked about together, and commands that are sent together.
 const BATCH: usize = 500;
@@ -29,8 +28,20 @@ pub enum Mode {
     Stat,
     /// `--latency`.
     Latency,
+    /// `--hotkeys`.
+    HotKeys,
     /// `--pipe`.
     Pipe,
+}
+
+impl Mode {
+    /// What is said where something is asked of other servers that only nodes of dht can do.
+    pub const fn needs_dht(&self) -> Option<&'static str> {
+        match self {
+            Self::HotKeys => Some("--hotkeys asks nodes of dht; redis-cli asks other servers"),
+            Self::Scan | Self::BigKeys | Self::Stat | Self::Latency | Self::Pipe => None,
+        }
+    }
 }
 
 /// Why a mode has ended early.
@@ -70,6 +81,7 @@ pub async fn run(
         Mode::BigKeys => big_keys(client, options).await,
         Mode::Stat => stat(client, repeat).await,
         Mode::Latency => latency(client, repeat).await,
+        Mode::HotKeys => hot::run(client).await,
         Mode::Pipe => pipe(client, io::stdin().lock()).await,
     }
 }

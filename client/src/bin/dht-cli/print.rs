@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 
 use dht_proto::Reply;
+use dht_proto::resp::quoted;
 use serde::{Serialize, Serializer};
 
 /// How replies are written.
@@ -109,28 +110,6 @@ fn human_list<'a>(items: impl Iterator<Item = &'a Reply> + Clone, indent: &str, 
         let _ = write!(out, "{before}{:>width$}) ", index + 1);
         human(item, &inner, out);
     }
-}
-
-/// A byte string in quotes, bytes that do not print escaped, as redis-cli does and reads.
-pub fn quoted(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() + 2);
-    out.push('"');
-    for byte in bytes {
-        match byte {
-            b'\\' | b'"' => out.extend(['\\', char::from(*byte)]),
-            b'\n' => out.push_str("\\n"),
-            b'\r' => out.push_str("\\r"),
-            b'\t' => out.push_str("\\t"),
-            0x07 => out.push_str("\\a"),
-            0x08 => out.push_str("\\b"),
-            b' '..=b'~' => out.push(char::from(*byte)),
-            _ => {
-                let _ = write!(out, "\\x{byte:02x}");
-            }
-        }
-    }
-    out.push('"');
-    out
 }
 
 /// Writing to a `String` cannot fail.

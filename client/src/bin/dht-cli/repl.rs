@@ -24,6 +24,10 @@ const SLOW: Duration = Duration::from_millis(500);
 const HISTORY: &str = ".dhtcli_history";
 const HISTORY_LINES: usize = 1000;
 
+/// What is no command, and what to do about it. RESTORE is one.
+const OUTSIDE: [&str; 5] = ["top", "bench", "import", "export", "backup"];
+const STARTS_OUTSIDE: &str = "no command: it is started outside of the prompt, as in 'dht-cli top'";
+
 /// What a line asks of the prompt.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
@@ -110,6 +114,7 @@ fn understood(line: &str) -> Line {
             Ok(port) => Line::Connect(format!("{host}:{port}")),
             Err(_) => Line::Wrong("usage: connect <host> <port>"),
         },
+        [word, ..] if OUTSIDE.iter().any(|errand| is(word, errand)) => Line::Wrong(STARTS_OUTSIDE),
         [word, ..] if is(word, "connect") => Line::Wrong("usage: connect <host> <port>"),
         _ => Line::Command(words, times.unwrap_or(1)),
     }
@@ -270,6 +275,8 @@ mod tests {
         check("connect h", Line::Wrong("usage: connect <host> <port>"));
         check("connect h x", Line::Wrong("usage: connect <host> <port>"));
         check(r#"set k "a b\x41""#, command(&["set", "k", "a bA"], 1));
+        check("TOP --count 3", Line::Wrong(STARTS_OUTSIDE));
+        check("restore k 0 v", command(&["restore", "k", "0", "v"], 1));
         check("3 incr n", command(&["incr", "n"], 3));
         check("3", command(&["3"], 1));
         check("set k \"a", Line::Wrong("Invalid argument(s)"));

@@ -1,5 +1,6 @@
 //! `dht-cli cluster status`: every node, what it leads and holds, and whether it answers.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use dht_client::{Client, Command, Error};
@@ -22,7 +23,8 @@ pub struct Row {
     pub redirect: String,
     /// Up or not, as the others say.
     pub state: &'static str,
-    slots: u32,
+    /// The slots that it leads.
+    led: Vec<RangeInclusive<u16>>,
     keys: Option<i64>,
     epoch: u64,
 }
@@ -73,7 +75,7 @@ fn row(line: &str) -> Option<Row> {
     let (redirect, port) = words.next()?.split_once('@')?;
     let flags = words.next()?;
     let epoch = words.nth(3)?.parse().ok()?;
-    let slots = words.skip(1).map(slots_in).sum();
+    let led = words.skip(1).filter_map(slots_in).collect();
     let host = redirect.rsplit_once(':')?.0;
     let host = if host.contains(':') {
         format!("[{host}]")
@@ -85,19 +87,17 @@ fn row(line: &str) -> Option<Row> {
         address: format!("{host}:{port}"),
         redirect: format!("{host}:{}", redirect.rsplit_once(':')?.1),
         state: if flags.contains("fail") { "down" } else { "up" },
-        slots,
+        led,
         keys: None,
         epoch,
     })
 }
 
 /// The slots of a range, `5` or `0-99`.
-fn slots_in(range: &str) -> u32 {
+fn slots_in(range: &str) -> Option<RangeInclusive<u16>> {
     let (first, last) = range.split_once('-').unwrap_or((range, range));
-    match (first.parse::<u32>(), last.parse::<u32>()) {
-        (Ok(first), Ok(last)) if first <= last => last - first + 1,
-        _ => 0,
-    }
+    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
+    (first <= last && last < SLOTS).then_some(first..=last)
 }
 
 /// Asks all nodes at once, also those that are said to be down.
@@ -122,10 +122,19 @@ async fn ask_for_keys(client: &Client, rows: &mut [Row]) {
 }
 
 impl Row {
-    /// How many slots it leads, and which share that is.
-    pub fn led(&self) -> String {
-        let share = f64::from(self.slots) * 100.0 / f64::from(SLOTS);
-        format!("{} ({share:.1} %)", self.slots)
+    /// How many slots it leads.
+    pub fn slots(&self) -> usize {
+        self.led.iter().map(ExactSizeIterator::len).sum()
+    }
+
+    /// Whether it leads a slot.
+    pub fn leads(&self, slot: u16) -> bool {
+        self.led.iter().any(|range| range.contains(&slot))
+    }
+
+    fn share(&self) -> String {
+        let share = self.slots() as f64 * 100.0 / f64::from(SLOTS);
+        format!("{} ({share:.1} %)", self.slots())
     }
 
     fn cells(&self) -> [String; 6] {
@@ -133,7 +142,7 @@ impl Row {
             self.id.chars().take(8).collect(),
             self.address.clone(),
             self.state.to_owned(),
-            self.led(),
+            self.share(),
             self.keys
                 .map_or_else(|| "-".to_owned(), |keys| keys.to_string()),
             self.epoch.to_string(),
@@ -145,7 +154,7 @@ impl Row {
             ("id", Reply::bulk(&self.id)),
             ("address", Reply::bulk(&self.address)),
             ("state", Reply::bulk(self.state)),
-            ("slots", Reply::Int(self.slots.into())),
+            ("slots", Reply::count(self.slots())),
             ("keys", self.keys.map_or(Reply::Nil, Reply::Int)),
             (
                 "epoch",
@@ -191,9 +200,9 @@ fn summary(rows: &[Row]) -> String {
         .iter()
         .filter(|row| ["up", "unsure"].contains(&row.state));
     let sure = rows.iter().filter(|row| row.state == "up");
-    let (count, served) = (up.count(), sure.map(|row| row.slots).sum::<u32>());
+    let (count, served) = (up.count(), sure.map(Row::slots).sum::<usize>());
     let keys: i64 = rows.iter().filter_map(|row| row.keys).sum();
-    let verdict = if served == u32::from(SLOTS) {
+    let verdict = if served == usize::from(SLOTS) {
         "ok"
     } else {
         "degraded"
@@ -224,9 +233,10 @@ not a node
         let [first, second] = rows().try_into().unwrap();
         assert_eq!(first.address, "127.0.0.1:7400");
         assert_eq!(first.redirect, "127.0.0.1:8400");
-        assert_eq!((first.state, first.slots, first.epoch), ("up", 8193, 4));
+        assert_eq!((first.state, first.slots(), first.epoch), ("up", 8193, 4));
+        assert!(first.leads(8191) && !first.leads(8192) && first.leads(16383));
         assert_eq!(second.address, "[::1]:7401");
-        assert_eq!((second.state, second.slots), ("down", 8191));
+        assert_eq!((second.state, second.slots()), ("down", 8191));
     }
 
     #[test]

@@ -1,29 +1,30 @@
 //! `dht-cli top`: what every node does, again every second: a screen on a terminal, and elsewhere
 //! one table after the other.
 
+mod panels;
+mod times;
+
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Read, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dht_client::{Client, Command, Error, FromReply, Node, Reply};
 use rustix::termios::{
-    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr,
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcgetwinsize, tcsetattr,
 };
 
-use crate::Outcome;
+use self::panels::{Look, Told};
+use self::times::Times;
 use crate::modes::Stop;
-use crate::print::quoted;
-use crate::status::{self, Row, aligned};
+use crate::{Outcome, hot, status};
 
 /// How long a node may take to answer before it is shown as silent.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// From one look to the next.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Commands that took longest, of so many that each node has noted last.
-const SLOWEST: usize = 5;
+/// Commands that each node has noted last as slow, among which the slowest are looked for.
 const NOTED: u32 = 32;
-/// Characters of a command that are shown.
-const COMMAND_CHARS: usize = 60;
 /// What ends it on a terminal: the letters, Ctrl-C and Ctrl-D.
 const LEAVES: &[u8] = b"qQ\x03\x04";
 
@@ -45,8 +46,12 @@ pub struct Options {
 /// No node answers at first, or the terminal fails. A cluster that does not answer later is waited
 /// for.
 pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
-    let client = client.clone().with_deadline(PATIENCE);
-    let mut text = look(&client).await?;
+    let mut watch = Watch {
+        client: client.clone().with_deadline(PATIENCE),
+        times: BTreeMap::new(),
+        at: None,
+    };
+    let mut text = watch.look().await?;
     let screen = Screen::open()?;
     for time in 1.. {
         match &screen {
@@ -61,87 +66,72 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
             Some(_) => {}
             None => tokio::time::sleep(PAUSE).await,
         }
-        let looked = look(&client).await;
+        let looked = watch.look().await;
         text = looked.unwrap_or_else(|error| format!("{error}\n"));
     }
     Ok(Outcome::Done)
 }
 
-/// How many microseconds a command took; where, and its words.
-type Slow = (i64, String, String);
+/// What was known of the nodes at the last look.
+struct Watch {
+    client: Client,
+    /// How long commands took since the start, by the addresses of nodes.
+    times: BTreeMap<String, Times>,
+    at: Option<Instant>,
+}
 
-/// What all nodes do at present.
-async fn look(client: &Client) -> Result<String, Error> {
-    let mut rows = status::nodes(client.run(Command::new("CLUSTER NODES")).await?)?;
-    let questions: Vec<_> = rows
-        .iter()
-        .map(|row| tokio::spawn(ask(client.node(&row.redirect))))
-        .collect();
-    let (mut lines, mut slow) = (Vec::new(), Vec::new());
-    for (row, question) in rows.iter_mut().zip(questions) {
-        let told = question.await.ok().and_then(Result::ok);
-        if told.is_none() && row.state == "up" {
-            row.state = "silent";
+impl Watch {
+    /// What all nodes do at present.
+    async fn look(&mut self) -> Result<String, Error> {
+        let (nodes, cluster) = (Command::new("CLUSTER NODES"), Command::new("CLUSTER INFO"));
+        let told = tokio::join!(self.client.run(nodes), self.client.run(cluster));
+        let (rows, cluster) = (status::nodes(told.0?)?, String::from_reply(told.1?)?);
+        let questions: Vec<_> = rows
+            .iter()
+            .map(|row| tokio::spawn(ask(self.client.node(&row.redirect))))
+            .collect();
+        let mut nodes = Vec::new();
+        let mut times = BTreeMap::new();
+        for (mut row, question) in rows.into_iter().zip(questions) {
+            let told = question.await.ok().and_then(Result::ok);
+            if told.is_none() && row.state == "up" {
+                row.state = "silent";
+            }
+            let mut told = told.unwrap_or_default();
+            times.insert(row.address.clone(), told.times.clone());
+            if self.at.is_some() {
+                // Of one that was not there before, nothing is known of what is new.
+                let before = self.times.get(&row.address).unwrap_or(&told.times);
+                told.times = told.times.since(before);
+            }
+            nodes.push((row, told));
         }
-        let (info, log) = told.unwrap_or_default();
-        lines.push(cells(row, &info));
-        let entries = log.into_iter();
-        slow.extend(entries.filter_map(|entry| noted(&row.address, entry)));
+        let now = Instant::now();
+        let since = self.at.replace(now).map(|before| now - before);
+        self.times = times;
+        let hot = nodes.iter().flat_map(|(_, told)| hot::of(&told.info));
+        let hot = hot::together(hot.collect());
+        let look = Look {
+            nodes: &nodes,
+            cluster: &cluster,
+            since,
+            hot: &hot,
+        };
+        Ok(look.text())
     }
-    Ok(table(lines, slow))
 }
 
-/// What a node says of itself, and the commands that it has noted as slow.
-async fn ask(node: Node) -> Result<(String, Vec<Reply>), Error> {
-    let info = Command::from_words(["INFO", "clients", "memory", "stats"]);
+/// What a node says of itself.
+async fn ask(node: Node) -> Result<Told, Error> {
+    let info = Command::from_words(["INFO", "clients", "memory", "stats", "hotkeys"]);
     let log = Command::new("SLOWLOG GET").arg(NOTED);
-    let (info, log) = tokio::join!(node.run(info), node.run(log));
-    Ok((String::from_reply(info?)?, <Vec<Reply>>::from_reply(log?)?))
-}
-
-fn cells(row: &Row, info: &str) -> [String; 7] {
-    let fact = |name: &str| {
-        let mut lines = info.lines();
-        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.unwrap_or("-").to_owned()
-    };
-    [
-        row.address.clone(),
-        row.state.to_owned(),
-        fact("instantaneous_ops_per_sec"),
-        fact("connected_clients"),
-        fact("used_memory_human"),
-        row.led(),
-        fact("total_error_replies"),
-    ]
-}
-
-/// An entry of SLOWLOG GET: its number, time and duration, the words of the command.
-fn noted(node: &str, entry: Reply) -> Option<Slow> {
-    let mut entry = <Vec<Reply>>::from_reply(entry).ok()?.into_iter().skip(2);
-    let us = i64::from_reply(entry.next()?).ok()?;
-    let words = <Vec<bytes::Bytes>>::from_reply(entry.next()?).ok()?;
-    // What a client has sent may hold anything, and is shown on a terminal.
-    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
-    let command = words.join(" ").chars().take(COMMAND_CHARS).collect();
-    Some((us, node.to_owned(), command))
-}
-
-fn table(nodes: Vec<[String; 7]>, mut slow: Vec<Slow>) -> String {
-    let head = [
-        "ADDRESS", "STATE", "CALLS/S", "CLIENTS", "MEMORY", "SLOTS", "ERRORS",
-    ];
-    let head = std::iter::once(head.map(str::to_owned));
-    let nodes = aligned(&head.chain(nodes).collect::<Vec<_>>());
-    slow.sort_by_key(|(us, ..)| std::cmp::Reverse(*us));
-    let head = ["SLOWEST OF LATE", "NODE", "COMMAND"].map(str::to_owned);
-    let slow = slow.into_iter().take(SLOWEST);
-    let slow = slow.map(|(us, node, command)| {
-        let ms = us as f64 / 1000.0;
-        [format!("{ms:.1} ms"), node, command]
-    });
-    let slow = aligned(&std::iter::once(head).chain(slow).collect::<Vec<_>>());
-    format!("{nodes}\n{slow}")
+    let times = Command::new("LATENCY HISTOGRAM");
+    let (info, log, times) = tokio::join!(node.run(info), node.run(log), node.run(times));
+    Ok(Told {
+        info: String::from_reply(info?)?,
+        log: <Vec<Reply>>::from_reply(log?)?,
+        times: Times::of(times?),
+    })
 }
 
 /// The terminal as a screen, with keys that are read as they are typed; as it was when dropped.
@@ -168,10 +158,18 @@ impl Screen {
         Ok(Some(screen))
     }
 
-    /// In the place of what was shown.
+    /// In the place of what was shown, as much as there is room for.
     fn show(text: &str) -> io::Result<()> {
-        let lines = text.replace('\n', "\x1b[K\n");
-        write_now(&format!("\x1b[H{lines}\x1b[Kq to quit\x1b[K\x1b[J"))
+        let size = tcgetwinsize(io::stdout());
+        // Where nobody knows how large it is, it is not small.
+        let room = |cells: u16| if cells == 0 { usize::MAX } else { cells.into() };
+        let (rows, columns) = size.map_or((0, 0), |size| (size.ws_row, size.ws_col));
+        let mut screen = "\x1b[H".to_owned();
+        for line in text.lines().take(room(rows).saturating_sub(1)) {
+            screen.extend(line.chars().take(room(columns)));
+            screen += "\x1b[K\n";
+        }
+        write_now(&format!("{screen}q to quit\x1b[K\x1b[J"))
     }
 
     /// Waits until it is time to look again; says whether that was told to end.
@@ -194,29 +192,4 @@ fn write_now(text: &str) -> io::Result<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes())?;
     out.flush()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_slowest_come_first_and_hold_no_escapes() {
-        let entry = |us, word: &str| {
-            let words = Reply::Array(vec![Reply::bulk(word), Reply::bulk("k")]);
-            let entry = vec![Reply::Int(7), Reply::Int(1), Reply::Int(us), words];
-            noted("a:1", Reply::Array(entry))
-        };
-        let slow: Vec<Slow> = [(9, "GET"), (12_345, "\x1b[31m"), (20, &*"x".repeat(99))]
-            .iter()
-            .filter_map(|(us, word)| entry(*us, word))
-            .collect();
-        let text = table(Vec::new(), slow);
-        let lines: Vec<&str> = text.lines().skip(3).collect();
-        assert_eq!(lines[0], r#"12.3 ms          a:1   "\x1b[31m" "k""#);
-        let long = format!("0.0 ms           a:1   \"{}", "x".repeat(59));
-        assert_eq!(lines[1], long);
-        assert_eq!(lines[2], r#"0.0 ms           a:1   "GET" "k""#);
-        assert_eq!(noted("a:1", Reply::Nil), None);
-    }
 }

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Parser;
 use dht_client::{Client, Error, FromReply, Reply, ScanOptions};
+use dht_proto::resp::quoted;
 
 use crate::Outcome;
 use crate::modes::Stop;
@@ -82,7 +83,7 @@ pub async fn run(from: &Client, to: &Client, options: &Options) -> Result<Outcom
             break;
         }
         if let Some(file) = &options.resume {
-            std::fs::write(file, cursor.to_string())?;
+            keep(file, cursor)?;
         }
     }
     if let Some(file) = &options.resume {
@@ -91,6 +92,15 @@ pub async fn run(from: &Client, to: &Client, options: &Options) -> Result<Outcom
     }
     drop(bar);
     tally.verify(from, to).await
+}
+
+/// Keeps how far a copy has come: whenever it is ended, the file says either this or what it said
+/// before.
+fn keep(file: &Path, cursor: u64) -> io::Result<()> {
+    let mut new = file.as_os_str().to_owned();
+    new.push(".new");
+    std::fs::write(&new, cursor.to_string())?;
+    std::fs::rename(new, file)
 }
 
 /// Where an earlier copy was, if there was one.
@@ -187,7 +197,7 @@ impl Tally {
         }
         println!("{equal} of {count} keys compared are equal");
         for key in &differ {
-            println!("differs: {}", crate::print::quoted(key));
+            println!("differs: {}", quoted(key));
         }
         println!("keys there now: {}", to.dbsize().await?);
         let told = self.refused.told();

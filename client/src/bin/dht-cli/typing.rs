@@ -4,6 +4,8 @@ use dht_proto::commands::TABLE;
 use dht_proto::spec::CommandId;
 use dht_proto::syntax::{Argument, Schema, Shape};
 
+use crate::help::group_of;
+
 /// Words that the prompt itself understands.
 const OWN: [&str; 6] = ["HELP", "QUIT", "EXIT", "CLEAR", "CONNECT", "CLUSTER STATUS"];
 
@@ -18,7 +20,10 @@ pub fn completions(line: &str) -> (usize, Vec<String>) {
         .collect();
     let mut found = match words.as_slice() {
         [help, topic @ ..] if help == "HELP" => topics(&topic.join(" ")),
-        words => [names(&words.join(" ")), options(words)].concat(),
+        words => {
+            let found = [names(&words.join(" ")), options(words)].concat();
+            found.into_iter().map(str::to_owned).collect()
+        }
     };
     found.sort_unstable();
     found.dedup();
@@ -32,7 +37,7 @@ pub fn completions(line: &str) -> (usize, Vec<String>) {
             word.to_owned()
         }
     };
-    (start, found.into_iter().map(in_case).collect())
+    (start, found.iter().map(|word| in_case(word)).collect())
 }
 
 /// The next word of every name that begins with these.
@@ -50,18 +55,11 @@ fn names(before: &str) -> Vec<&'static str> {
     all.filter_map(next).collect()
 }
 
-fn topics(before: &str) -> Vec<&'static str> {
-    const GROUPS: [&str; 6] = [
-        "@CONNECTION",
-        "@SERVER",
-        "@GENERIC",
-        "@STRING",
-        "@HASH",
-        "@CLUSTER",
-    ];
-    let mut topics = names(before);
+fn topics(before: &str) -> Vec<String> {
+    let mut topics: Vec<String> = names(before).into_iter().map(str::to_owned).collect();
     if before.is_empty() {
-        topics.extend(GROUPS);
+        let groups = TABLE.iter().map(group_of);
+        topics.extend(groups.map(|group| format!("@{}", group.to_ascii_uppercase())));
     }
     topics
 }
@@ -231,6 +229,7 @@ mod tests {
         check("set ", 4, &[]);
         check("help hset", 5, &["hset", "hsetex", "hsetnx"]);
         check("help @h", 5, &["@hash"]);
+        check("help @t", 5, &["@transaction"]);
         check("help client setn", 12, &["setname"]);
         check("no-such x", 8, &[]);
     }

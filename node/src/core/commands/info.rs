@@ -2,11 +2,13 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use dht_proto::resp::quoted;
 use dht_proto::spec::CommandId;
 
 use super::cluster::host_and_port;
 use super::server::REDIS_VERSION;
 use crate::core::local::Local;
+use crate::core::measures::hot::HotKey;
 use crate::core::pubsub::Way;
 use crate::core::store::SlotSet;
 
@@ -30,7 +32,7 @@ enum IfAsked {
 }
 
 /// Every section, in Redis's order.
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("Server", Body::Facts(server)),
     ("Clients", Body::Facts(clients)),
     ("Memory", Body::Facts(memory)),
@@ -43,6 +45,7 @@ const SECTIONS: [Section; 12] = [
     ("Latencystats", Body::Lines(latencystats, IfAsked::Yes)),
     ("Cluster", Body::Facts(cluster)),
     ("Keyspace", Body::Facts(keyspace)),
+    ("Hotkeys", Body::Lines(hot_keys, IfAsked::Yes)),
 ];
 
 /// Names that stand for every section.
@@ -303,6 +306,16 @@ fn keyspace(ctx: &Local<'_>) -> Facts {
     Vec::from_iter((keys > 0).then_some(("db0", line)))
 }
 
+/// The keys that clients of this node ask for most, as they are typed between quotes.
+fn hot_keys(ctx: &Local<'_>) -> Vec<String> {
+    let keys = ctx.node.measures.hot.hottest(ctx.now.mono_ms).into_iter();
+    let line = |(place, hot): (usize, HotKey)| {
+        let (key, rate) = (quoted(&hot.key), hot.calls_per_s);
+        format!("hotkey_{place}:calls_per_s={rate:.1},key={key}")
+    };
+    (1..).zip(keys).map(line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -334,7 +347,7 @@ mod tests {
             (
                 "INFO everything x",
                 "Server Clients Memory Persistence Stats Replication CPU Commandstats Errorstats \
-                 Latencystats Cluster Keyspace",
+                 Latencystats Cluster Keyspace Hotkeys",
             ),
         ] {
             let text = desk.run(line);
@@ -412,6 +425,21 @@ mod tests {
         );
         desk.run("CONFIG RESETSTAT");
         assert_eq!(desk.run("INFO commandstats"), "# Commandstats\r\n");
+    }
+
+    #[test]
+    fn hot_keys_are_shown_to_who_asks_for_them() {
+        let mut desk = Desk::standalone();
+        let now_ms = desk.now.mono_ms;
+        let hot = &desk.node.measures.hot;
+        (0..9).for_each(|_| hot.add(b"user:1", now_ms));
+        (0..2).for_each(|_| hot.add(b"\x00=,\"\r\n", now_ms));
+        let expect = "# Hotkeys\r\nhotkey_1:calls_per_s=9.0,key=\"user:1\"\r\n\
+                      hotkey_2:calls_per_s=2.0,key=\"\\x00=,\\\"\\r\\n\"\r\n";
+        assert_eq!(desk.run("INFO hotkeys"), expect);
+        assert!(!desk.run("INFO").contains("user:1"));
+        desk.run("CONFIG RESETSTAT");
+        assert_eq!(desk.run("INFO hotkeys"), "# Hotkeys\r\n");
     }
 
     /// What exporters, dashboards and libraries read, and what they get no answer about, since

@@ -1,7 +1,9 @@
 //! What a node measures of itself: its commands, by their rows; errors, by their first words; what
-//! has taken long. Knows no clock: it is told how long something took.
+//! has taken long; keys that are asked for most. Knows no clock: it is told how long something
+//! took.
 
 pub mod histogram;
+pub mod hot;
 pub mod latency;
 pub mod slowlog;
 
@@ -16,6 +18,7 @@ use dht_proto::{ReplyError, limits};
 use smallvec::SmallVec;
 
 use self::histogram::Histogram;
+use self::hot::HotKeys;
 use self::latency::Latency;
 use self::slowlog::{Slow, Slowlog};
 use super::client::Facts;
@@ -34,6 +37,8 @@ pub struct Measures {
     pub slowlog: Slowlog,
     /// Events that took long.
     pub latency: Latency,
+    /// Keys that are asked for most.
+    pub hot: HotKeys,
 }
 
 /// What was measured of one command.
@@ -58,6 +63,7 @@ impl Default for Measures {
             errors: RwLock::default(),
             slowlog: Slowlog::default(),
             latency: Latency::default(),
+            hot: HotKeys::default(),
         }
     }
 }
@@ -142,6 +148,7 @@ impl Measures {
             }
         }
         self.errors.write().clear();
+        self.hot.reset();
     }
 }
 

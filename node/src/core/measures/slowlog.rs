@@ -34,7 +34,10 @@ impl Slow {
         } else {
             argv.len()
         };
-        let mut words: Vec<Bytes> = argv[..shown].iter().map(|word| shortened(word)).collect();
+        let mut words: Vec<Bytes> = argv[..shown]
+            .iter()
+            .map(|word| shortened(word, limits::SLOWLOG_WORD_BYTES))
+            .collect();
         let more = argv.len() - shown;
         if more > 0 {
             words.push(format!("... ({more} more arguments)").into());
@@ -78,8 +81,9 @@ fn words_of(task: Task<'_>, took_us: u64) -> Option<Slow> {
     }
 }
 
-fn shortened(word: &[u8]) -> Bytes {
-    let Some((kept, rest)) = word.split_at_checked(limits::SLOWLOG_WORD_BYTES) else {
+/// So many bytes of a word, and how many more there are.
+pub(super) fn shortened(word: &[u8], most: usize) -> Bytes {
+    let Some((kept, rest)) = word.split_at_checked(most) else {
         return Bytes::copy_from_slice(word);
     };
     if rest.is_empty() {

@@ -9,6 +9,7 @@ use dht_proto::spec::{self, CommandId};
 use super::{Effects, Question, Session, Step};
 use crate::core::measures::Done;
 use crate::core::measures::slowlog::{Slow, of_task};
+use crate::core::store::Key;
 
 /// More words than this, and a command may take long.
 const MANY_WORDS: usize = 256;
@@ -80,6 +81,12 @@ impl Session {
         let took_us = now_us.saturating_sub(self.lap_us);
         self.lap_us = now_us;
         (step.effects.done.lap(took_us), took_us)
+    }
+
+    /// A command names these keys, and is not refused.
+    pub(super) fn see(&mut self, step: &Step<'_>, keys: &[Key<'_>]) {
+        let (hot, now_ms) = (&step.node.measures.hot, step.now.mono_ms);
+        hot.see(keys, &mut self.chance, now_ms);
     }
 
     /// A command was refused before anything was done.

@@ -69,6 +69,7 @@ impl Session {
             self.router(step)?.route_queued(id, &keys)?;
         }
         self.client.transaction.push(argv, &keys)?;
+        self.see(step, &keys);
         Ok(true)
     }
 
