@@ -253,7 +253,8 @@ impl Client {
     /// Listens to nothing yet, with a connection of its own to come.
     #[must_use]
     pub fn subscription(&self) -> Subscription {
-        Subscription::through(self.shared.seeds())
+        let (frames, target) = (self.shared.frames.clone(), self.shared.target.clone());
+        Subscription::through(frames, target, self.deadline)
     }
 
     /// Begins a pipeline: commands that are sent together.

@@ -87,9 +87,9 @@
 //!
 //! # Messages
 //!
-//! [`Client::subscription`] listens to channels over a connection of its own, and hears what is
-//! said through any node; [`Subscription`] shows how. What it has missed while it had no connection
-//! is lost.
+//! [`Client::subscription`] listens to channels over a connection of its own, of whichever scheme,
+//! and hears what is said through any node; [`Subscription`] shows how. What it has missed while it
+//! had no connection is lost.
 //!
 //! # Which node
 //!
@@ -111,6 +111,7 @@ mod backend;
 mod client;
 mod command;
 mod connection;
+mod ear;
 mod error;
 #[cfg(test)]
 mod exactly_once_tests;

@@ -71,4 +71,6 @@ mod store;
 #[cfg(test)]
 mod style;
 #[cfg(test)]
+mod subscriptions;
+#[cfg(test)]
 mod transactions;
