@@ -247,7 +247,7 @@ async fn fly(address: &str, mut connection: MultiplexedConnection, batch: Vec<Re
             pipeline.cmd("ASKING");
         }
         let mut command = redis::Cmd::with_capacity(request.argv.len(), 0);
-        for word in &request.argv {
+        for word in request.argv.iter() {
             command.arg(&word[..]);
         }
         pipeline.add_command(command);
