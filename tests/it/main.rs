@@ -35,6 +35,8 @@ mod embedding;
 #[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod expiry;
 #[cfg(test)]
 mod failover;
