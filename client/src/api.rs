@@ -111,7 +111,7 @@ const OF_CONNECTIONS: &[(&str, &[&str])] = &[
         &["DISCARD", "EXEC", "MULTI", "UNWATCH", "WATCH"],
     ),
     (
-        "who listens has a connection to itself: dht-cli, or a client of Redis",
+        "Client::subscription sends them, on a connection to itself",
         &[
             "PSUBSCRIBE",
             "PUNSUBSCRIBE",

@@ -87,9 +87,9 @@
 //!
 //! # Messages
 //!
-//! [`Client::subscription`] listens to channels over a connection of its own, and hears what is
-//! said through any node; [`Subscription`] shows how. What it has missed while it had no connection
-//! is lost.
+//! [`Client::subscription`] listens to channels over a connection of its own, of whichever scheme,
+//! and hears what is said through any node; [`Subscription`] shows how. What it has missed while it
+//! had no connection is lost.
 //!
 //! # Which node
 //!
@@ -111,10 +111,12 @@ mod backend;
 mod client;
 mod command;
 mod connection;
+mod ear;
 mod error;
 #[cfg(test)]
 mod exactly_once_tests;
 mod fields;
+mod group;
 mod line;
 mod map;
 mod node;
@@ -139,7 +141,7 @@ mod word;
 
 pub use backend::{Backend, Host, Keyspace, Life, Wire};
 pub use client::Client;
-pub use command::{Arg, Args, Command, Pair, Pairs, Words};
+pub use command::{Arg, Args, Argv, Command, Pair, Pairs, Words};
 pub use dht_proto::{Reply, ReplyError};
 pub use error::{Cause, Error, Result};
 pub use map::Map;

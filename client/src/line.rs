@@ -46,7 +46,7 @@ impl Seeds {
     {
         if self.target.scheme != Scheme::Dht {
             // Nor may anybody else be told the password in the clear.
-            let why = "messages and calls come in frames: connect to a node of dht, by dht://";
+            let why = "this goes over frames only: connect to a node of dht, by dht://";
             return Err(Error::Address(why.to_owned()));
         }
         let mut found = Error::Address("there is no address".to_owned());

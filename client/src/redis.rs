@@ -13,7 +13,7 @@ use bytes::Bytes;
 use dht_proto::{Reply, ReplyError, limits};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{AsyncPushSender, MultiplexedConnection};
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     PushInfo, PushKind, RedisConnectionInfo, RedisError, Value,
@@ -28,6 +28,8 @@ use crate::error::{Cause, Error, Result};
 use crate::node::Request;
 use crate::url::{Scheme, Target};
 use crate::verdict::{Backoff, Fate};
+
+pub mod ear;
 
 /// Time for connecting and for the answer to the greeting.
 const CONNECT: Duration = Duration::from_secs(2);
@@ -104,18 +106,28 @@ impl Redis {
     }
 
     async fn connect(&self, address: &str) -> std::result::Result<Open, Fate> {
+        let (sender, pushed) = mpsc::unbounded_channel();
+        let connection = self.dial(address, sender).await?;
+        Ok(Open { connection, pushed })
+    }
+
+    /// A connection of its own; what comes unasked is given to `push`.
+    async fn dial(
+        &self,
+        address: &str,
+        push: impl AsyncPushSender,
+    ) -> std::result::Result<MultiplexedConnection, Fate> {
         let client = self
             .client(address)
             .map_err(|error| unreachable(address, error.to_string()))?;
-        let (sender, pushed) = mpsc::unbounded_channel();
         let config = AsyncConnectionConfig::new()
-            .set_push_sender(sender)
+            .set_push_sender(push)
             .set_connection_timeout(Some(CONNECT))
             .set_response_timeout(None);
         let connection = client.get_multiplexed_async_connection_with_config(&config);
         let connecting = timeout_at(Instant::now() + CONNECT, connection).await;
         match connecting {
-            Ok(Ok(connection)) => Ok(Open { connection, pushed }),
+            Ok(Ok(connection)) => Ok(connection),
             Ok(Err(error)) => Err(refusal(address, &error)),
             Err(_) => Err(unreachable(address, "it does not answer")),
         }
@@ -235,7 +247,7 @@ async fn fly(address: &str, mut connection: MultiplexedConnection, batch: Vec<Re
             pipeline.cmd("ASKING");
         }
         let mut command = redis::Cmd::with_capacity(request.argv.len(), 0);
-        for word in &request.argv {
+        for word in request.argv.iter() {
             command.arg(&word[..]);
         }
         pipeline.add_command(command);

@@ -1,25 +1,27 @@
 //! What is said on channels, over a connection of one's own: through whichever node it is said.
 //!
-//! Knows nothing of routes. A connection that broke is told once, and made anew by
+//! Knows neither routes nor protocols. A connection that broke is told once, and made anew by
 //! whoever goes on to listen; what was said meanwhile is lost.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
-use std::future::ready;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dht_proto::{Reply, limits, rpc};
+use dht_proto::{Reply, limits};
 use futures_util::{Stream, stream};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
+use crate::client::random;
 use crate::command::{Args, Command};
-use crate::connection::Frames;
+use crate::connection::{Frames, settled};
+use crate::ear::{Change, Ear, Names, WAYS, change};
 use crate::error::{Cause, Error, Result};
-use crate::line::{Line, Seeds};
 use crate::url::Target;
+use crate::verdict::{Backoff, Fate};
 use crate::word::Word;
+
+/// Pauses between tries to listen again, in milliseconds.
+const PAUSE_FIRST_MS: u64 = 20;
+const PAUSE_MOST_MS: u64 = 1000;
 
 /// Something that was said on a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,20 +53,9 @@ pub struct Message {
 /// # }
 /// ```
 pub struct Subscription {
-    seeds: Seeds,
-    line: Option<Line>,
-    /// What is listened to: the command's name and its argument.
-    names: BTreeSet<(&'static str, Bytes)>,
-    /// Heard while an answer was waited for.
-    heard: VecDeque<Message>,
+    ear: Ear,
+    names: Names,
     deadline: Duration,
-}
-
-/// What a frame holds.
-enum Heard {
-    Message(Message),
-    Answer(u64, Reply),
-    Nothing,
 }
 
 impl Subscription {
@@ -72,16 +63,14 @@ impl Subscription {
     #[must_use]
     pub fn new(target: Target) -> Self {
         let frames = Frames::Tcp(target.credentials.clone());
-        Self::through(Seeds::new(frames, target))
+        Self::through(frames, target, limits::DEADLINE)
     }
 
-    pub(crate) const fn through(seeds: Seeds) -> Self {
+    pub(crate) fn through(frames: Frames, target: Target, deadline: Duration) -> Self {
         Self {
-            seeds,
-            line: None,
-            names: BTreeSet::new(),
-            heard: VecDeque::new(),
-            deadline: limits::DEADLINE,
+            ear: Ear::new(frames, target),
+            names: Names::new(),
+            deadline,
         }
     }
 
@@ -123,14 +112,15 @@ impl Subscription {
     /// As [`subscribe`](Self::subscribe).
     pub async fn run(&mut self, command: Command) -> Result<Reply> {
         let deadline = Instant::now() + self.deadline;
-        let answered = timeout_at(deadline, self.ask(&command.words)).await;
-        let reply = answered.unwrap_or_else(|_| {
-            self.line = None;
-            Err(Error::Unknown(Cause::Deadline))
-        })?;
-        if let Reply::Error(error) = reply {
-            return Err(Error::Reply(error));
-        }
+        let asking = self.ear.ask(&command.words, &self.names);
+        let reply = match timeout_at(deadline, asking).await {
+            Ok(answered) => answered?,
+            Err(_) => {
+                self.ear.close();
+                return Err(Error::Unknown(Cause::Deadline));
+            }
+        };
+        let reply = settled(Fate::Answered(reply))?;
         self.note(&command.words);
         Ok(reply)
     }
@@ -138,16 +128,21 @@ impl Subscription {
     /// Waits for the next message.
     ///
     /// # Errors
-    /// The connection broke, which is told once, or none can be made. Who asks again listens again,
-    /// at another node if need be.
+    /// The connection broke, which is told once. Who asks again listens again, at another node if
+    /// need be; that none can be reached until the deadline of a call is told as well.
     pub async fn next(&mut self) -> Result<Message> {
+        let deadline = Instant::now() + self.deadline;
+        let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
         loop {
-            if let Some(message) = self.heard.pop_front() {
-                return Ok(message);
-            }
-            self.connect().await?;
-            if let Heard::Message(message) = self.hear().await? {
-                return Ok(message);
+            match self.ear.next(&self.names).await {
+                Err(error @ Error::NotDone(_)) => {
+                    let pause = backoff.pause(random());
+                    if Instant::now() + pause >= deadline {
+                        return Err(error);
+                    }
+                    sleep(pause).await;
+                }
+                next => return next,
             }
         }
     }
@@ -168,98 +163,24 @@ impl Subscription {
         self.names.is_empty()
     }
 
-    async fn ask(&mut self, words: &[Word]) -> Result<Reply> {
-        let id = self.connect().await?.request(words);
-        loop {
-            match self.hear().await? {
-                Heard::Answer(to, reply) if to == id => return Ok(reply),
-                Heard::Message(message) => self.heard.push_back(message),
-                Heard::Answer(..) | Heard::Nothing => (),
-            }
-        }
-    }
-
-    /// Connects where there is no connection, and listens there to everything.
-    async fn connect(&mut self) -> Result<&mut Line> {
-        let line = match self.line.take() {
-            Some(line) => line,
-            None => {
-                let mut line = self.seeds.connect(|line| ready(Ok(line))).await?;
-                for (name, word) in &self.names {
-                    line.request(&[name.as_bytes(), word]);
-                }
-                line
-            }
-        };
-        Ok(self.line.insert(line))
-    }
-
-    /// Waits for a frame, or for the end of the connection.
-    async fn hear(&mut self) -> Result<Heard> {
-        let line = self.connect().await?;
-        match line.hear().await.and_then(|frame| understood(&frame)) {
-            Ok(heard) => Ok(heard),
-            Err(error) => {
-                let cause = line.broken(&error);
-                self.line = None;
-                self.seeds.pass();
-                Err(Error::Unknown(cause))
-            }
-        }
-    }
-
     /// Keeps in mind what is listened to.
     fn note(&mut self, words: &[Word]) {
-        const NAMES: [&str; 3] = ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"];
-        const ENDS: [&str; 3] = ["UNSUBSCRIBE", "PUNSUBSCRIBE", "SUNSUBSCRIBE"];
         let Some((name, words)) = words.split_first() else {
             return;
         };
-        let is = |it: &&str| name.eq_ignore_ascii_case(it.as_bytes());
-        if let Some(name) = NAMES.into_iter().find(is) {
+        let Some((way, change)) = change(name) else {
+            return;
+        };
+        let (name, _) = WAYS[way];
+        if change == Change::Begin {
             let words = words.iter().cloned().map(Bytes::from);
             self.names.extend(words.map(|word| (name, word)));
-        }
-        if let Some(at) = ENDS.iter().position(is) {
-            let (name, all) = (NAMES[at], words.is_empty());
-            self.names
-                .retain(|(it, word)| *it != name || !all && !words.iter().any(|it| **it == **word));
+        } else {
+            let all = words.is_empty();
+            let ends = |it: &Bytes| all || words.iter().any(|word| **word == **it);
+            self.names.retain(|(it, word)| *it != name || !ends(word));
         }
     }
-}
-
-fn understood(frame: &[u8]) -> io::Result<Heard> {
-    match rpc::decode(frame).map_err(io::Error::other)? {
-        rpc::Message::Response { id, reply } => Ok(Heard::Answer(id, reply)),
-        rpc::Message::Notification(words) if words.first().is_some_and(|it| is_farewell(it)) => {
-            Err(io::Error::other("the node ends"))
-        }
-        rpc::Message::Notification(words) => {
-            Ok(message(&words).map_or(Heard::Nothing, Heard::Message))
-        }
-        rpc::Message::Request(_) => Err(io::Error::other("it sent what is no answer")),
-    }
-}
-
-fn is_farewell(word: &[u8]) -> bool {
-    word == rpc::CLOSING.as_bytes()
-}
-
-fn message(words: &[Cow<'_, [u8]>]) -> Option<Message> {
-    let (kind, words) = words.split_first()?;
-    let bytes = |word: &[u8]| Bytes::copy_from_slice(word);
-    let (pattern, sharded, channel, text) = match (&kind[..], words) {
-        (b"message", [channel, text]) => (None, false, channel, text),
-        (b"pmessage", [pattern, channel, text]) => (Some(bytes(pattern)), false, channel, text),
-        (b"smessage", [channel, text]) => (None, true, channel, text),
-        _ => return None,
-    };
-    Some(Message {
-        pattern,
-        sharded,
-        channel: bytes(channel),
-        text: bytes(text),
-    })
 }
 
 fn with(name: &'static str, words: impl Args) -> Command {

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dht_client::{
-    Cause, Client, Error, Exists, ExpireIf, Expiry, FromReply, Renewal, Reply, ScanOptions,
-    SetOptions, ValueIs,
+    Cause, Client, Error, Exists, ExpireIf, Expiry, FromReply, Message, Renewal, Reply,
+    ScanOptions, SetOptions, ValueIs,
 };
 use dht_tests::cluster::Cluster;
 use dht_tests::real_redis::{Mode, RealCluster, RealRedis};
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
 /// What is there, and whether it knows what Redis has since 8.4.
@@ -56,6 +56,28 @@ async fn a_real_server() {
     everything(&format!("redis://{}", server.address), Kind::Redis).await;
 }
 
+/// In a process of its own, since whom to trust is said in the environment.
+#[test]
+fn a_real_server_behind_tls() {
+    let server = RealRedis::start(Mode::Tls).unwrap();
+    let (address, vouches) = server.tls();
+    let mut itself = std::process::Command::new(std::env::current_exe().unwrap());
+    itself.args(["--exact", "--ignored", "backends::a_real_server_at"]);
+    itself.env("SSL_CERT_FILE", vouches);
+    itself.env("A_REAL_SERVER", format!("rediss://{address}"));
+    let done = itself.output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "run by a_real_server_behind_tls"]
+async fn a_real_server_at() {
+    let url = std::env::var("A_REAL_SERVER").unwrap();
+    everything(&url, Kind::Redis).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_real_cluster() {
     let cluster = RealCluster::start(3).unwrap();
@@ -89,6 +111,7 @@ async fn everything_through(client: Client, kind: Kind) {
     transactions(&client).await;
     watched_keys(&client).await;
     structs_and_maps(&client).await;
+    messages(&client).await;
     errors(&client).await;
 }
 
@@ -384,6 +407,49 @@ async fn structs_and_maps(c: &Client) {
     c.hset("users", [("bob", "no user")]).await.unwrap();
     assert!(matches!(users.get("bob").await, Err(Error::Shape(_))));
     assert_eq!(users.remove("bob").await, Ok(true));
+}
+
+async fn messages(c: &Client) {
+    let said = |pattern: Option<&'static str>, channel: &str, text: &str| Message {
+        pattern: pattern.map(Into::into),
+        sharded: channel.starts_with("shard:"),
+        channel: channel.to_owned().into(),
+        text: text.to_owned().into(),
+    };
+    let mut heard = c.subscription();
+    heard.subscribe(["news", "sport", "more"]).await.unwrap();
+    heard.psubscribe(["n?ws"]).await.unwrap();
+    // Of several slots, and so of all servers.
+    let shards: Vec<_> = (0..9).map(|n| format!("shard:{n}")).collect();
+    for shard in &shards {
+        heard.ssubscribe([shard]).await.unwrap();
+    }
+    heard.unsubscribe(["sport"]).await.unwrap();
+    c.publish("sport", "nobody listens").await.unwrap();
+    c.publish("news", "hello").await.unwrap();
+    assert_eq!(heard.next().await, Ok(said(None, "news", "hello")));
+    assert_eq!(heard.next().await, Ok(said(Some("n?ws"), "news", "hello")));
+    for shard in &shards {
+        c.spublish(shard, "sharded").await.unwrap();
+        assert_eq!(heard.next().await, Ok(said(None, shard, "sharded")));
+    }
+    let ends = ["SUNSUBSCRIBE", "PUNSUBSCRIBE"];
+    for end in ends {
+        heard.run(dht_client::Command::new(end)).await.unwrap();
+    }
+    c.spublish(&shards[0], "nobody listens").await.unwrap();
+
+    // Words of one publisher come in order, and wait for who asks for them late.
+    let mut pipeline = c.pipeline();
+    for n in 0..500 {
+        pipeline = pipeline.publish("news", n);
+    }
+    assert!(pipeline.send().await.iter().all(Result::is_ok));
+    let stream = std::pin::pin!(heard.into_stream());
+    let words: Vec<_> = stream.take(500).try_collect().await.unwrap();
+    for (n, word) in words.into_iter().enumerate() {
+        assert_eq!(word, said(None, "news", &n.to_string()));
+    }
 }
 
 async fn errors(c: &Client) {

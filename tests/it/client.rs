@@ -3,12 +3,10 @@
 
 use std::time::{Duration, Instant};
 
-use dht_client::{Cause, Client, Error, FromReply, Message, Reply};
+use dht_client::{Cause, Client, Error, FromReply, Reply};
 use dht_proto::limits;
 use dht_proto::slot::key_slot;
-use dht_tests::cluster::Cluster;
 use dht_tests::process::Processes;
-use futures_util::StreamExt;
 
 fn targets(cluster: &Processes) -> String {
     let seeds: Vec<String> = (0..3)
@@ -151,60 +149,4 @@ async fn a_deadline_before_a_frozen_node_is_noticed_leaves_a_write_unknown() {
         .await
         .unwrap();
     assert!((2..=3).contains(&counted), "{counted}");
-}
-
-#[tokio::test]
-async fn a_subscription_hears_all_nodes_and_outlives_its_own() {
-    let mut cluster = Cluster::start(3).await;
-    let seeds = [1, 0, 2].map(|node| cluster.client(node).to_string());
-    let client = Client::connect(&seeds.join(",")).await.unwrap();
-    let mut heard = client.subscription();
-    heard.subscribe(["news", "sport"]).await.unwrap();
-    heard.psubscribe(["n*"]).await.unwrap();
-    heard.ssubscribe(["news"]).await.unwrap();
-    heard.unsubscribe(["sport"]).await.unwrap();
-    let say = async |node: usize, word: &'static str, channel: &str| {
-        let node = client.node(&cluster.client(node).to_string());
-        node.call([word, channel, "hi"]).await.unwrap()
-    };
-    for node in 0..3 {
-        say(node, "PUBLISH", "sport").await;
-        say(node, "PUBLISH", "news").await;
-        say(node, "SPUBLISH", "news").await;
-        for (pattern, sharded) in [(None, false), (Some("n*"), false), (None, true)] {
-            let expect = Message {
-                pattern: pattern.map(Into::into),
-                sharded,
-                channel: "news".into(),
-                text: "hi".into(),
-            };
-            assert_eq!(heard.next().await.unwrap(), expect, "node {node}");
-        }
-    }
-    let refused = client.call(["SUBSCRIBE", "news"]).await.unwrap_err();
-    assert!(matches!(refused, Error::Reply(_)), "{refused}");
-    cluster.stop(1).await;
-    let missed = heard.next().await.unwrap_err();
-    assert!(
-        matches!(missed, Error::Unknown(Cause::Broken { .. })),
-        "{missed}"
-    );
-    // The next question connects to another node, which is told what is listened to.
-    let (sender, mut messages) = tokio::sync::mpsc::unbounded_channel();
-    let listening = tokio::spawn(async move {
-        let mut stream = std::pin::pin!(heard.into_stream());
-        while let Some(message) = stream.next().await {
-            sender.send(message.unwrap()).unwrap();
-        }
-    });
-    let node = client.node(&cluster.client(2).to_string());
-    let message = loop {
-        node.call(["PUBLISH", "news", "again"]).await.unwrap();
-        let soon = Duration::from_millis(100);
-        if let Ok(message) = tokio::time::timeout(soon, messages.recv()).await {
-            break message.unwrap();
-        }
-    };
-    assert_eq!(message.text, "again");
-    listening.abort();
 }

@@ -35,6 +35,8 @@ mod embedding;
 #[cfg(test)]
 mod exactly_once;
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod expiry;
 #[cfg(test)]
 mod failover;
@@ -70,5 +72,7 @@ mod sim;
 mod store;
 #[cfg(test)]
 mod style;
+#[cfg(test)]
+mod subscriptions;
 #[cfg(test)]
 mod transactions;
