@@ -504,6 +504,96 @@ fn a_write_that_fails_ends_the_node_and_loses_nothing_that_was_acknowledged() {
     }
 }
 
+/// A library that a process loads before all others: a call that flushes fails in it as on a bad
+/// sector, once the file exists that the environment names.
+const FAILING: &str = r#"
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static int flush(const char *variable, long call, int fd) {
+    const char *path = getenv(variable);
+    if (path != NULL && access(path, F_OK) == 0) {
+        errno = EIO;
+        return -1;
+    }
+    return (int) syscall(call, fd);
+}
+
+int fdatasync(int fd) { return flush("FDATASYNC_FAILS", SYS_fdatasync, fd); }
+int fsync(int fd) { return flush("FSYNC_FAILS", SYS_fsync, fd); }
+"#;
+
+/// Has `call` fail at one of three nodes under load, where `provoke` sees to it that it is made.
+fn ends_when_a_flush_fails(call: &str, provoke: impl Fn(&Processes)) {
+    let mut random = Random::seeded();
+    let seed = random.next();
+    let folder = tempfile::tempdir().unwrap();
+    let place = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (source, library, fault) = (place("failing.c"), place("failing.so"), place("fails"));
+    fs::write(&source, FAILING).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o", &library, &source]);
+    assert!(compiler.status().expect("cc").success());
+
+    let mut processes = Processes::durable(3, &DIGESTS, Some(PASSWORD));
+    let id = id_of(&processes, 2);
+    processes.kill(2);
+    let variables = [
+        format!("LD_PRELOAD={library}"),
+        format!("{}_FAILS={fault}", call.to_uppercase()),
+    ];
+    processes.run_within(2, &["env", &variables[0], &variables[1]]);
+    processes.restart(2);
+    (0..3).for_each(|node| processes.await_safe(node));
+    let target = Target {
+        nodes: (0..3).map(|node| processes.client(node)).collect(),
+        password: PASSWORD.to_owned(),
+    };
+    let workload = Workload::start(&target, 12, 5, &mut random);
+    let go_on = || {
+        let before = workload.recorder.done();
+        wait::until("clients to be answered", SOON, || {
+            (workload.recorder.done() > before + 300).then_some(())
+        });
+    };
+    go_on();
+    File::create(&fault).unwrap();
+    provoke(&processes);
+    assert_eq!(processes.await_end(2), None, "a signal, and no exit code");
+    let log = processes.log(2);
+    let errors: Vec<&str> = log.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(errors.len(), 1, "{log}");
+    for said in ["the disk has failed: this process ends", "os error 5"] {
+        assert!(errors[0].contains(said), "{log}");
+    }
+    go_on();
+    fs::remove_file(&fault).unwrap();
+    processes.begin_again(2);
+    (0..3).for_each(|node| processes.await_safe(node));
+    assert_eq!(id_of(&processes, 2), id, "it goes on with what it has");
+    go_on();
+    let history = workload.stop();
+    processes.await_alike(3);
+    let report = judge_at_rest(seed, &target, &history);
+    println!("{report}");
+    assert!(report.kept > 100, "{report}");
+}
+
+#[test]
+fn a_log_that_cannot_be_flushed_ends_its_node_and_loses_nothing() {
+    ends_when_a_flush_fails("fdatasync", |_| ());
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_flushed_ends_its_node_and_loses_nothing() {
+    ends_when_a_flush_fails("fsync", |processes| {
+        processes.ask(2, "BGSAVE").unwrap();
+    });
+}
+
 /// A small disk: memory that is mounted.
 struct SmallDisk(PathBuf);
 

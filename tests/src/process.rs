@@ -268,6 +268,11 @@ impl Processes {
         }
     }
 
+    /// From now on a node is run by this program, with these arguments.
+    pub fn run_within(&mut self, node: usize, words: &[&str]) {
+        self.nodes[node].place.within = words.iter().copied().map(str::to_owned).collect();
+    }
+
     /// From now on nodes are started with these flags, and no others.
     pub fn give_flags(&mut self, flags: &[&str]) {
         self.flags = flags.iter().copied().map(str::to_owned).collect();

@@ -29,7 +29,7 @@ use crate::core::store::{SlotSet, Staging};
 
 /// The log may hold so many bytes of entries, or as many as there is data, before a snapshot is
 /// written.
-const LOG_BYTES: usize = 64 * 1024 * 1024;
+pub(super) const LOG_BYTES: usize = 64 * 1024 * 1024;
 /// How often the progress is logged.
 const PROGRESS: Duration = Duration::from_secs(1);
 /// Longest piece of a snapshot that is believed in.

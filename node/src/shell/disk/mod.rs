@@ -241,7 +241,29 @@ fn file_name(number: u64, extension: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use dht_proto::limits::{COPIED_BYTES, SNAPSHOT_HELD_BYTES};
+
     use super::*;
+    use crate::core::disk::journal::SEGMENT_BYTES;
+
+    #[test]
+    fn what_operators_are_told_of_files_and_sizes_is_so() {
+        let text = include_str!("../../../../docs/operating.md");
+        let check = |before: &str, bytes: u64, after: &str| {
+            let said = format!("{before}{} MiB{after}", bytes >> 20);
+            assert!(text.contains(&said), "{said}");
+        };
+        check("after its first batch | ", SEGMENT_BYTES, " each |");
+        check("on a full disk | ", room::RESERVE_BYTES, " at most |");
+        check("the entries in it exceed ", load::LOG_BYTES as u64, ",");
+        check("in the background, at ", COPIED_BYTES as u64, " a second");
+        check("as full when fewer than ", room::LOW_BYTES, " are free");
+        let held_bytes = SNAPSHOT_HELD_BYTES as u64;
+        check("are being copied from it ", held_bytes, " at most");
+        for name in [IDENTITY, LOCK, DAMAGED, LOG, SNAPSHOTS] {
+            assert!(text.contains(&format!("| `{name}")), "{name}");
+        }
+    }
 
     #[test]
     fn a_directory_is_of_one_process_and_keeps_its_identity() {

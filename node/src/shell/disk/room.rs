@@ -11,9 +11,9 @@ use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use tracing::{info, warn};
 
 /// Bytes that are held back, at most.
-const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const RESERVE_BYTES: u64 = 16 * 1024 * 1024;
 /// With fewer free bytes than this, at most, a disk counts as full. Of a small disk it is a part.
-const LOW_BYTES: u64 = 64 * 1024 * 1024;
+pub(super) const LOW_BYTES: u64 = 64 * 1024 * 1024;
 /// The part of a small disk.
 const PART: u64 = 16;
 /// The pause before something is tried again that found no room.
