@@ -15,15 +15,14 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Host, Keyspace, Life};
-use crate::command::{self, Args, Command, Place, Plan};
+use crate::command::{Args, Command, Place};
 use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
-use crate::group::Group;
 use crate::line::Seeds;
-use crate::node::{GRACE, Node, Request, Way, unsettled};
+use crate::node::{self, Node};
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
-use crate::sessions::{self, Gate, Seat, Sessions};
+use crate::sessions::{Gate, Seat, Sessions, Way};
 use crate::spread::{Join, spread};
 use crate::subscription::Subscription;
 use crate::url::{Scheme, Target};
@@ -64,7 +63,7 @@ pub(crate) struct Shared {
 
 /// A command between its first try and its result.
 struct Call {
-    command: command::Shared,
+    command: Command,
     place: Place,
     /// Where the next try goes, whatever the routes say, because a node said so.
     redirected: Option<String>,
@@ -74,14 +73,12 @@ struct Call {
     asking: bool,
     /// It only reads.
     is_repeatable: bool,
-    /// It works through the whole keyspace.
-    is_long: bool,
     /// Its number in a session, which it keeps over all tries.
     seat: Option<Seat>,
     /// An earlier try may have done it.
     in_doubt: bool,
     /// Where it was tried last.
-    address: Option<Arc<str>>,
+    address: Arc<str>,
     /// Its result, or what it would be if the next try were the last.
     result: Result<Reply>,
 }
@@ -209,8 +206,7 @@ impl Client {
             if self.shared.backend.keyspace() == Keyspace::Slots {
                 return self.run_spread(commands, deadline).await;
             }
-            let commands = command::Shared::each(commands);
-            let mut calls: Vec<Call> = commands.map(Call::new).collect();
+            let mut calls: Vec<Call> = commands.into_iter().map(Call::new).collect();
             self.settle(&mut calls, deadline).await;
             calls.into_iter().map(|call| call.result).collect()
         };
@@ -227,7 +223,7 @@ impl Client {
         let mut calls = Vec::with_capacity(commands.len());
         let mut plans = Vec::with_capacity(commands.len());
         for command in commands {
-            let writes = !command.plan().is_repeatable;
+            let writes = !command.plan().1;
             let Some((parts, join)) = spread(&command, &routes) else {
                 calls.push(Call::new(command));
                 plans.push((1, None));
@@ -316,17 +312,14 @@ impl Client {
         for (index, call) in calls.iter_mut().enumerate() {
             if has_sessions && let Some(slot) = call.wants_seat() {
                 match self.shared.sessions.way(slot, Instant::now()) {
-                    sessions::Way::In(seat) => call.seat = Some(seat),
-                    sessions::Way::Without => (),
-                    sessions::Way::Open(_) => missing.push((index, slot)),
+                    Way::In(seat) => call.seat = Some(seat),
+                    Way::Without => (),
+                    Way::Open(_) => missing.push((index, slot)),
                 }
             }
         }
         let goes_out = |index: &usize| calls[*index].place != Place::OwnConnection;
         let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
-        if missing.is_empty() {
-            return open;
-        }
         let mut seating = JoinSet::new();
         for (index, slot) in missing {
             let client = self.clone();
@@ -357,9 +350,9 @@ impl Client {
         let mut passed = None;
         loop {
             let gate = match sessions.way(slot, Instant::now()) {
-                sessions::Way::In(seat) => return Ok(Some(seat)),
-                sessions::Way::Without => return Ok(None),
-                sessions::Way::Open(gate) => gate,
+                Way::In(seat) => return Ok(Some(seat)),
+                Way::Without => return Ok(None),
+                Way::Open(gate) => gate,
             };
             let is_through = |(at, _): &(Gate, _)| Arc::ptr_eq(at, &gate);
             if !passed.as_ref().is_some_and(is_through) {
@@ -399,22 +392,27 @@ impl Client {
         open: &mut Vec<usize>,
         deadline: Instant,
     ) -> Vec<Turn> {
-        let fates = match open[..] {
-            [index] => {
-                let call = &mut calls[index];
-                let find = |address: &str| self.shared.node(address);
-                let node = self.shared.with_address_of(call, find);
-                let (command, way) = call.next_try(&node, deadline);
-                let answer = node.send_as(command, way, call.is_long).await;
-                Fates::One(std::iter::once(answer.fate().await))
-            }
-            _ => Fates::Many(self.fates(calls, open, deadline).await.into_iter()),
-        };
+        let mut answers = Vec::with_capacity(open.len());
+        for index in open.iter() {
+            let call = &mut calls[*index];
+            let node = match (call.redirected.take(), &call.fixed) {
+                (Some(address), _) => self.shared.node(&address),
+                (None, Some(address)) => self.shared.node(address),
+                (None, None) => self.shared.node_for(call.place),
+            };
+            call.address.clone_from(node.shared_address());
+            let way = node::Way {
+                place: call.seat.as_ref().map(Seat::place),
+                asking: std::mem::take(&mut call.asking),
+                deadline,
+            };
+            answers.push(node.send(call.command.clone(), way).await);
+        }
         let mut turns = Vec::new();
         let mut again = Vec::new();
-        for (index, fate) in open.drain(..).zip(fates) {
+        for (index, answer) in open.drain(..).zip(answers) {
             let call = &mut calls[index];
-            match call.judge(fate) {
+            match call.judge(answer.fate().await) {
                 Verdict::Final(result) => self.shared.finish(call, result),
                 Verdict::Again(error, turn) => {
                     call.result = Err(error);
@@ -427,65 +425,11 @@ impl Client {
         *open = again;
         turns
     }
-
-    /// Hands the open calls over, to each node those that go there, and waits for all of them.
-    async fn fates(&self, calls: &mut [Call], open: &[usize], deadline: Instant) -> Vec<Fate> {
-        let group = Group::new(open.len());
-        let mut parcels: Vec<(Node, Vec<Request>)> = Vec::with_capacity(1);
-        for (place, index) in open.iter().enumerate() {
-            let call = &mut calls[*index];
-            let parcel = self.shared.with_address_of(call, |address| {
-                let known = parcels.iter().position(|(to, _)| to.address() == address);
-                known.unwrap_or_else(|| {
-                    let room = Vec::with_capacity(open.len() - place);
-                    parcels.push((self.shared.node(address), room));
-                    parcels.len() - 1
-                })
-            });
-            let (node, parcel) = &mut parcels[parcel];
-            let (command, way) = call.next_try(node, deadline);
-            let member = group.member(place);
-            parcel.push(Request::of_group(command, way, call.is_long, member));
-        }
-        for (node, parcel) in parcels {
-            node.hand_over(parcel.into_iter(), deadline).await;
-        }
-        let is_late = timeout_at(deadline + GRACE, group.whole()).await.is_err();
-        let fates = group.take().into_iter().zip(open);
-        let known = fates.map(|(fate, index)| match fate {
-            Some(fate) => fate,
-            None if is_late => Fate::Lost(Cause::Deadline),
-            None => unsettled(calls[*index].tried()),
-        });
-        known.collect()
-    }
-}
-
-/// The fates of calls that were tried together, of which there is mostly one.
-enum Fates {
-    One(std::iter::Once<Fate>),
-    Many(std::vec::IntoIter<Fate>),
-}
-
-impl Iterator for Fates {
-    type Item = Fate;
-
-    fn next(&mut self) -> Option<Fate> {
-        match self {
-            Self::One(fate) => fate.next(),
-            Self::Many(fates) => fates.next(),
-        }
-    }
 }
 
 impl Call {
-    fn new(command: impl Into<command::Shared>) -> Self {
-        let command = command.into();
-        let Plan {
-            place,
-            is_repeatable,
-            is_long,
-        } = command.plan();
+    fn new(command: Command) -> Self {
+        let (place, is_repeatable) = command.plan();
         let nowhere = "a transaction or a subscription needs a connection of its own, and calls \
                        share theirs; send a pipeline with exec, watch the keys first, or listen \
                        with Client::subscription";
@@ -500,10 +444,9 @@ impl Call {
             fixed: None,
             asking: false,
             is_repeatable,
-            is_long,
             seat: None,
             in_doubt: false,
-            address: None,
+            address: Arc::default(),
             result,
         }
     }
@@ -516,21 +459,6 @@ impl Call {
             Place::Slot(slot) if !self.is_repeatable => Some(slot),
             _ => None,
         }
-    }
-
-    fn tried(&self) -> &str {
-        self.address.as_deref().unwrap_or_default()
-    }
-
-    /// What is handed over for its next try, at this node.
-    fn next_try(&mut self, node: &Node, deadline: Instant) -> (command::Shared, Way) {
-        self.address = Some(Arc::clone(node.shared_address()));
-        let way = Way {
-            place: self.seat.as_ref().map(Seat::place),
-            asking: std::mem::take(&mut self.asking),
-            deadline,
-        };
-        (self.command.clone(), way)
     }
 
     fn judge(&mut self, fate: Fate) -> Verdict {
@@ -570,29 +498,13 @@ impl Shared {
         Seeds::new(self.frames.clone(), self.target.clone())
     }
 
-    /// Where the next try of a call goes.
-    fn with_address_of<T>(&self, call: &mut Call, found: impl FnOnce(&str) -> T) -> T {
-        match (call.redirected.take(), &call.fixed) {
-            (Some(address), _) => found(&address),
-            (None, Some(address)) => found(address),
-            (None, None) => self.with_address_for(call.place, found),
-        }
-    }
-
-    fn with_address_for<T>(&self, place: Place, found: impl FnOnce(&str) -> T) -> T {
+    pub(crate) fn node_for(&self, place: Place) -> Node {
         let routes = self.routes.load();
-        let leader = match place {
+        match place {
             Place::Slot(slot) => routes.leader_of(slot),
             Place::Anywhere | Place::OwnConnection => None,
-        };
-        match leader {
-            Some(leader) => found(leader),
-            None => found(self.seed()),
         }
-    }
-
-    pub(crate) fn node_for(&self, place: Place) -> Node {
-        self.with_address_for(place, |address| self.node(address))
+        .map_or_else(|| self.node(self.seed()), |leader| self.node(leader))
     }
 
     fn seed(&self) -> &str {
@@ -633,11 +545,11 @@ impl Shared {
                 call.asking = true;
             }
             Turn::Elsewhere => {
-                call.redirected = self.elsewhere(call.tried());
+                call.redirected = self.elsewhere(&call.address);
                 call.place = Place::Anywhere;
             }
             // Another seed may be better off.
-            Turn::Later => self.avoid_seed(call.tried()),
+            Turn::Later => self.avoid_seed(&call.address),
         }
     }
 

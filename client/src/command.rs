@@ -1,11 +1,8 @@
 //! A command on its way: its words, and the Rust values that become words.
 
-use std::ops::Deref;
-use std::sync::Arc;
-
 use bytes::Bytes;
 use dht_proto::slot::key_slot;
-use dht_proto::spec::{self, CommandId, Kind};
+use dht_proto::spec::{self, Kind};
 use smallvec::SmallVec;
 
 use crate::word::Word;
@@ -32,70 +29,6 @@ pub enum Place {
     Anywhere,
     /// Nowhere: it is about a connection that nobody shares, and this client has none.
     OwnConnection,
-}
-
-/// A command, perhaps of several that are kept together: cheap to clone and to move.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    all: Arc<[Command]>,
-    index: usize,
-}
-
-impl Shared {
-    /// Each of these commands.
-    pub fn each(commands: Vec<Command>) -> impl ExactSizeIterator<Item = Self> {
-        let all: Arc<[Command]> = commands.into();
-        (0..all.len()).map(move |index| Self {
-            all: Arc::clone(&all),
-            index,
-        })
-    }
-}
-
-impl From<Command> for Shared {
-    fn from(command: Command) -> Self {
-        Self {
-            all: Arc::new([command]),
-            index: 0,
-        }
-    }
-}
-
-impl Deref for Shared {
-    type Target = Command;
-
-    fn deref(&self) -> &Command {
-        &self.all[self.index]
-    }
-}
-
-/// The words of a command on its way.
-#[derive(Clone, Debug)]
-pub struct Argv(Shared);
-
-impl From<Shared> for Argv {
-    fn from(command: Shared) -> Self {
-        Self(command)
-    }
-}
-
-impl Deref for Argv {
-    type Target = [Word];
-
-    fn deref(&self) -> &[Word] {
-        &self.0.words
-    }
-}
-
-/// How a command has to run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Where.
-    pub place: Place,
-    /// To run it twice does no harm.
-    pub is_repeatable: bool,
-    /// It works through the whole keyspace, however long that takes.
-    pub is_long: bool,
 }
 
 impl Command {
@@ -138,23 +71,16 @@ impl Command {
         spec::find(&words).is_ok_and(|id| id.spec().kind.is_long())
     }
 
-    /// How it has to run. Of a command that the table does not know the worst is assumed; the
-    /// server, which may know more, will say.
+    /// Where it has to run, and whether running it twice does no harm. Of a command that the table
+    /// does not know the worst is assumed; the server, which may know more, will say.
     #[must_use]
-    pub(crate) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> (Place, bool) {
         let words = self.seen();
         let Ok(id) = spec::find(&words) else {
-            return Plan {
-                place: Place::Anywhere,
-                is_repeatable: false,
-                is_long: false,
-            };
+            return (Place::Anywhere, false);
         };
-        let kind = id.spec().kind;
-        let place = match kind {
-            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
-                place_of_keys(id, &words)
-            }
+        let place = match id.spec().kind {
+            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => self.place_of_keys(),
             Kind::SESSION | Kind::SNAPSHOT => named_slot(words.get(id.words())),
             Kind::READ_ALL
             | Kind::CALL
@@ -168,26 +94,23 @@ impl Command {
             | Kind::ENDING => Place::Anywhere,
             Kind::TRANSACTION | Kind::EXECUTION | Kind::LISTEN => Place::OwnConnection,
         };
-        Plan {
-            place,
-            is_repeatable: kind.is_repeatable(),
-            is_long: kind.is_long(),
-        }
-    }
-
-    /// The slot of all its keys, also when it is part of a transaction.
-    pub(crate) fn place_of_keys(&self) -> Place {
-        let words = self.seen();
-        spec::find(&words).map_or(Place::Anywhere, |id| place_of_keys(id, &words))
+        (place, id.spec().kind.is_repeatable())
     }
 }
 
-fn place_of_keys(id: CommandId, words: &[&[u8]]) -> Place {
-    let keys = id.schema().keys.into_iter();
-    common_slot(
-        keys.flat_map(|keys| keys.positions(words))
-            .map(|at| words[at]),
-    )
+impl Command {
+    /// The slot of all its keys, also when it is part of a transaction.
+    pub(crate) fn place_of_keys(&self) -> Place {
+        let words = self.seen();
+        let Ok(id) = spec::find(&words) else {
+            return Place::Anywhere;
+        };
+        let keys = id.schema().keys.into_iter();
+        common_slot(
+            keys.flat_map(|keys| keys.positions(&words))
+                .map(|at| words[at]),
+        )
+    }
 }
 
 /// The slot that an argument names, if it is a number.
@@ -383,12 +306,7 @@ mod tests {
     fn plans() {
         let check = |line: &str, place: Place, repeatable: bool| {
             let command = Command::from_words(line.split(' '));
-            let plan = command.plan();
-            assert_eq!(
-                (plan.place, plan.is_repeatable),
-                (place, repeatable),
-                "{line}"
-            );
+            assert_eq!(command.plan(), (place, repeatable), "{line}");
         };
         let foo = Place::Slot(12182);
         check("GET foo", foo, true);

@@ -10,22 +10,21 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use dht_proto::frame::{self, Role};
 use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message, Meta};
 use dht_proto::{Reply, limits};
-use futures_util::{FutureExt, StreamExt};
+use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::backend::{Backend, Host, Keyspace, Life};
 use crate::client::random;
-use crate::command::{Argv, Command};
+use crate::command::Command;
 use crate::error::{Cause, Error};
 use crate::node::{Request, Ticket};
 use crate::pulse::{Beat, Pulse};
@@ -313,12 +312,10 @@ struct Connection<'a> {
     address: &'a str,
     frames: FrameReader,
     writer: Writer,
-    link: Link<Ticket, Argv>,
+    link: Link<Ticket>,
     /// How many of the requests work through the whole keyspace.
     long: usize,
     pulse: Pulse,
-    /// The node was heard since its pulse was felt, or there was nothing to be heard.
-    is_heard: bool,
     /// Bytes of an answer that is not complete.
     partial: usize,
     /// Encoded, and not written yet.
@@ -338,7 +335,6 @@ impl<'a> Connection<'a> {
             link: Link::default(),
             long: 0,
             pulse: Pulse::default(),
-            is_heard: true,
             partial: 0,
             out: BytesMut::new(),
             closing: false,
@@ -376,9 +372,9 @@ impl<'a> Connection<'a> {
         let mut needed = true;
         let mut batch = Vec::new();
         while needed || !self.link.is_empty() {
-            if self.out.is_empty() && self.link.has_queued() {
-                let now_ms = self.mono_ms(Instant::now());
-                self.link.transmit(now_ms, WRITE_BYTES, &mut self.out);
+            if self.out.is_empty() {
+                self.link
+                    .transmit(self.mono_ms(Instant::now()), WRITE_BYTES, &mut self.out);
             }
             let room = IN_FLIGHT.saturating_sub(self.link.len());
             tokio::select! {
@@ -386,17 +382,17 @@ impl<'a> Connection<'a> {
                 biased;
                 frame = self.frames.next() => {
                     self.answer(&frame.ok_or(io::ErrorKind::UnexpectedEof)??)?;
-                    self.answer_buffered()?;
                 }
                 written = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => {
                     written?;
                     // Who takes the rest of what did not fit before is there.
-                    self.is_heard |= !self.out.is_empty();
+                    if !self.out.is_empty() {
+                        self.pulse.heard(self.mono_ms(Instant::now()));
+                    }
                 }
                 count = requests.recv_many(&mut batch, room), if needed && room > 0 => {
                     needed = count > 0;
                     batch.drain(..).for_each(|request| self.accept(request));
-                    needed &= self.gather(requests, &mut batch).await;
                 }
                 _ = tick.tick(), if !self.link.is_empty() => {
                     self.expire();
@@ -407,25 +403,10 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Who was answered with the last frames asks again in a moment, if there are several: what
-    /// they ask goes out in one piece. False when nobody will ask again.
-    async fn gather(
-        &mut self,
-        requests: &mut mpsc::Receiver<Request>,
-        batch: &mut Vec<Request>,
-    ) -> bool {
-        let room = IN_FLIGHT.saturating_sub(self.link.len());
-        if self.link.len() < 2 || room == 0 {
-            return true;
-        }
-        yield_now().await;
-        let more = requests.recv_many(batch, room).now_or_never();
-        batch.drain(..).for_each(|request| self.accept(request));
-        more != Some(0)
-    }
-
     fn accept(&mut self, request: Request) {
-        self.is_heard |= self.link.is_empty();
+        if self.link.is_empty() {
+            self.pulse.heard(self.mono_ms(Instant::now()));
+        }
         self.long += usize::from(request.ticket.is_long);
         let deadline_ms = self.mono_ms(request.deadline);
         let words = (request.argv, request.place);
@@ -435,21 +416,9 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Takes the answers that have arrived with another one, where they are: what is not a whole
-    /// frame is left for whoever waits for its rest.
-    fn answer_buffered(&mut self) -> io::Result<()> {
-        let mut buffer = std::mem::take(self.frames.read_buffer_mut());
-        while let Some(content) = frame::first(&buffer, limits::FRAME_BYTES) {
-            self.answer(&buffer[content.clone()])?;
-            buffer.advance(content.end);
-        }
-        *self.frames.read_buffer_mut() = buffer;
-        Ok(())
-    }
-
     /// Takes an answer. One to a request that was given up is dropped.
     fn answer(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.is_heard = true;
+        self.pulse.heard(self.mono_ms(Instant::now()));
         match rpc::decode(frame) {
             Ok(Message::Response { id, reply }) => {
                 if let Some(ticket) = self.link.answered(id) {
@@ -482,8 +451,7 @@ impl<'a> Connection<'a> {
         let now_ms = self.mono_ms(Instant::now());
         let partial = self.frames.read_buffer().len();
         let is_arriving = std::mem::replace(&mut self.partial, partial) != partial;
-        let is_heard = std::mem::take(&mut self.is_heard);
-        if is_heard || is_arriving || self.long > 0 || !self.link.is_waiting() {
+        if is_arriving || self.long > 0 || !self.link.is_waiting() {
             self.pulse.heard(now_ms);
             return Ok(());
         }

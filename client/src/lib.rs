@@ -116,7 +116,6 @@ mod error;
 #[cfg(test)]
 mod exactly_once_tests;
 mod fields;
-mod group;
 mod line;
 mod map;
 mod node;
@@ -141,7 +140,7 @@ mod word;
 
 pub use backend::{Backend, Host, Keyspace, Life, Wire};
 pub use client::Client;
-pub use command::{Arg, Args, Argv, Command, Pair, Pairs, Words};
+pub use command::{Arg, Args, Command, Pair, Pairs, Words};
 pub use dht_proto::{Reply, ReplyError};
 pub use error::{Cause, Error, Result};
 pub use map::Map;

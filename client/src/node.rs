@@ -3,24 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use dht_proto::{Reply, ReplyError, limits, rpc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Backend, Life};
-use crate::command::{Args, Argv, Command, Shared};
+use crate::command::{Args, Command};
 use crate::connection::Frames;
 use crate::error::{Cause, Result};
-use crate::group::Member;
 use crate::url::Credentials;
 use crate::verdict::{Fate, Repeat, Verdict, judge};
 
 /// Requests that may wait for the connection's task, besides those that the link holds.
 const QUEUE: usize = 1024;
-/// Requests that are handed to it together.
-const AT_ONCE: usize = 128;
 /// How long after its deadline the connection's own word on a request is waited for.
-pub const GRACE: Duration = Duration::from_millis(200);
+const GRACE: Duration = Duration::from_millis(200);
 /// Bytes that a frame needs for a word besides the word.
 const WORD_BYTES: usize = 5;
 
@@ -36,7 +34,7 @@ pub struct Node {
 /// A command on its way to the connection's task.
 pub struct Request {
     /// Its words.
-    pub argv: Argv,
+    pub argv: Vec<Bytes>,
     /// Its place in a session.
     pub place: Option<rpc::Place>,
     /// When to give up.
@@ -49,17 +47,10 @@ pub struct Request {
 
 /// Who waits for a command.
 pub struct Ticket {
-    waiter: Waiter,
+    /// Where to say what became of it.
+    pub fate: oneshot::Sender<Fate>,
     /// The command works through the whole keyspace, and its connection says nothing meanwhile.
     pub is_long: bool,
-}
-
-/// Where to say what became of a command.
-enum Waiter {
-    /// To who waits for it alone.
-    Alone(oneshot::Sender<Fate>),
-    /// To who waits for several.
-    Member(Member),
 }
 
 /// The outcome of a request, to be waited for.
@@ -160,54 +151,30 @@ impl Node {
     /// Hands a command to the connection, as soon as there is room for it. Commands handed over one
     /// after the other are sent in that order.
     pub(crate) async fn send(&self, command: Command, way: Way) -> Answer {
-        let is_long = command.is_long();
-        self.send_as(command.into(), way, is_long).await
-    }
-
-    /// The same, where it is known whether the command works through the whole keyspace.
-    pub(crate) async fn send_as(&self, command: Shared, way: Way, is_long: bool) -> Answer {
+        let deadline = way.deadline;
         let (sender, fate) = oneshot::channel();
-        let waiter = Waiter::Alone(sender);
-        let request = Request::new(command, way, Ticket { waiter, is_long });
-        self.hand_over(std::iter::once(request), way.deadline).await;
+        let ticket = Ticket {
+            is_long: command.is_long(),
+            fate: sender,
+        };
+        let request = Request {
+            argv: command.words.into_iter().map(Bytes::from).collect(),
+            place: way.place,
+            asking: way.asking,
+            deadline,
+            ticket,
+        };
+        if is_too_long(&request.argv) {
+            request.settle(Fate::Answered(too_long().into()));
+        } else if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
+            room.send(request);
+        } else {
+            request.settle(Fate::NotSent(Cause::Busy));
+        }
         Answer {
             fate,
             address: Arc::clone(&self.address),
-            deadline: way.deadline,
-        }
-    }
-
-    /// Hands requests to the connection, as soon as there is room for them, in their order.
-    pub(crate) async fn hand_over(
-        &self,
-        mut requests: impl ExactSizeIterator<Item = Request>,
-        deadline: Instant,
-    ) {
-        while requests.len() > 0 {
-            let count = requests.len().min(AT_ONCE);
-            let room = match self.requests.try_reserve_many(count) {
-                Ok(room) => Some(room),
-                Err(_) => {
-                    let room = timeout_at(deadline, self.requests.reserve_many(count)).await;
-                    room.ok().and_then(|room| room.ok())
-                }
-            };
-            match room {
-                Some(room) => {
-                    for (room, request) in room.zip(requests.by_ref()) {
-                        if is_too_long(&request.argv[..]) {
-                            request.settle(Fate::Answered(too_long().into()));
-                        } else {
-                            room.send(request);
-                        }
-                    }
-                }
-                None => {
-                    for request in requests.by_ref().take(count) {
-                        request.settle(Fate::NotSent(Cause::Busy));
-                    }
-                }
-            }
+            deadline,
         }
     }
 }
@@ -227,22 +194,6 @@ pub const fn too_long() -> ReplyError {
 }
 
 impl Request {
-    fn new(command: Shared, way: Way, ticket: Ticket) -> Self {
-        Self {
-            argv: command.into(),
-            place: way.place,
-            asking: way.asking,
-            deadline: way.deadline,
-            ticket,
-        }
-    }
-
-    /// One of several that are waited for together.
-    pub(crate) fn of_group(command: Shared, way: Way, is_long: bool, member: Member) -> Self {
-        let waiter = Waiter::Member(member);
-        Self::new(command, way, Ticket { waiter, is_long })
-    }
-
     /// Tells the caller.
     pub fn settle(self, fate: Fate) {
         self.ticket.settle(fate);
@@ -252,10 +203,7 @@ impl Request {
 impl Ticket {
     /// Tells the caller, who may have gone.
     pub fn settle(self, fate: Fate) {
-        match self.waiter {
-            Waiter::Alone(sender) => drop(sender.send(fate)),
-            Waiter::Member(member) => member.settle(fate),
-        }
+        let _ = self.fate.send(fate);
     }
 }
 
@@ -263,18 +211,14 @@ impl Answer {
     /// Waits for it. The connection's task settles every request; that it cannot, or not in time,
     /// is told as the worst.
     pub(crate) async fn fate(self) -> Fate {
+        let broken = || Cause::Broken {
+            address: self.address.to_string(),
+            why: "its task has ended".to_owned(),
+        };
         match timeout_at(self.deadline + GRACE, self.fate).await {
             Ok(Ok(fate)) => fate,
-            Ok(Err(_)) => unsettled(&self.address),
+            Ok(Err(_)) => Fate::Lost(broken()),
             Err(_) => Fate::Lost(Cause::Deadline),
         }
     }
-}
-
-/// What becomes of a command that nobody tells of any more.
-pub fn unsettled(address: &str) -> Fate {
-    Fate::Lost(Cause::Broken {
-        address: address.to_owned(),
-        why: "its task has ended".to_owned(),
-    })
 }

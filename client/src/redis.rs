@@ -247,7 +247,7 @@ async fn fly(address: &str, mut connection: MultiplexedConnection, batch: Vec<Re
             pipeline.cmd("ASKING");
         }
         let mut command = redis::Cmd::with_capacity(request.argv.len(), 0);
-        for word in request.argv.iter() {
+        for word in &request.argv {
             command.arg(&word[..]);
         }
         pipeline.add_command(command);
