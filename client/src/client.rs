@@ -9,22 +9,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use dht_proto::{Reply, ReplyError, limits};
+use dht_proto::{Reply, limits};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
 
 use crate::backend::{Backend, Host, Keyspace, Life};
+use crate::call::Call;
 use crate::command::{Args, Command, Place};
 use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
 use crate::line::Seeds;
-use crate::node::{self, Node};
+use crate::node::Node;
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
 use crate::sessions::{Gate, Seat, Sessions, Way};
-use crate::spread::{Join, spread};
+use crate::spread::{Join, Part, spread};
 use crate::subscription::Subscription;
+use crate::suspects::Suspects;
 use crate::url::{Scheme, Target};
 use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
 
@@ -38,8 +40,8 @@ const REFRESH: Duration = Duration::from_millis(250);
 ///
 /// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does
 /// it or has it done. Until the deadline that is sent again which was not executed for certain, or
-/// whose answer was lost: a read, or a write to one slot, which its shard recognizes and executes
-/// once. Another write whose answer was lost is [`Error::Unknown`].
+/// whose answer was lost or is late: a read, or a write to one slot, which its shard recognizes and
+/// executes once. Another write whose answer was lost is [`Error::Unknown`].
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
@@ -57,30 +59,9 @@ pub(crate) struct Shared {
     seed: AtomicUsize,
     next_refresh: Mutex<Instant>,
     sessions: Sessions,
+    suspects: Suspects,
     /// Connections that transactions had for themselves, and the next may have.
     pub(crate) spare: Mutex<HashMap<Arc<str>, Vec<Node>>>,
-}
-
-/// A command between its first try and its result.
-struct Call {
-    command: Command,
-    place: Place,
-    /// Where the next try goes, whatever the routes say, because a node said so.
-    redirected: Option<String>,
-    /// Where every try goes.
-    fixed: Option<Arc<str>>,
-    /// The next try has to say that it was redirected for once.
-    asking: bool,
-    /// It only reads.
-    is_repeatable: bool,
-    /// Its number in a session, which it keeps over all tries.
-    seat: Option<Seat>,
-    /// An earlier try may have done it.
-    in_doubt: bool,
-    /// Where it was tried last.
-    address: Arc<str>,
-    /// Its result, or what it would be if the next try were the last.
-    result: Result<Reply>,
 }
 
 impl Client {
@@ -137,6 +118,7 @@ impl Client {
             seed: AtomicUsize::new(0),
             next_refresh: Mutex::new(Instant::now()),
             sessions: Sessions::default(),
+            suspects: Suspects::default(),
             spare: Mutex::default(),
         };
         Self {
@@ -192,7 +174,7 @@ impl Client {
                 .pop()
                 .unwrap_or(Err(Error::NotDone(Cause::Deadline)));
         }
-        let mut calls = [Call::new(command)];
+        let mut calls = [Call::new(command, None)];
         self.settle(&mut calls, deadline).await;
         let [call] = calls;
         call.result
@@ -206,7 +188,10 @@ impl Client {
             if self.shared.backend.keyspace() == Keyspace::Slots {
                 return self.run_spread(commands, deadline).await;
             }
-            let mut calls: Vec<Call> = commands.into_iter().map(Call::new).collect();
+            let mut calls: Vec<Call> = commands
+                .into_iter()
+                .map(|command| Call::new(command, None))
+                .collect();
             self.settle(&mut calls, deadline).await;
             calls.into_iter().map(|call| call.result).collect()
         };
@@ -223,17 +208,15 @@ impl Client {
         let mut calls = Vec::with_capacity(commands.len());
         let mut plans = Vec::with_capacity(commands.len());
         for command in commands {
-            let writes = !command.plan().1;
+            let writes = command.plan().repeat == Repeat::Never;
             let Some((parts, join)) = spread(&command, &routes) else {
-                calls.push(Call::new(command));
+                calls.push(Call::new(command, None));
                 plans.push((1, None));
                 continue;
             };
             plans.push((parts.len(), Some((join, writes))));
-            calls.extend(parts.into_iter().map(|part| Call {
-                fixed: part.server,
-                ..Call::new(part.command)
-            }));
+            let call = |part: Part| Call::new(part.command, part.server);
+            calls.extend(parts.into_iter().map(call));
         }
         self.settle(&mut calls, deadline).await;
         let mut results = calls.into_iter().map(|call| call.result);
@@ -288,15 +271,21 @@ impl Client {
             if open.is_empty() {
                 return;
             }
-            let is_trouble = |turn: &Turn| matches!(turn, Turn::Elsewhere | Turn::Later);
+            let is_trouble = |turn: &Turn| !matches!(turn, Turn::Moved { .. } | Turn::Asked { .. });
             self.shared.refresh_soon(turns.iter().any(is_trouble));
             // One detour or redirection is followed at once; after that the cluster is given time.
-            let pause = if first && !turns.contains(&Turn::Later) {
+            // Who has waited for an answer has given it enough.
+            let is_detour = first && !turns.contains(&Turn::Later);
+            let is_beside = |turn: &Turn| matches!(turn, Turn::Beside { .. });
+            let pause = if is_detour || turns.iter().all(is_beside) {
                 Duration::ZERO
             } else {
                 backoff.pause(random())
             };
             if Instant::now() + pause >= deadline {
+                for index in open {
+                    calls[index].hear_out(&self.shared).await;
+                }
                 return;
             }
             tokio::time::sleep(pause).await;
@@ -307,7 +296,7 @@ impl Client {
     /// Gives each write to one slot its number in a session with the slot's shard; gives the calls
     /// that can be tried, which are all but those for which there was no time to open a session.
     async fn seat_all(&self, calls: &mut [Call], deadline: Instant) -> Vec<usize> {
-        let has_sessions = self.shared.backend.keyspace() == Keyspace::Dht;
+        let has_sessions = self.shared.has_others_forward();
         let mut missing = Vec::new();
         for (index, call) in calls.iter_mut().enumerate() {
             if has_sessions && let Some(slot) = call.wants_seat() {
@@ -318,7 +307,7 @@ impl Client {
                 }
             }
         }
-        let goes_out = |index: &usize| calls[*index].place != Place::OwnConnection;
+        let goes_out = |index: &usize| calls[*index].goes_out;
         let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
         let mut seating = JoinSet::new();
         for (index, slot) in missing {
@@ -392,34 +381,15 @@ impl Client {
         open: &mut Vec<usize>,
         deadline: Instant,
     ) -> Vec<Turn> {
-        let mut answers = Vec::with_capacity(open.len());
         for index in open.iter() {
-            let call = &mut calls[*index];
-            let node = match (call.redirected.take(), &call.fixed) {
-                (Some(address), _) => self.shared.node(&address),
-                (None, Some(address)) => self.shared.node(address),
-                (None, None) => self.shared.node_for(call.place),
-            };
-            call.address.clone_from(node.shared_address());
-            let way = node::Way {
-                place: call.seat.as_ref().map(Seat::place),
-                asking: std::mem::take(&mut call.asking),
-                deadline,
-            };
-            answers.push(node.send(call.command.clone(), way).await);
+            calls[*index].send(&self.shared, deadline).await;
         }
         let mut turns = Vec::new();
         let mut again = Vec::new();
-        for (index, answer) in open.drain(..).zip(answers) {
-            let call = &mut calls[index];
-            match call.judge(answer.fate().await) {
-                Verdict::Final(result) => self.shared.finish(call, result),
-                Verdict::Again(error, turn) => {
-                    call.result = Err(error);
-                    self.shared.redirect(call, &turn);
-                    again.push(index);
-                    turns.push(turn);
-                }
+        for index in open.drain(..) {
+            if let Some(turn) = calls[index].hear(&self.shared).await {
+                again.push(index);
+                turns.push(turn);
             }
         }
         *open = again;
@@ -427,63 +397,7 @@ impl Client {
     }
 }
 
-impl Call {
-    fn new(command: Command) -> Self {
-        let (place, is_repeatable) = command.plan();
-        let nowhere = "a transaction or a subscription needs a connection of its own, and calls \
-                       share theirs; send a pipeline with exec, watch the keys first, or listen \
-                       with Client::subscription";
-        let result = match place {
-            Place::OwnConnection => Err(Error::Reply(ReplyError::err(nowhere))),
-            Place::Slot(_) | Place::Anywhere => Err(Error::NotDone(Cause::Deadline)),
-        };
-        Self {
-            command,
-            place,
-            redirected: None,
-            fixed: None,
-            asking: false,
-            is_repeatable,
-            seat: None,
-            in_doubt: false,
-            address: Arc::default(),
-            result,
-        }
-    }
-}
-
-impl Call {
-    /// The slot in whose session it needs a number.
-    fn wants_seat(&self) -> Option<u16> {
-        match self.place {
-            Place::Slot(slot) if !self.is_repeatable => Some(slot),
-            _ => None,
-        }
-    }
-
-    fn judge(&mut self, fate: Fate) -> Verdict {
-        let repeat = match &self.seat {
-            _ if self.is_repeatable => Repeat::Freely,
-            Some(_) => Repeat::InPlace,
-            None => Repeat::Never,
-        };
-        let is_lost = matches!(fate, Fate::Lost(_));
-        let verdict = judge(fate, repeat);
-        if self.in_doubt {
-            return verdict.in_doubt();
-        }
-        self.in_doubt = is_lost && repeat == Repeat::InPlace;
-        verdict
-    }
-}
-
 impl Shared {
-    /// Takes the result of a call.
-    fn finish(&self, call: &mut Call, result: Result<Reply>) {
-        self.leave(call.seat.take(), &result);
-        call.result = result;
-    }
-
     /// Gives up a write's place in its session, now that the write has a result. Who knew nothing
     /// of the place may have forgotten the session.
     pub(crate) fn leave<T>(&self, seat: Option<Seat>, result: &Result<T>) {
@@ -500,20 +414,74 @@ impl Shared {
 
     pub(crate) fn node_for(&self, place: Place) -> Node {
         let routes = self.routes.load();
-        match place {
+        let leader = match place {
             Place::Slot(slot) => routes.leader_of(slot),
             Place::Anywhere | Place::OwnConnection => None,
+        };
+        match leader {
+            None => self.node(self.seed()),
+            // Others reach it perhaps, or know who leads in its place.
+            Some(leader) if self.has_others_forward() && self.is_suspect(leader) => {
+                let seed = self.beside(&[leader], false);
+                self.node(seed.as_deref().unwrap_or(leader))
+            }
+            Some(leader) => self.node(leader),
         }
-        .map_or_else(|| self.node(self.seed()), |leader| self.node(leader))
     }
 
+    /// Whether any node has done what it cannot do itself, and recognizes what was sent before.
+    pub(crate) fn has_others_forward(&self) -> bool {
+        self.backend.keyspace() == Keyspace::Dht
+    }
+
+    /// Whether an address has not answered lately.
+    pub(crate) fn is_suspect(&self, address: &str) -> bool {
+        self.suspects.has(address, Instant::now)
+    }
+
+    /// An address has not answered in time.
+    pub(crate) fn suspect(&self, address: &Arc<str>) {
+        self.suspects.add(address, Instant::now());
+    }
+
+    /// An address has answered what only a node in its place can.
+    pub(crate) fn trust(&self, address: &str) {
+        self.suspects.clear(address);
+    }
+
+    /// The seed in use, or the next that is not suspect.
     fn seed(&self) -> &str {
-        let seeds = &self.target.seeds;
-        let index = self.seed.load(Ordering::Relaxed);
-        seeds.get(index).map_or("", String::as_str)
+        let mut seeds = self.seeds_in_turn();
+        let fit = seeds.find(|seed| !self.is_suspect(seed));
+        fit.or_else(|| self.seeds_in_turn().next()).unwrap_or("")
     }
 
-    fn node(&self, address: &str) -> Node {
+    /// The seeds, the one in use first.
+    fn seeds_in_turn(&self) -> impl Iterator<Item = &str> {
+        let (seeds, index) = (&self.target.seeds, self.seed.load(Ordering::Relaxed));
+        let (before, behind) = seeds.split_at(index.min(seeds.len()));
+        behind.iter().chain(before).map(String::as_str)
+    }
+
+    /// Where to turn from addresses that are silent or gone. What is about one slot goes to another
+    /// leader first: a node that leads has another address as a seed, and would be asked a second
+    /// time. Else to a seed, if possible on another host.
+    pub(crate) fn beside(&self, asked: &[&str], is_of_slot: bool) -> Option<String> {
+        let is_free = |address: &&str| !asked.contains(address) && !self.is_suspect(address);
+        let routes = self.routes.load();
+        let last = asked.last().filter(|_| is_of_slot);
+        let others = last.into_iter().flat_map(|last| routes.others(last));
+        let leader = others.map(AsRef::as_ref).find(is_free);
+        let is_far = |address: &&str| asked.iter().all(|asked| host(asked) != host(address));
+        let mut far = self.seeds_in_turn().filter(is_far);
+        let found = leader.or_else(|| far.find(is_free));
+        let found = found.or_else(|| self.seeds_in_turn().find(is_free));
+        let is_new = |address: &&str| !asked.contains(address);
+        let found = found.or_else(|| self.seeds_in_turn().find(is_new));
+        found.map(str::to_owned)
+    }
+
+    pub(crate) fn node(&self, address: &str) -> Node {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(node) = nodes.get(address) {
             return node.clone();
@@ -531,26 +499,6 @@ impl Shared {
             spare.pop()
         });
         found.unwrap_or_else(|| Node::through(&*self.backend, address, Life::Once))
-    }
-
-    /// Prepares the next try of a call.
-    fn redirect(&self, call: &mut Call, turn: &Turn) {
-        match turn {
-            Turn::Moved { slot, to } => {
-                self.learn(*slot, to);
-                call.redirected = Some(to.clone());
-            }
-            Turn::Asked { to } => {
-                call.redirected = Some(to.clone());
-                call.asking = true;
-            }
-            Turn::Elsewhere => {
-                call.redirected = self.elsewhere(&call.address);
-                call.place = Place::Anywhere;
-            }
-            // Another seed may be better off.
-            Turn::Later => self.avoid_seed(&call.address),
-        }
     }
 
     pub(crate) fn learn(&self, slot: u16, to: &str) {
@@ -575,14 +523,6 @@ impl Shared {
                 .seed
                 .compare_exchange(index, next, Ordering::Relaxed, Ordering::Relaxed);
         }
-    }
-
-    /// Where to turn from a node that is silent or gone: to another leader, or to the next seed. A
-    /// node that leads has another address as a seed, and would be asked a second time.
-    pub(crate) fn elsewhere(&self, address: &str) -> Option<String> {
-        self.avoid_seed(address);
-        let other = self.routes.load().other_than(address);
-        other.map(|other| other.as_ref().to_owned())
     }
 
     /// Asks for the routes in the background, unless that was done a moment ago; after trouble
@@ -643,6 +583,11 @@ impl Shared {
         let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
         spare.retain(|address, _| routes.names(address) || is_seed(address));
     }
+}
+
+/// An address without its port.
+fn host(address: &str) -> &str {
+    address.rsplit_once(':').map_or(address, |(host, _)| host)
 }
 
 /// What speaks with the servers of a target.

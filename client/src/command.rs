@@ -5,6 +5,7 @@ use dht_proto::slot::key_slot;
 use dht_proto::spec::{self, Kind};
 use smallvec::SmallVec;
 
+use crate::verdict::Repeat;
 use crate::word::Word;
 
 /// A command as it is sent: its name and arguments, one byte string each. Cheap to clone.
@@ -29,6 +30,19 @@ pub enum Place {
     Anywhere,
     /// Nowhere: it is about a connection that nobody shares, and this client has none.
     OwnConnection,
+}
+
+/// How a command has to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Where.
+    pub place: Place,
+    /// Whether it may be sent again without a place in a session.
+    pub repeat: Repeat,
+    /// Whether it may be asked of several nodes at a time.
+    pub is_asked_twice: bool,
+    /// It works through the whole keyspace, however long that takes.
+    pub is_long: bool,
 }
 
 impl Command {
@@ -71,13 +85,18 @@ impl Command {
         spec::find(&words).is_ok_and(|id| id.spec().kind.is_long())
     }
 
-    /// Where it has to run, and whether running it twice does no harm. Of a command that the table
-    /// does not know the worst is assumed; the server, which may know more, will say.
+    /// Where and how it has to run. Of a command that the table does not know the worst is assumed;
+    /// the server, which may know more, will say.
     #[must_use]
-    pub(crate) fn plan(&self) -> (Place, bool) {
+    pub(crate) fn plan(&self) -> Plan {
         let words = self.seen();
         let Ok(id) = spec::find(&words) else {
-            return (Place::Anywhere, false);
+            return Plan {
+                place: Place::Anywhere,
+                repeat: Repeat::Never,
+                is_asked_twice: false,
+                is_long: false,
+            };
         };
         let place = match id.spec().kind {
             Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => self.place_of_keys(),
@@ -94,7 +113,24 @@ impl Command {
             | Kind::ENDING => Place::Anywhere,
             Kind::TRANSACTION | Kind::EXECUTION | Kind::LISTEN => Place::OwnConnection,
         };
-        (place, id.spec().kind.is_repeatable())
+        let kind = id.spec().kind;
+        Plan {
+            place,
+            repeat: match kind {
+                kind if kind.reads() => Repeat::Reads,
+                kind if kind.is_repeatable() => Repeat::Freely,
+                _ => Repeat::Never,
+            },
+            is_asked_twice: kind.is_read_anywhere() || kind == Kind::SESSION,
+            is_long: kind.is_long(),
+        }
+    }
+
+    /// Whether it reads, and changes nothing whatever becomes of it.
+    #[must_use]
+    pub(crate) fn reads(&self) -> bool {
+        let words = self.seen();
+        spec::find(&words).is_ok_and(|id| id.spec().kind.reads())
     }
 }
 
@@ -306,7 +342,9 @@ mod tests {
     fn plans() {
         let check = |line: &str, place: Place, repeatable: bool| {
             let command = Command::from_words(line.split(' '));
-            assert_eq!(command.plan(), (place, repeatable), "{line}");
+            let plan = command.plan();
+            let may_repeat = plan.repeat != Repeat::Never;
+            assert_eq!((plan.place, may_repeat), (place, repeatable), "{line}");
         };
         let foo = Place::Slot(12182);
         check("GET foo", foo, true);
@@ -323,5 +361,27 @@ mod tests {
         check("CLUSTER SESSION foo", Place::Anywhere, true);
         check("NO-SUCH foo", Place::Anywhere, false);
         check("GET", Place::Anywhere, false);
+    }
+
+    /// What may be asked of several nodes at a time changes nothing, nor holds anything.
+    #[test]
+    fn what_is_asked_twice() {
+        let check = |line: &str, repeat: Repeat, is_asked_twice: bool| {
+            let plan = Command::from_words(line.split(' ')).plan();
+            let found = (plan.repeat, plan.is_asked_twice);
+            assert_eq!(found, (repeat, is_asked_twice), "{line}");
+        };
+        for line in ["GET foo", "MGET foo bar", "DBSIZE", "RANDOMKEY", "SCAN 0"] {
+            check(line, Repeat::Reads, true);
+        }
+        check("CLUSTER SESSION 12182", Repeat::Freely, true);
+        check("CLUSTER SNAPSHOT 12182", Repeat::Reads, false);
+        check("PING", Repeat::Reads, false);
+        for line in ["CONFIG SET a b", "PUBLISH a b", "CLUSTER FORGET x"] {
+            check(line, Repeat::Freely, false);
+        }
+        for line in ["SET foo 1", "DEL foo bar", "FLUSHALL", "SERVICE CALL a b c"] {
+            check(line, Repeat::Never, false);
+        }
     }
 }

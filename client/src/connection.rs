@@ -16,7 +16,7 @@ use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message, Meta};
 use dht_proto::{Reply, limits};
 use futures_util::StreamExt;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
@@ -49,6 +49,8 @@ const TICK: Duration = Duration::from_millis(20);
 const GRACE_MS: u64 = 100;
 /// What is said of a connection on which nothing was heard any more.
 const SILENT: &str = "it does not answer";
+/// What is said of a connection that is not made again.
+pub const ENDED: &str = "the connection has ended";
 /// Requests are gathered into writes of about so many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
 
@@ -112,7 +114,7 @@ async fn serve(
 pub fn refuse_rest(address: &str, mut requests: mpsc::Receiver<Request>) {
     requests.close();
     while let Ok(request) = requests.try_recv() {
-        request.settle(unreachable(address, "the connection has ended"));
+        request.settle(unreachable(address, ENDED));
     }
 }
 
@@ -151,9 +153,9 @@ impl Line {
             (dialled, Some(request))
         };
         match dialled {
-            Ok((frames, writer)) => {
+            Ok(open) => {
                 (self.backoff, self.resting, self.suspect_until) = (new_backoff(), None, None);
-                let connection = Connection::new(&self.address, frames, writer);
+                let connection = Connection::new((&self.address, &self.frames), open);
                 if connection.run(first, requests).await == End::Silence {
                     self.suspect_until = Some(Instant::now() + SUSPECT);
                 }
@@ -303,6 +305,21 @@ async fn greet(address: &str, by: &Frames) -> io::Result<(FrameReader, Writer, R
     }
 }
 
+/// Whether there is any word from a node, on a connection that is made for that: where work is done
+/// for another that takes long, its own connection says nothing. Who it is that asks makes no
+/// difference.
+async fn visit(address: String) -> bool {
+    let asking = async {
+        let mut stream = TcpStream::connect(&*address).await?;
+        let mut out = BytesMut::from(&frame::preface(Role::Client)[..]);
+        rpc::encode_request(GREETING, &["PING"], &Meta::default(), &mut out);
+        stream.write_all(&out).await?;
+        stream.read_u8().await
+    };
+    let said: io::Result<u8> = asking.await;
+    said.is_ok()
+}
+
 fn framed(reader: Box<dyn AsyncRead + Send + Unpin>) -> FrameReader {
     FramedRead::new(reader, frame::codec(limits::FRAME_BYTES))
 }
@@ -310,12 +327,15 @@ fn framed(reader: Box<dyn AsyncRead + Send + Unpin>) -> FrameReader {
 /// An open connection.
 struct Connection<'a> {
     address: &'a str,
+    by: &'a Frames,
     frames: FrameReader,
     writer: Writer,
     link: Link<Ticket>,
     /// How many of the requests work through the whole keyspace.
     long: usize,
     pulse: Pulse,
+    /// The node is asked for a sign of life over a connection of its own.
+    visit: Option<Visit>,
     /// Bytes of an answer that is not complete.
     partial: usize,
     /// Encoded, and not written yet.
@@ -326,15 +346,20 @@ struct Connection<'a> {
     start: Instant,
 }
 
+/// Says whether a node is there.
+type Visit = Pin<Box<dyn Future<Output = bool> + Send>>;
+
 impl<'a> Connection<'a> {
-    fn new(address: &'a str, frames: FrameReader, writer: Writer) -> Self {
+    fn new((address, by): (&'a str, &'a Frames), (frames, writer): (FrameReader, Writer)) -> Self {
         Self {
             address,
+            by,
             frames,
             writer,
             link: Link::default(),
             long: 0,
             pulse: Pulse::default(),
+            visit: None,
             partial: 0,
             out: BytesMut::new(),
             closing: false,
@@ -394,6 +419,12 @@ impl<'a> Connection<'a> {
                     needed = count > 0;
                     batch.drain(..).for_each(|request| self.accept(request));
                 }
+                is_there = there(&mut self.visit), if self.visit.is_some() => {
+                    self.visit = None;
+                    if is_there {
+                        self.pulse.heard(self.mono_ms(Instant::now()));
+                    }
+                }
                 _ = tick.tick(), if !self.link.is_empty() => {
                     self.expire();
                     self.feel_pulse()?;
@@ -451,12 +482,17 @@ impl<'a> Connection<'a> {
         let now_ms = self.mono_ms(Instant::now());
         let partial = self.frames.read_buffer().len();
         let is_arriving = std::mem::replace(&mut self.partial, partial) != partial;
-        if is_arriving || self.long > 0 || !self.link.is_waiting() {
+        let has_no_wire = matches!(self.by, Frames::Inside(_));
+        if is_arriving || has_no_wire && self.long > 0 || !self.link.is_waiting() {
             self.pulse.heard(now_ms);
             return Ok(());
         }
         match self.pulse.check(now_ms) {
             Beat::Fine => Ok(()),
+            Beat::Ask if self.long > 0 => {
+                self.visit = Some(Box::pin(visit(self.address.to_owned())));
+                Ok(())
+            }
             Beat::Ask => {
                 rpc::encode_request(GREETING, &["PING"], &Meta::default(), &mut self.out);
                 Ok(())
@@ -468,6 +504,14 @@ impl<'a> Connection<'a> {
     fn mono_ms(&self, at: Instant) -> u64 {
         let since = at.saturating_duration_since(self.start).as_millis();
         u64::try_from(since).unwrap_or(u64::MAX)
+    }
+}
+
+/// Waits for a visit to end.
+async fn there(visit: &mut Option<Visit>) -> bool {
+    match visit {
+        Some(visit) => visit.await,
+        None => false,
     }
 }
 

@@ -12,9 +12,10 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     /// It was not executed, for certain: the same command may be sent again.
     NotDone(Cause),
-    /// It may or may not have been executed: it was sent, and no answer came.
+    /// It may or may not have been executed: it was sent, and no answer came; the cause may be what
+    /// another server said, which knew nothing of it. Never of a command that only reads.
     Unknown(Cause),
-    /// The server refused it; it has changed nothing.
+    /// The server refused it, and no other can have done it before: it has changed nothing.
     Reply(ReplyError),
     /// It was executed, and the answer is not of the type that the call gives.
     Mismatch {
@@ -52,7 +53,8 @@ pub enum Cause {
     /// Too many requests were waiting on the connection.
     Busy,
     /// The cluster said so: `CLUSTERDOWN`, `TRYAGAIN`, `MOVED` or `UNKNOWN`; a server of Redis also
-    /// `ASK`, `LOADING`, `MASTERDOWN` or `READONLY`. Of a command that several servers had to do a
+    /// `ASK`, `LOADING`, `MASTERDOWN` or `READONLY`. Where an earlier try may have done a write, also
+    /// what a node says to a later one that has not looked for it: `MISCONF`, `NOAUTH`. Of a command that several servers had to do a
     /// part of, likewise, what the one said that did not do its part.
     Cluster(ReplyError),
 }

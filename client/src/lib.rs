@@ -23,8 +23,17 @@
 //! A write to keys of one slot, also a transaction ([`Pipeline::exec`]), is executed exactly once,
 //! whatever becomes of the node that it was sent to: it has a number in a session with its shard,
 //! under which the client sends it again, also to other nodes, until it is answered or the
-//! deadline has passed. A node that has died is passed by at once, one that is frozen after one
-//! and a half seconds of silence.
+//! deadline has passed. A node that has died is passed by at once. One that does not answer for one
+//! and a half seconds, whether it is frozen, cut off from the other nodes, or only from this client,
+//! has another node asked as well, under the same number, and the first answer counts; a node that
+//! answers other calls meanwhile is given half a second more. For ten seconds, or until it answers,
+//! others are asked in its place. Reads are sent again likewise.
+//!
+//! A node that is asked again and refuses, since its disk is full, it does not know the password or
+//! the command, or has no leader to send it to, says nothing of the first try: the client asks on,
+//! and such a write is [`Error::Unknown`] if nobody knows more by the deadline. A command that only
+//! reads is never [`Error::Unknown`].
+//!
 //! [`Error::Unknown`] remains possible
 //!
 //! - at the deadline of a call whose command was sent,
@@ -108,9 +117,11 @@ struct Services;
 
 mod api;
 mod backend;
+mod call;
 mod client;
 mod command;
 mod connection;
+mod course;
 mod ear;
 mod error;
 #[cfg(test)]
@@ -128,8 +139,11 @@ mod routes;
 mod scan;
 mod service;
 mod sessions;
+#[cfg(test)]
+mod silence_tests;
 mod spread;
 mod subscription;
+mod suspects;
 #[cfg(test)]
 mod testing;
 mod transaction;

@@ -1,6 +1,7 @@
 //! One node, asked directly: a handle on the connection that all who talk to that node share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Backend, Life};
 use crate::command::{Args, Command};
-use crate::connection::Frames;
+use crate::connection::{ENDED, Frames, unreachable};
 use crate::error::{Cause, Result};
 use crate::url::Credentials;
 use crate::verdict::{Fate, Repeat, Verdict, judge};
@@ -26,9 +27,18 @@ const WORD_BYTES: usize = 5;
 /// needs it, made anew when it broke, and closed when the last handle is gone.
 #[derive(Clone)]
 pub struct Node {
-    address: Arc<str>,
+    peer: Arc<Peer>,
     requests: mpsc::Sender<Request>,
     deadline: Duration,
+}
+
+/// Who is at the other end of a connection.
+struct Peer {
+    address: Arc<str>,
+    /// Where its milliseconds begin.
+    start: Instant,
+    /// When it has last answered what only a node in its place can.
+    answered_ms: AtomicU64,
 }
 
 /// A command on its way to the connection's task.
@@ -56,7 +66,7 @@ pub struct Ticket {
 /// The outcome of a request, to be waited for.
 pub struct Answer {
     fate: oneshot::Receiver<Fate>,
-    address: Arc<str>,
+    peer: Arc<Peer>,
     deadline: Instant,
 }
 
@@ -94,8 +104,13 @@ impl Node {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let address: Arc<str> = address.into();
         tokio::spawn(backend.serve(Arc::clone(&address), receiver, life));
-        Self {
+        let peer = Peer {
             address,
+            start: Instant::now(),
+            answered_ms: AtomicU64::new(0),
+        };
+        Self {
+            peer: Arc::new(peer),
             requests: sender,
             deadline: limits::DEADLINE,
         }
@@ -111,7 +126,7 @@ impl Node {
     /// `host:port`.
     #[must_use]
     pub fn address(&self) -> &str {
-        &self.address
+        &self.peer.address
     }
 
     pub(crate) const fn deadline(&self) -> Duration {
@@ -123,8 +138,8 @@ impl Node {
         self.requests.is_closed()
     }
 
-    pub(crate) const fn shared_address(&self) -> &Arc<str> {
-        &self.address
+    pub(crate) fn shared_address(&self) -> &Arc<str> {
+        &self.peer.address
     }
 
     /// Sends any command to this node, once.
@@ -141,8 +156,12 @@ impl Node {
     /// As [`call`](Self::call).
     pub async fn run(&self, command: Command) -> Result<Reply> {
         let deadline = Instant::now() + self.deadline;
+        let repeat = match command.reads() {
+            true => Repeat::Reads,
+            false => Repeat::Never,
+        };
         let fate = self.send(command, Way::until(deadline)).await.fate().await;
-        match judge(fate, Repeat::Never) {
+        match judge(fate, repeat) {
             Verdict::Final(result) => result,
             Verdict::Again(error, _) => Err(error),
         }
@@ -166,14 +185,16 @@ impl Node {
         };
         if is_too_long(&request.argv) {
             request.settle(Fate::Answered(too_long().into()));
-        } else if let Ok(Ok(room)) = timeout_at(deadline, self.requests.reserve()).await {
-            room.send(request);
         } else {
-            request.settle(Fate::NotSent(Cause::Busy));
+            match timeout_at(deadline, self.requests.reserve()).await {
+                Ok(Ok(room)) => room.send(request),
+                Ok(Err(_)) => request.settle(unreachable(&self.peer.address, ENDED)),
+                Err(_) => request.settle(Fate::NotSent(Cause::Busy)),
+            }
         }
         Answer {
             fate,
-            address: Arc::clone(&self.address),
+            peer: Arc::clone(&self.peer),
             deadline,
         }
     }
@@ -210,15 +231,41 @@ impl Ticket {
 impl Answer {
     /// Waits for it. The connection's task settles every request; that it cannot, or not in time,
     /// is told as the worst.
-    pub(crate) async fn fate(self) -> Fate {
-        let broken = || Cause::Broken {
-            address: self.address.to_string(),
-            why: "its task has ended".to_owned(),
-        };
-        match timeout_at(self.deadline + GRACE, self.fate).await {
-            Ok(Ok(fate)) => fate,
-            Ok(Err(_)) => Fate::Lost(broken()),
-            Err(_) => Fate::Lost(Cause::Deadline),
+    pub(crate) async fn fate(mut self) -> Fate {
+        let last = self.deadline + GRACE;
+        let fate = self.fate_by(last).await;
+        fate.unwrap_or(Fate::Lost(Cause::Deadline))
+    }
+
+    /// Likewise, if it is known by then. Nothing is lost when this is dropped.
+    pub(crate) async fn fate_by(&mut self, until: Instant) -> Option<Fate> {
+        let last = self.deadline + GRACE;
+        match timeout_at(until.min(last), &mut self.fate).await {
+            Ok(Ok(fate)) => Some(fate),
+            Ok(Err(_)) => Some(Fate::Lost(Cause::Broken {
+                address: self.peer.address.to_string(),
+                why: "its task has ended".to_owned(),
+            })),
+            Err(_) if until < last => None,
+            Err(_) => Some(Fate::Lost(Cause::Deadline)),
         }
+    }
+
+    /// The address at which it was asked for.
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.peer.address
+    }
+
+    /// It was answered as only a node in its place can.
+    pub(crate) fn note_progress(&self) {
+        let since = self.peer.start.elapsed().as_millis();
+        let since_ms = u64::try_from(since).unwrap_or(u64::MAX);
+        self.peer.answered_ms.store(since_ms, Ordering::Relaxed);
+    }
+
+    /// When any request to the node was last answered so.
+    pub(crate) fn last_progress(&self) -> Instant {
+        let since_ms = self.peer.answered_ms.load(Ordering::Relaxed);
+        self.peer.start + Duration::from_millis(since_ms)
     }
 }

@@ -74,12 +74,13 @@ impl Routes {
         self.nodes.iter().any(|node| **node == *address)
     }
 
-    /// Another node than that of an address, if it leads something and so does another one.
-    #[must_use]
-    pub fn other_than(&self, address: &str) -> Option<Arc<str>> {
-        let at = self.nodes.iter().position(|node| **node == *address)?;
-        let other = &self.nodes[(at + 1) % self.nodes.len()];
-        (**other != *address).then(|| Arc::clone(other))
+    /// The other nodes than that of an address, which have others than its own slots, if it leads
+    /// something.
+    pub fn others(&self, address: &str) -> impl Iterator<Item = &Arc<str>> {
+        let at = self.nodes.iter().position(|node| **node == *address);
+        let (before, behind) = self.nodes.split_at(at.unwrap_or(0));
+        let others = behind.iter().skip(1).chain(before);
+        others.filter(move |_| at.is_some())
     }
 
     /// The mark of an address in `leaders`; the address is added when it is new.
@@ -186,6 +187,25 @@ pub mod tests {
         ] {
             assert_eq!(Routes::from_reply(&reply, "seed:1"), None, "{reply:?}");
         }
+    }
+
+    #[test]
+    fn others_are_those_behind_it_first() {
+        let routes = Routes::default()
+            .with_leader(7, "a:1")
+            .with_leader(8, "b:1")
+            .with_leader(9, "c:1");
+        let others = |address| {
+            routes
+                .others(address)
+                .map(AsRef::as_ref)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(others("a:1"), ["b:1", "c:1"]);
+        assert_eq!(others("b:1"), ["c:1", "a:1"]);
+        assert_eq!(others("c:1"), ["a:1", "b:1"]);
+        assert_eq!(others("seed:1"), [""; 0]);
+        assert_eq!(Routes::default().others("a:1").count(), 0);
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub enum Act {
     Leave,
     /// Nothing.
     Ignore,
+    /// Answers it once it has given so many signs of life, on the same connection.
+    Late(usize, Reply),
     /// Neither reads nor answers any more, on no connection, and closes none.
     Freeze,
 }
@@ -120,6 +122,7 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, log: Arc<Mutex<
     assert_eq!(frame::read_preface(preface), Ok(frame::Role::Client));
     let (reader, mut writer) = stream.split();
     let mut frames = FramedRead::new(reader, frame::codec(limits::FRAME_BYTES));
+    let mut late: Vec<(u64, usize, Reply)> = Vec::new();
     while let Some(Ok(frame)) = frames.next().await {
         let Ok(Message::Request(request)) = rpc::decode(&frame) else {
             panic!("a request was expected");
@@ -139,10 +142,20 @@ async fn serve(mut stream: TcpStream, act: impl Fn(&str) -> Act, log: Arc<Mutex<
             Act::Hang => return,
             Act::Leave => rpc::encode_notification(&[rpc::CLOSING], &mut out),
             Act::Ignore => {}
+            Act::Late(signs, reply) => late.push((request.id, signs, reply)),
             Act::Freeze => {
                 log.lock().unwrap().frozen = true;
                 return std::future::pending().await;
             }
+        }
+        if request.id == 0 {
+            for (id, signs, reply) in &mut late {
+                *signs = signs.saturating_sub(1);
+                if *signs == 0 {
+                    rpc::encode_response(*id, reply, false, &mut out);
+                }
+            }
+            late.retain(|(_, signs, _)| *signs > 0);
         }
         writer.write_all(&out).await.unwrap();
     }

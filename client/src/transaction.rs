@@ -1,17 +1,22 @@
 //! Commands executed as one, on a connection that nobody shares.
 
+use std::pin::Pin;
 use std::sync::{Arc, PoisonError};
 
-use dht_proto::{Reply, ReplyError};
-use tokio::time::Instant;
+use dht_proto::Reply;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, timeout_at};
 
+use crate::call::{BESIDE, PATIENCE, PATIENCE_BESIDE, SILENCE};
 use crate::client::{Client, Shared, random};
 use crate::command::{Args, Command, Place};
+use crate::course::Course;
 use crate::error::{Cause, Error, Result};
 use crate::node::{Node, Way, is_too_long, too_long};
 use crate::pipeline::Pipeline;
 use crate::sessions::Seat;
-use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, doubtful, judge};
+use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
 
 /// Pauses between tries of a transaction that was not executed, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 10;
@@ -28,14 +33,6 @@ pub struct Watch {
     node: Node,
 }
 
-/// What became of MULTI, the commands and EXEC.
-enum Outcome {
-    /// What EXEC answered; nothing when a watched key had changed.
-    Executed(Option<Vec<Reply>>),
-    /// Nothing was executed, and another try may be worth it.
-    Again(Error, Turn),
-}
-
 impl Client {
     /// WATCH: watches keys of one slot, and gives the connection that does.
     ///
@@ -46,21 +43,14 @@ impl Client {
         keys.append_to(&mut command);
         let place = command.place_of_keys();
         let deadline = Instant::now() + self.deadline();
-        let mut tries = Tries::new(self, place, deadline);
-        loop {
-            let node = tries.node();
-            let fate = node.send(command.clone(), Way::until(deadline)).await;
-            // To watch keys twice does no harm: the first connection is gone.
-            match judge(fate.fate().await, Repeat::Freely) {
-                Verdict::Final(result) => {
-                    return result.map(|_| Watch {
-                        shared: Arc::clone(self.shared()),
-                        node: node.with_deadline(self.deadline()),
-                    });
-                }
-                Verdict::Again(error, turn) => tries.turn(error, turn, &node).await?,
-            }
-        }
+        // To watch keys twice does no harm: nobody has the other connection.
+        let watched = Tries::new(self, place, Repeat::Reads, deadline);
+        let watch = |node: Node| watch(node, command.clone(), deadline);
+        let (node, ()) = watched.settle(watch).await?;
+        Ok(Watch {
+            shared: Arc::clone(self.shared()),
+            node: node.with_deadline(self.deadline()),
+        })
     }
 }
 
@@ -91,12 +81,13 @@ impl Watch {
     /// meanwhile, [`Error::NotDone`] says so, and the keys have to be watched anew.
     pub async fn exec(self, commands: Pipeline<'_>) -> Result<Option<Vec<Reply>>> {
         let deadline = Instant::now() + self.node.deadline();
-        match exec(&self.node, commands.into_commands(), Way::until(deadline)).await? {
-            Outcome::Executed(answers) => {
+        match exec(&self.node, commands.into_commands(), Way::until(deadline)).await {
+            Outcome::Done(answers) => {
                 self.shared.give_back(self.node);
                 Ok(answers)
             }
-            Outcome::Again(error, _) => Err(error),
+            Outcome::Refused(error) | Outcome::Judged(Verdict::Again(error, _)) => Err(error),
+            Outcome::Judged(Verdict::Final(result)) => Err(unfit(result)),
         }
     }
 }
@@ -128,37 +119,30 @@ impl Pipeline<'_> {
     }
 }
 
-/// Tries until an answer comes; with a place in a session also when one was lost.
+/// Tries until an answer comes; with a place in a session also when one was lost, or is late.
 async fn exec_in(
     client: &Client,
     commands: Vec<Command>,
     (place, seat): (Place, Option<&Seat>),
     deadline: Instant,
 ) -> Result<Vec<Reply>> {
-    let mut tries = Tries::new(client, place, deadline);
-    let mut is_in_doubt = false;
-    loop {
-        let node = tries.node();
+    let repeat = match seat {
+        Some(_) => Repeat::InPlace,
+        None => Repeat::Never,
+    };
+    let tries = Tries::new(client, place, repeat, deadline);
+    let execute = |node: Node| {
         let way = Way {
             place: seat.map(Seat::place),
             ..Way::until(deadline)
         };
-        // That this try did nothing says nothing of one whose answer was lost.
-        let as_known = |error| if is_in_doubt { doubtful(error) } else { error };
-        let outcome = exec(&node, commands.clone(), way).await;
-        match outcome.map_err(as_known)? {
-            Outcome::Executed(answers) => {
-                client.shared().give_back(node);
-                // Nothing was watched that could have changed.
-                return Ok(answers.unwrap_or_default());
-            }
-            Outcome::Again(error, turn) => {
-                let error = as_known(error);
-                is_in_doubt |= matches!(error, Error::Unknown(_));
-                tries.turn(error, turn, &node).await?;
-            }
-        }
-    }
+        let commands = commands.clone();
+        async move { exec(&node, commands, way).await }
+    };
+    let (node, answers) = tries.settle(execute).await?;
+    client.shared().give_back(node);
+    // Nothing was watched that could have changed.
+    Ok(answers.unwrap_or_default())
 }
 
 impl Shared {
@@ -172,72 +156,204 @@ impl Shared {
     }
 }
 
-/// Where the next try goes, and how long it waits.
+/// What became of one try.
+enum Outcome<T> {
+    /// It is done.
+    Done(T),
+    /// What leads up to it was refused, so that this try has done nothing.
+    Refused(Error),
+    /// What follows from how it ended.
+    Judged(Verdict),
+}
+
+/// A try that is under way.
+type UnderWay<'a, T> = Pin<Box<dyn Future<Output = (Node, Outcome<T>)> + Send + 'a>>;
+
+/// The tries of something that needs a connection of its own.
 struct Tries<'a> {
     client: &'a Client,
-    place: Place,
-    redirected: Option<String>,
+    course: Course,
+    repeat: Repeat,
+    /// An earlier try may have done it.
+    in_doubt: bool,
+    /// How many nodes were asked beside the first.
+    beside: usize,
     backoff: Backoff,
+    /// When the last try began.
+    sent: Instant,
     deadline: Instant,
     first: bool,
 }
 
 impl<'a> Tries<'a> {
-    const fn new(client: &'a Client, place: Place, deadline: Instant) -> Self {
+    fn new(client: &'a Client, place: Place, repeat: Repeat, deadline: Instant) -> Self {
         Self {
             client,
-            place,
-            redirected: None,
+            course: Course::new(place),
+            repeat,
+            in_doubt: false,
+            beside: 0,
             backoff: Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS),
+            sent: Instant::now(),
             deadline,
             first: true,
         }
     }
 
-    fn node(&mut self) -> Node {
+    /// Tries until it is done or refused, or the deadline has passed. Where an answer is late it is
+    /// tried on another node as well. Gives the node that has done it.
+    async fn settle<T, F>(mut self, attempt: impl Fn(Node) -> F) -> Result<(Node, T)>
+    where
+        T: Send,
+        F: Future<Output = Outcome<T>> + Send,
+    {
         let shared = self.client.shared();
-        match self.redirected.take() {
-            Some(address) => shared.own_node(&address),
-            None => shared.own_node(shared.node_for(self.place).address()),
+        let mut under_way: FuturesUnordered<UnderWay<'_, T>> = FuturesUnordered::new();
+        let mut asked = Vec::new();
+        loop {
+            let node = self.course.own_node(shared);
+            self.sent = Instant::now();
+            let trying = attempt(node.clone());
+            asked.push(Arc::clone(node.shared_address()));
+            under_way.push(Box::pin(async move { (node, trying.await) }));
+            let (error, turn, from) = loop {
+                let next = match self.patience() {
+                    Some(until) => timeout_at(until, under_way.next()).await,
+                    None => Ok(under_way.next().await),
+                };
+                let Ok(Some((node, outcome))) = next else {
+                    match self.lose_patience(&asked) {
+                        Some(late) => break late,
+                        None => continue,
+                    }
+                };
+                let from = Arc::clone(node.shared_address());
+                let is_last = asked.last() == Some(&from);
+                asked.retain(|asked| *asked != from);
+                match self.judge(outcome) {
+                    Ok(done) => {
+                        shared.trust(&from);
+                        return Ok((node, done));
+                    }
+                    // Others may know more.
+                    Err(Verdict::Final(Err(Error::Unknown(_)))) if !under_way.is_empty() => {}
+                    Err(Verdict::Again(..)) if !is_last && !under_way.is_empty() => {}
+                    Err(Verdict::Again(error, turn)) => break (error, turn, from),
+                    Err(Verdict::Final(result)) => return Err(unfit(result)),
+                }
+            };
+            if !self.turn(turn, &from).await {
+                return self.hear_out(under_way).await.ok_or(error);
+            }
         }
     }
 
-    /// Prepares the next try, unless there is no time for one.
-    async fn turn(&mut self, error: Error, turn: Turn, node: &Node) -> Result<()> {
-        let shared = self.client.shared();
-        match &turn {
-            Turn::Moved { slot, to } => {
-                shared.learn(*slot, to);
-                self.redirected = Some(to.clone());
+    /// There is no time for another try: waits for those before.
+    async fn hear_out<T>(
+        &self,
+        mut under_way: FuturesUnordered<UnderWay<'_, T>>,
+    ) -> Option<(Node, T)> {
+        while let Some((node, outcome)) = under_way.next().await {
+            if let Outcome::Done(done) = outcome {
+                return Some((node, done));
             }
-            Turn::Elsewhere => {
-                self.redirected = shared.elsewhere(node.address());
-                self.place = Place::Anywhere;
-            }
-            Turn::Later | Turn::Asked { .. } => shared.avoid_seed(node.address()),
         }
+        None
+    }
+
+    /// Until when nobody else is asked; nothing where nobody else can be.
+    fn patience(&self) -> Option<Instant> {
+        let may_be_twice = self.repeat != Repeat::Never && self.beside < BESIDE;
+        let patience = match self.beside {
+            0 => PATIENCE,
+            _ => PATIENCE_BESIDE,
+        };
+        let others_forward = self.client.shared().has_others_forward();
+        (may_be_twice && others_forward).then(|| self.sent + patience)
+    }
+
+    /// Has another node asked as well, if there is one.
+    fn lose_patience(&mut self, asked: &[Arc<str>]) -> Option<(Error, Turn, Arc<str>)> {
+        let shared = self.client.shared();
+        let from = Arc::clone(asked.last()?);
+        let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect();
+        let Some(to) = self.course.beside(shared, &asked) else {
+            self.beside = BESIDE;
+            return None;
+        };
+        self.beside += 1;
+        self.in_doubt |= self.repeat == Repeat::InPlace;
+        shared.suspect(&from);
+        shared.avoid_seed(&from);
+        let error = self.repeat.unanswered(Cause::Deadline);
+        Some((error, Turn::Beside { to }, from))
+    }
+
+    fn judge<T>(&mut self, outcome: Outcome<T>) -> std::result::Result<T, Verdict> {
+        let verdict = match outcome {
+            Outcome::Done(done) => return Ok(done),
+            Outcome::Judged(verdict) => verdict,
+            // Not even EXEC has been looked at.
+            Outcome::Refused(Error::Reply(error)) if self.in_doubt => {
+                Verdict::Again(Error::NotDone(Cause::Cluster(error)), Turn::Later)
+            }
+            Outcome::Refused(error) => Verdict::Final(Err(error)),
+        };
+        if self.in_doubt {
+            return Err(verdict.in_doubt());
+        }
+        self.in_doubt = matches!(verdict, Verdict::Again(Error::Unknown(_), _));
+        Err(verdict)
+    }
+
+    /// Prepares the next try; says whether there is time for one.
+    async fn turn(&mut self, turn: Turn, from: &Arc<str>) -> bool {
+        let shared = self.client.shared();
+        if turn == Turn::Elsewhere && self.sent.elapsed() >= SILENCE {
+            shared.suspect(from);
+        }
+        // For once only one command can be sent there, and not before the connection has a use.
+        let turn = match turn {
+            Turn::Asked { .. } => Turn::Later,
+            other => other,
+        };
+        self.course.turn(shared, &turn, from);
         shared.refresh_soon(!matches!(turn, Turn::Moved { .. }));
-        let at_once = matches!(turn, Turn::Moved { .. } | Turn::Elsewhere);
-        if !std::mem::replace(&mut self.first, false) || !at_once {
+        let is_first = std::mem::replace(&mut self.first, false);
+        let at_once = match turn {
+            Turn::Moved { .. } | Turn::Elsewhere => is_first,
+            Turn::Beside { .. } => true,
+            Turn::Asked { .. } | Turn::Later => false,
+        };
+        if !at_once {
             let pause = self.backoff.pause(random());
             if Instant::now() + pause >= self.deadline {
-                return Err(error);
+                return false;
             }
             tokio::time::sleep(pause).await;
         }
-        Ok(())
+        true
+    }
+}
+
+/// Sends WATCH.
+async fn watch(node: Node, command: Command, deadline: Instant) -> Outcome<()> {
+    let answer = node.send(command, Way::until(deadline)).await;
+    match judge(answer.fate().await, Repeat::Reads) {
+        Verdict::Final(Ok(_)) => Outcome::Done(()),
+        verdict => Outcome::Judged(verdict),
     }
 }
 
 /// Sends MULTI, the commands and EXEC together. EXEC goes this way: with its place in a session, if
-/// it has one.
-async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Result<Outcome> {
+/// it has one. Gives what EXEC answered; nothing when a watched key had changed.
+async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Outcome<Option<Vec<Reply>>> {
     let repeat = match way.place {
         Some(_) => Repeat::InPlace,
         None => Repeat::Never,
     };
     if commands.iter().any(|command| is_too_long(&command.words)) {
-        return Err(Error::Reply(too_long()));
+        return Outcome::Refused(Error::Reply(too_long()));
     }
     let queued = Way::until(way.deadline);
     let mut answers = vec![node.send(Command::new("MULTI"), queued).await];
@@ -246,7 +362,7 @@ async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Result<Outcome> 
     }
     // Of the commands some may not have been sent.
     if Instant::now() >= way.deadline {
-        return Err(Error::NotDone(Cause::Deadline));
+        return Outcome::Refused(Error::NotDone(Cause::Deadline));
     }
     let last = node.send(Command::new("EXEC"), way).await;
     let mut refused = None;
@@ -255,42 +371,27 @@ async fn exec(node: &Node, commands: Vec<Command>, way: Way) -> Result<Outcome> 
         // What becomes of a command that was queued is told by EXEC.
         let refusal = match judge(fate, Repeat::Never) {
             Verdict::Final(Ok(_)) | Verdict::Final(Err(Error::Unknown(_))) => None,
-            Verdict::Final(Err(error)) => Some((error, None)),
-            Verdict::Again(error, turn) => Some((error, Some(turn))),
+            Verdict::Final(Err(error)) => Some(Outcome::Refused(error)),
+            again @ Verdict::Again(..) => Some(Outcome::Judged(again)),
         };
         refused = refused.or(refusal);
     }
     match (last.fate().await, refused) {
-        (Fate::Answered(Reply::Array(answers)), None) => Ok(Outcome::Executed(Some(answers))),
-        (Fate::Answered(Reply::Nil | Reply::NilArray), None) => Ok(Outcome::Executed(None)),
-        (Fate::Answered(Reply::Error(error)), refused) => after_error(error, refused),
-        (Fate::NotSent(_), Some((error, turn))) => again(error, turn),
-        (fate, _) => match judge(fate, repeat) {
-            Verdict::Final(Ok(reply)) => Err(Error::Mismatch {
-                wanted: "the answers of a transaction",
-                reply,
-            }),
-            Verdict::Final(Err(error)) => Err(error),
-            Verdict::Again(error, turn) => Ok(Outcome::Again(error, turn)),
+        (Fate::Answered(Reply::Array(answers)), None) => Outcome::Done(Some(answers)),
+        (Fate::Answered(Reply::Nil | Reply::NilArray), None) => Outcome::Done(None),
+        // A command that was refused before it tells more.
+        (Fate::Answered(Reply::Error(_)) | Fate::NotSent(_), Some(refused)) => refused,
+        (fate, _) => Outcome::Judged(judge(fate, repeat)),
+    }
+}
+
+/// Why there is no result: the error, or an answer that is none of a transaction.
+fn unfit(result: Result<Reply>) -> Error {
+    match result {
+        Err(error) => error,
+        Ok(reply) => Error::Mismatch {
+            wanted: "the answers of a transaction",
+            reply,
         },
-    }
-}
-
-/// EXEC was refused; a command that was refused before it tells more.
-fn after_error(error: ReplyError, refused: Option<(Error, Option<Turn>)>) -> Result<Outcome> {
-    if let Some((error, turn)) = refused {
-        return again(error, turn);
-    }
-    match judge(Fate::Answered(Reply::Error(error)), Repeat::Never) {
-        Verdict::Again(error, turn) => Ok(Outcome::Again(error, turn)),
-        Verdict::Final(Err(error)) => Err(error),
-        Verdict::Final(Ok(_)) => Err(Error::Unknown(Cause::Deadline)),
-    }
-}
-
-fn again(error: Error, turn: Option<Turn>) -> Result<Outcome> {
-    match turn {
-        Some(turn) => Ok(Outcome::Again(error, turn)),
-        None => Err(error),
     }
 }

@@ -44,6 +44,11 @@ pub enum Turn {
     },
     /// To any other node.
     Elsewhere,
+    /// To another node, while the answer of the first is waited for.
+    Beside {
+        /// `host:port`.
+        to: String,
+    },
     /// To the same node, when the cluster had a moment.
     Later,
 }
@@ -57,6 +62,8 @@ pub enum Repeat {
     InPlace,
     /// Yes: to execute it twice does no harm.
     Freely,
+    /// Yes: it reads, and changes nothing whatever becomes of it.
+    Reads,
 }
 
 /// Judges a try.
@@ -68,36 +75,47 @@ pub fn judge(fate: Fate, repeat: Repeat) -> Verdict {
         Fate::NotSent(Cause::Deadline) => Verdict::Final(Err(Error::NotDone(Cause::Deadline))),
         Fate::NotSent(cause @ Cause::Busy) => Verdict::Again(Error::NotDone(cause), Turn::Later),
         Fate::NotSent(cause) => Verdict::Again(Error::NotDone(cause), Turn::Elsewhere),
-        Fate::Lost(cause) if repeat == Repeat::Never => Verdict::Final(Err(Error::Unknown(cause))),
-        Fate::Lost(cause) => Verdict::Again(Error::Unknown(cause), Turn::Elsewhere),
+        Fate::Lost(cause) => match repeat {
+            Repeat::Never => Verdict::Final(Err(Error::Unknown(cause))),
+            Repeat::InPlace | Repeat::Freely | Repeat::Reads => {
+                Verdict::Again(repeat.unanswered(cause), Turn::Elsewhere)
+            }
+        },
+    }
+}
+
+impl Repeat {
+    /// What is said of a command that was sent, if nothing more is heard of it.
+    #[must_use]
+    pub const fn unanswered(self, cause: Cause) -> Error {
+        match self {
+            Self::Reads => Error::NotDone(cause),
+            Self::Never | Self::InPlace | Self::Freely => Error::Unknown(cause),
+        }
     }
 }
 
 impl Verdict {
-    /// The same for a write whose answer was lost in an earlier try: that it was not done this time
-    /// says nothing about that one.
+    /// The same for a write that an earlier try may have done: that it was not done this time says
+    /// nothing about that one, and who may have looked it up is still to be asked.
     #[must_use]
     pub fn in_doubt(self) -> Self {
         match self {
+            Self::Final(Err(Error::Reply(error))) if error.is_beforehand() => {
+                Self::Again(Error::Unknown(Cause::Cluster(error)), Turn::Later)
+            }
             Self::Final(result) => Self::Final(result.map_err(doubtful)),
             Self::Again(error, turn) => Self::Again(doubtful(error), turn),
         }
     }
 }
 
-/// What it says of a write whose answer was lost in an earlier try.
-#[must_use]
-pub fn doubtful(error: Error) -> Error {
+/// What it says of a write that an earlier try may have done.
+fn doubtful(error: Error) -> Error {
     match error {
         Error::NotDone(cause) => Error::Unknown(cause),
-        Error::Reply(error) if is_about_login(&error) => Error::Unknown(Cause::Cluster(error)),
         other => other,
     }
-}
-
-/// Whether it says that the node has not looked at the command, but at who has sent it.
-fn is_about_login(error: &ReplyError) -> bool {
-    matches!(error.prefix(), "NOAUTH" | "WRONGPASS")
 }
 
 fn judge_error(error: ReplyError, repeat: Repeat) -> Verdict {
@@ -110,8 +128,8 @@ fn judge_error(error: ReplyError, repeat: Repeat) -> Verdict {
         "CLUSTERDOWN" | "TRYAGAIN" | "LOADING" | "MASTERDOWN" | "READONLY" => {
             Verdict::Again(Error::NotDone(Cause::Cluster(error)), Turn::Later)
         }
-        "UNKNOWN" if repeat == Repeat::Freely => {
-            Verdict::Again(Error::Unknown(Cause::Cluster(error)), Turn::Later)
+        "UNKNOWN" if matches!(repeat, Repeat::Freely | Repeat::Reads) => {
+            Verdict::Again(repeat.unanswered(Cause::Cluster(error)), Turn::Later)
         }
         "UNKNOWN" => Verdict::Final(Err(Error::Unknown(Cause::Cluster(error)))),
         _ => Verdict::Final(Err(Error::Reply(error))),
@@ -167,7 +185,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Repeat::{Freely, InPlace, Never};
+        use Repeat::{Freely, InPlace, Never, Reads};
         let check = |fate: Fate, repeat, expect: Verdict| {
             let shown = format!("{fate:?} {repeat:?}");
             assert_eq!(judge(fate, repeat), expect, "{shown}");
@@ -200,6 +218,11 @@ mod tests {
             let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
             check(Fate::Lost(broken()), repeat, again);
         }
+        // Nothing is ever unknown of what changes nothing.
+        let again = Verdict::Again(Error::NotDone(broken()), Turn::Elsewhere);
+        check(Fate::Lost(broken()), Reads, again);
+        let again = Verdict::Again(Error::NotDone(cluster("UNKNOWN lost")), Turn::Later);
+        check(error("UNKNOWN lost"), Reads, again);
         check(
             Fate::NotSent(Cause::Deadline),
             Freely,
@@ -245,10 +268,17 @@ mod tests {
         assert_eq!(doubted, again(Error::Unknown(down())));
         let late = Verdict::Final(Err(Error::NotDone(Cause::Deadline))).in_doubt();
         assert_eq!(late, Verdict::Final(Err(Error::Unknown(Cause::Deadline))));
-        let login = refused("NOAUTH Authentication required.");
-        let stranger = Verdict::Final(Err(Error::Reply(login.clone()))).in_doubt();
-        let unknown = Error::Unknown(Cause::Cluster(login));
-        assert_eq!(stranger, Verdict::Final(Err(unknown)));
+        // Who has refused it so has not looked for its number: others may have.
+        for text in [
+            "NOAUTH Authentication required.",
+            "MISCONF the disk is full",
+            "NOPERM this user has no permissions",
+            "ERR unknown command 'NEW', with args beginning with: ",
+        ] {
+            let refusal = Verdict::Final(Err(Error::Reply(refused(text))));
+            let unknown = Error::Unknown(Cause::Cluster(refused(text)));
+            assert_eq!(refusal.in_doubt(), again(unknown), "{text}");
+        }
         for answer in [Ok(Reply::Int(1)), Err(Error::Reply(refused("WRONGTYPE x")))] {
             let known = Verdict::Final(answer.clone()).in_doubt();
             assert_eq!(known, Verdict::Final(answer), "the first answer");

@@ -240,6 +240,41 @@ pub enum ReplyError {
     Received(String),
 }
 
+/// How errors begin that are said of a command before anybody has looked at what it does, and so
+/// before its number in a session is looked up: by who checks the sender or the words, by a node
+/// that cannot reach the shard, or does not write at present, and, of the last ones, by what stands
+/// between. All others are the answer of who has executed it.
+const BEFOREHAND: [&str; 25] = [
+    // Who is asking?
+    "NOAUTH",
+    "WRONGPASS",
+    "NOPROTO",
+    "NOPERM",
+    "ERR max number of clients reached",
+    // What is asked?
+    "ERR Protocol error",
+    "ERR unknown command",
+    "ERR unknown subcommand",
+    "ERR wrong number of arguments for",
+    "ERR request is longer than",
+    "ERR key is longer than",
+    "ERR a session and a sequence go together",
+    "ERR a command that is split over shards",
+    "ERR Command not allowed inside a transaction",
+    "ERR Can't execute",
+    "CROSSSLOT",
+    "EXECABORT",
+    // Who executes it?
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "LOADING",
+    "MISCONF",
+    "MOVED",
+    "ASK",
+    "MASTERDOWN",
+    "READONLY",
+];
+
 /// Two keys that were expected in one slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CrossSlot {
@@ -282,6 +317,16 @@ impl ReplyError {
             Self::Received(text) => text.split(' ').next().unwrap_or_default(),
             _ => "ERR",
         }
+    }
+
+    /// Whether it was said before anybody looked at what the command does: of a write that was sent
+    /// before under the same number, it says nothing.
+    #[must_use]
+    pub fn is_beforehand(&self) -> bool {
+        let text = self.to_string();
+        let ends_there = |rest: &str| !rest.starts_with(|next: char| next.is_alphanumeric());
+        let mut beginnings = BEFOREHAND.iter();
+        beginnings.any(|begin| text.strip_prefix(begin).is_some_and(ends_there))
     }
 
     /// The wire text without the leading `-`, with the very bytes that clients have sent.
@@ -420,6 +465,104 @@ pub fn shown_key(key: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Every error, and whether it is said before anybody looks at what a command does. What the
+    /// executor of a command says is the first answer again, when it is sent a second time.
+    fn errors() -> Vec<(ReplyError, bool)> {
+        use ReplyError as E;
+        let text = || "x".into();
+        let long = |what| E::TooLong { what, limit: 9 };
+        let (name, args, to) = (String::from("x"), String::new(), String::from("h:1"));
+        vec![
+            (E::WrongType, false),
+            (E::Syntax, false),
+            (E::NotInteger, false),
+            (E::OnlyListening(name.clone()), true),
+            (E::NotInTransaction, true),
+            (E::NotFloat, false),
+            (E::Overflow, false),
+            (E::DecrementOverflow, false),
+            (E::NanOrInfinity, false),
+            (E::HashNotInteger, false),
+            (E::HashNotFloat, false),
+            (E::Arity(text()), true),
+            (
+                E::UnknownCommand {
+                    name: name.clone(),
+                    args,
+                },
+                true,
+            ),
+            (
+                E::Absent {
+                    what: "command",
+                    name: name.clone(),
+                    why: "x",
+                },
+                true,
+            ),
+            (
+                E::UnknownSubcommand {
+                    sub: name,
+                    command: "X",
+                },
+                true,
+            ),
+            (E::InvalidExpire("x"), false),
+            (E::InvalidCursor, false),
+            (long("key"), true),
+            (long("request"), true),
+            (long("field"), false),
+            (long("value"), false),
+            (E::StringTooLong, false),
+            (E::Protocol(text()), true),
+            (E::NoAuth, true),
+            (E::NoAuthHello, true),
+            (E::WrongPass, true),
+            (E::NoProto, true),
+            (E::Moved { slot: 1, to }, true),
+            (E::CrossSlot(None), true),
+            (E::BusyKey, false),
+            (E::NoSuchKey, false),
+            (E::ExecAbort, true),
+            (E::Discarded(Box::new(E::NoAuth)), true),
+            (E::DiskFull, true),
+            (E::Loading, true),
+            (E::ClusterDown(text()), true),
+            (E::TryAgain(text()), true),
+            (E::Unknown(text()), false),
+            (E::Other(text()), false),
+        ]
+    }
+
+    /// A new error has to be added to [`errors`].
+    #[test]
+    fn it_is_known_of_every_error_whether_the_executor_says_it() {
+        let received = |error: &ReplyError| ReplyError::Received(error.to_string());
+        for (error, beforehand) in errors() {
+            assert_eq!(error.is_beforehand(), beforehand, "{error}");
+            assert_eq!(received(&error).is_beforehand(), beforehand, "{error}");
+        }
+        for (text, beforehand) in [
+            ("ASK 7 h:1", true),
+            ("LOADING", true),
+            ("MASTERDOWN Link with MASTER is down", true),
+            (
+                "READONLY You can't write against a read only replica.",
+                true,
+            ),
+            ("NOPERM this user has no permissions", true),
+            ("ERR max number of clients reached", true),
+            ("ERR unknown command", true),
+            ("ERR unknown commands are many", false),
+            ("MOVEDX", false),
+            ("WRONGTYPE MISCONF", false),
+            ("", false),
+        ] {
+            let error = ReplyError::Received(text.to_owned());
+            assert_eq!(error.is_beforehand(), beforehand, "{text}");
+        }
+    }
 
     #[test]
     fn keys_are_escaped_and_cut() {

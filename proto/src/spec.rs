@@ -114,6 +114,21 @@ impl Kind {
         !self.writes() && !matches!(self, Self::CALL)
     }
 
+    /// Whether it reads, and leaves everything as it is.
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        self.is_read_anywhere() || matches!(self, Self::SNAPSHOT | Self::SIGN)
+    }
+
+    /// Whether it reads data, and any node that is asked for it has the same answer.
+    #[must_use]
+    pub const fn is_read_anywhere(self) -> bool {
+        matches!(
+            self,
+            Self::READ | Self::READ_EACH | Self::READ_ALL | Self::READ_ANY | Self::CURSOR
+        )
+    }
+
     /// Whether it runs on the node that the client is connected to, whatever its arguments.
     #[must_use]
     pub const fn is_local(self) -> bool {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use dht_client::{Client, Error};
 use dht_proto::Reply;
 use dht_tests::nemesis::failover::{Exit, Moment, Trial, Waits, measure};
-use dht_tests::nemesis::net::Net;
+use dht_tests::nemesis::net::{End, Net};
 use dht_tests::process::Processes;
 use dht_tests::python;
 use dht_tests::resp_client::RespClient;
@@ -86,6 +86,9 @@ fn shards_of_a_frozen_node_serve_again_in_time() {
     check(&one_by_one(&mut processes, Exit::Freeze));
 }
 
+/// What the nodes of a network of their own want to hear.
+const PASSWORD: &str = "failover";
+
 /// Packets to and from one node after the other are lost, without a word.
 /// Nodes of a network of their own are cut off from all others.
 fn cut_off(trial: Trial, flags: &'static [&'static str]) {
@@ -96,7 +99,7 @@ fn cut_off(trial: Trial, flags: &'static [&'static str]) {
     let cut = thread::spawn(move || {
         let mut net = Net::new(trial.nodes);
         net.enter();
-        let mut processes = Processes::start_at(net.places(), "failover", flags);
+        let mut processes = Processes::start_at(net.places(), PASSWORD, flags);
         let waits = measure(&mut processes, trial, |_, moment, node| match moment {
             Moment::Go => net.isolate(node),
             Moment::Return => net.heal(),
@@ -180,7 +183,7 @@ fn a_node_that_is_told_to_end_hands_over_first() {
 /// Whether a node leads any shard, by the word of another.
 fn leads(processes: &Processes, asked: usize, node: usize) -> bool {
     let nodes = processes.ask(asked, "CLUSTER NODES").unwrap();
-    let at = format!(":{}@", processes.redirect(node).port());
+    let at = format!("{}@", processes.redirect(node));
     let mut lines = nodes.lines();
     let line = lines.find(|line| line.contains(&at));
     // Behind eight words stand the slots.
@@ -308,6 +311,7 @@ struct Told {
     counted: i64,
     unknown: i64,
     errors: Vec<Error>,
+    longest: Duration,
 }
 
 /// Counts and reads until told to stop.
@@ -316,6 +320,7 @@ async fn count(client: Client, caller: usize, stop: Arc<AtomicBool>) -> Told {
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
+        let asked = Instant::now();
         let key = format!("counter:{caller}:{}", number % 50);
         let counted = match number % 4 {
             0 => client
@@ -332,41 +337,87 @@ async fn count(client: Client, caller: usize, stop: Arc<AtomicBool>) -> Told {
             Err(Error::Unknown(_)) => told.unknown += 1,
             Err(error) => told.errors.push(error),
         }
+        told.longest = told.longest.max(asked.elapsed());
+        let asked = Instant::now();
         told.errors.extend(client.get(&key).await.err());
+        told.longest = told.longest.max(asked.elapsed());
         wait::pause(Duration::from_millis(3)).await;
     }
     told
 }
 
+/// Looks at all nodes at once until told to stop.
+async fn look(client: Client, stop: Arc<AtomicBool>) -> Told {
+    let mut told = Told::default();
+    while !stop.load(Ordering::Relaxed) {
+        let asked = Instant::now();
+        told.errors.extend(client.dbsize().await.err());
+        told.longest = told.longest.max(asked.elapsed());
+        let asked = Instant::now();
+        let read = client.call(["MGET", "a", "b", "c", "d", "e", "f"]).await;
+        told.errors.extend(read.err());
+        told.longest = told.longest.max(asked.elapsed());
+        wait::pause(Duration::from_millis(50)).await;
+    }
+    told
+}
+
+/// Callers of the library, on a thread of their own.
+struct Callers {
+    stop: Arc<AtomicBool>,
+    thread: thread::JoinHandle<(Told, i64)>,
+}
+
+impl Callers {
+    /// Some of them look at all nodes, if that is wanted.
+    fn start(processes: &Processes, lookers: usize) -> Self {
+        let nodes = (0..3).map(|node| processes.client(node).to_string());
+        let nodes = nodes.collect::<Vec<_>>().join(",");
+        let seeds = match processes.password() {
+            Some(password) => format!("dht://:{password}@{nodes}"),
+            None => nodes,
+        };
+        let stop = Arc::<AtomicBool>::default();
+        let told_to_stop = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime
+                .unwrap()
+                .block_on(call(&seeds, lookers, told_to_stop))
+        });
+        Self { stop, thread }
+    }
+
+    /// What they were told, and what their counters hold.
+    fn stop(self) -> (Told, i64) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().unwrap()
+    }
+}
+
 /// Callers of the library while nodes go: what they were told, and what their counters hold.
 fn library_during(exit: Exit) -> (Told, i64) {
     let mut processes = Processes::start(3);
-    let seeds = (0..3).map(|node| processes.client(node).to_string());
-    let seeds = seeds.collect::<Vec<_>>().join(",");
-    let stop = Arc::<AtomicBool>::default();
-    let told_to_stop = Arc::clone(&stop);
-    let callers = thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build();
-        runtime.unwrap().block_on(call(&seeds, told_to_stop))
-    });
+    let callers = Callers::start(&processes, 0);
     roll(&mut processes, exit);
-    stop.store(true, Ordering::Relaxed);
-    callers.join().unwrap()
+    callers.stop()
 }
 
-async fn call(seeds: &str, stop: Arc<AtomicBool>) -> (Told, i64) {
+async fn call(seeds: &str, lookers: usize, stop: Arc<AtomicBool>) -> (Told, i64) {
     let client = Client::connect(seeds).await.unwrap();
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|caller| tokio::spawn(count(client.clone(), caller, Arc::clone(&stop))))
-        .collect();
+    let counting =
+        (0..CALLERS).map(|caller| tokio::spawn(count(client.clone(), caller, Arc::clone(&stop))));
+    let looking = (0..lookers).map(|_| tokio::spawn(look(client.clone(), Arc::clone(&stop))));
+    let callers: Vec<_> = counting.chain(looking).collect();
     let mut all = Told::default();
     for caller in callers {
         let told = caller.await.unwrap();
         all.counted += told.counted;
         all.unknown += told.unknown;
         all.errors.extend(told.errors);
+        all.longest = all.longest.max(told.longest);
     }
     let mut sum = 0;
     for key in (0..CALLERS).flat_map(|caller| (0..50).map(move |n| format!("counter:{caller}:{n}")))
@@ -400,6 +451,65 @@ fn the_library_sees_nothing_of_nodes_that_are_frozen() {
     println!("{told:?}");
     assert!(told.errors.is_empty() && told.unknown == 0, "{told:?}");
     assert_eq!(told.counted, sum);
+}
+
+/// For so long connections are cut: longer than a caller waits who is told nothing.
+const CUT: Duration = Duration::from_secs(6);
+
+/// At the latest then callers of the library have an answer, also on a machine that is busy: they
+/// wait for a silent node for 1.5 seconds, and nodes give up after 5.
+const ANSWERED: Duration = Duration::from_secs(4);
+
+/// Callers of the library while something of each node in turn is cut.
+fn library_while(cut: fn(&mut Net, usize)) {
+    if let Some(obstacle) = Net::obstacle() {
+        return println!("skipped: {obstacle}");
+    }
+    // The thread stays in the network for as long as it lives.
+    let told = thread::spawn(move || {
+        let mut net = Net::new(3);
+        net.enter();
+        let processes = Processes::start_at(net.places(), PASSWORD, &[]);
+        (0..3).for_each(|node| processes.await_safe(node));
+        let callers = Callers::start(&processes, 1);
+        for node in 0..3 {
+            (0..3).for_each(|node| processes.await_safe(node));
+            wait::until("the node to lead something", CUT, || {
+                leads(&processes, (node + 1) % 3, node).then_some(())
+            });
+            cut(&mut net, node);
+            wait::go_on_for(CUT);
+            net.heal();
+        }
+        callers.stop()
+    });
+    let (told, sum) = told.join().unwrap();
+    println!("{told:?}");
+    assert!(told.errors.is_empty() && told.unknown == 0, "{told:?}");
+    assert!(told.counted > 1000, "{told:?}");
+    assert_eq!(told.counted, sum);
+    assert!(told.longest < ANSWERED, "{told:?}");
+}
+
+/// Such a node says that it is there, and that it leads.
+#[test]
+fn the_library_sees_nothing_of_a_leader_that_is_cut_off_from_the_other_nodes() {
+    library_while(|net, node| {
+        for other in (0..3).filter(|other| *other != node) {
+            net.cut_both(End::Node(node), End::Node(other));
+        }
+    });
+}
+
+/// All others say that it leads, and reach it.
+#[test]
+fn the_library_sees_nothing_of_a_leader_that_is_cut_off_from_it_alone() {
+    library_while(|net, node| net.cut_both(End::Node(node), End::Clients));
+}
+
+#[test]
+fn the_library_sees_nothing_of_a_node_that_is_cut_off_from_all() {
+    library_while(Net::isolate);
 }
 
 /// redis-py while nodes go; gives the number of writes.

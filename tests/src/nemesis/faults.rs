@@ -32,11 +32,13 @@ pub enum Fault {
     Bridge,
     /// The leader of a key reaches no majority, while clients reach it.
     MinorityLeader,
+    /// Clients do not reach the leader of a key, while the other nodes do.
+    LeaderUnreached,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Kill,
         Self::Freeze,
         Self::FreezeFollowers,
@@ -44,6 +46,7 @@ impl Fault {
         Self::OneWay,
         Self::Bridge,
         Self::MinorityLeader,
+        Self::LeaderUnreached,
         Self::Restart,
     ];
 }
@@ -86,6 +89,7 @@ impl Victims {
             Fault::OneWay => self.lose_one_way(),
             Fault::Bridge => self.bridge(),
             Fault::MinorityLeader => self.cut_off_leader(),
+            Fault::LeaderUnreached => self.cut_off_clients(),
         }
         for node in 0..self.net.nodes() {
             self.processes.await_safe(node);
@@ -169,6 +173,12 @@ impl Victims {
                 self.net.cut_both(End::Node(*one), End::Node(*other));
             }
         }
+        self.heal();
+    }
+
+    fn cut_off_clients(&mut self) {
+        let leader = self.any_leader();
+        self.net.cut_both(End::Clients, End::Node(leader));
         self.heal();
     }
 

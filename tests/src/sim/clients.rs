@@ -471,8 +471,7 @@ impl World {
 
 /// Whether it says that this try was not executed, and nothing of others.
 fn is_retriable(reply: &Reply) -> bool {
-    let prefixes = ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "MISCONF"];
-    matches!(reply, Reply::Error(error) if prefixes.contains(&error.prefix()))
+    matches!(reply, Reply::Error(error) if error.is_beforehand())
 }
 
 fn is_unknown(reply: &Reply) -> bool {

@@ -1,0 +1,100 @@
+//! Where the tries of a command go, by what became of the earlier ones.
+
+use std::sync::Arc;
+
+use crate::client::Shared;
+use crate::command::Place;
+use crate::node::Node;
+use crate::verdict::Turn;
+
+/// Where the next try of a command goes.
+#[derive(Debug)]
+pub struct Course {
+    place: Place,
+    /// Its keys are of one slot, so that a leader may do it.
+    is_of_slot: bool,
+    /// Where the next try goes, whatever the routes say.
+    next: Option<String>,
+    /// The next try has to say that it was redirected for once.
+    asking: bool,
+    /// Who could not be reached, or has not answered, last.
+    failed: Option<Arc<str>>,
+}
+
+impl Course {
+    /// For a command that has not been tried.
+    pub const fn new(place: Place) -> Self {
+        Self {
+            place,
+            is_of_slot: matches!(place, Place::Slot(_)),
+            next: None,
+            asking: false,
+            failed: None,
+        }
+    }
+
+    /// The node for the next try: as was said, or else the fixed one, or else as the routes say.
+    pub fn node(&mut self, shared: &Shared, fixed: Option<&str>) -> Node {
+        match (self.next.take(), fixed) {
+            (Some(address), _) => shared.node(&address),
+            (None, Some(address)) => shared.node(address),
+            (None, None) => shared.node_for(self.place),
+        }
+    }
+
+    /// The same, by a connection that nobody else has.
+    pub fn own_node(&mut self, shared: &Shared) -> Node {
+        match self.next.take() {
+            Some(address) => shared.own_node(&address),
+            None => shared.own_node(shared.node_for(self.place).address()),
+        }
+    }
+
+    /// Whether the next try has to say that it was redirected for once; it is asked once.
+    pub const fn take_asking(&mut self) -> bool {
+        std::mem::replace(&mut self.asking, false)
+    }
+
+    /// Prepares the next try after one at an address.
+    pub fn turn(&mut self, shared: &Shared, turn: &Turn, from: &Arc<str>) {
+        match turn {
+            // Whoever forwards may reach it all the same, or hears first who leads in its place.
+            Turn::Moved { to, .. } if self.leads_back(shared, to) => {
+                self.place = Place::Anywhere;
+                self.next = shared.beside(&[to, from], false);
+            }
+            Turn::Moved { slot, to } => {
+                shared.learn(*slot, to);
+                self.next = Some(to.clone());
+            }
+            Turn::Asked { to } => {
+                self.next = Some(to.clone());
+                self.asking = true;
+            }
+            Turn::Elsewhere => {
+                self.failed = Some(Arc::clone(from));
+                shared.avoid_seed(from);
+                self.place = Place::Anywhere;
+                self.next = shared.beside(&[from], self.is_of_slot);
+            }
+            Turn::Beside { to } => {
+                self.failed = Some(Arc::clone(from));
+                self.place = Place::Anywhere;
+                self.next = Some(to.clone());
+            }
+            // Another seed may be better off.
+            Turn::Later => shared.avoid_seed(from),
+        }
+    }
+
+    /// Who can be asked beside those who have been, and have not answered.
+    pub fn beside(&self, shared: &Shared, asked: &[&str]) -> Option<String> {
+        let beside = shared.beside(asked, self.is_of_slot);
+        beside.filter(|to| !asked.contains(&to.as_str()))
+    }
+
+    fn leads_back(&self, shared: &Shared, to: &str) -> bool {
+        let has_failed = self.failed.as_deref() == Some(to) || shared.is_suspect(to);
+        has_failed && shared.has_others_forward()
+    }
+}
