@@ -84,6 +84,14 @@ pub static ABSENT: &[Absent] = &[
         names: "HIMPORT",
     },
     Absent {
+        why: "nobody counts how often a key is used; CLUSTER SLOT-STATS counts keys",
+        names: "HOTKEYS",
+    },
+    Absent {
+        why: "INCRBY and EXPIRE between MULTI and EXEC do the same",
+        names: "INCREX",
+    },
+    Absent {
         why: "INFO memory and MEMORY USAGE have what is known of memory",
         names: "MEMORY|DOCTOR MEMORY|MALLOC-STATS MEMORY|PURGE MEMORY|STATS",
     },

@@ -682,6 +682,9 @@ PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value
                 "CLUSTER KEYSLOT" cluster::keyslot LOCAL "key"
                     "3.0.0" "O(N) where N is the length of the key." "Returns the slot of a key."
                     "stale";
+                "CLUSTER LINKS" cluster::links LOCAL ""
+                    "7.0.0" "O(1)" "Returns no link between nodes."
+                    "stale nondeterministic_output";
                 "CLUSTER MYID" cluster::myid LOCAL ""
                     "3.0.0" "O(1)" "Returns the id of this node."
                     "stale";
@@ -697,6 +700,11 @@ PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value
                     "7.0.0" "O(N) where N is the number of nodes."
                     "Describes which nodes hold which slots."
                     "stale nondeterministic_output";
+                "CLUSTER SLOT-STATS" cluster::slot_stats LOCAL
+                    "<SLOTSRANGE start-slot end-slot | ORDERBY metric [LIMIT limit] [ASC | DESC]>"
+                    "8.2.0" "O(N) where N is the number of slots."
+                    "Returns how many keys this node holds of slots that it leads."
+                    "loading stale nondeterministic_output";
                 "CLUSTER SLOTS" cluster::slots LOCAL ""
                     "3.0.0" "O(N) where N is the number of shards."
                     "Describes which node leads which slots."

@@ -26,7 +26,7 @@ length.";
 const VALUE: &str = "A string has at most 64 MiB.";
 
 /// Names of commands, and what is otherwise.
-pub const DIFFERS: [(&str, &str); 66] = [
+pub const DIFFERS: [(&str, &str); 68] = [
     ("APPEND", VALUE),
     (
         "CLIENT TRACKING",
@@ -54,7 +54,16 @@ who connects can end a pause. In Redis they wait as well.",
     ),
     (
         "CLIENT LIST",
-        "Shows this node's connections; what they take in memory is 0.",
+        "Shows this node's connections, once they have sent something: until then nobody knows \
+whether it is a client or a node. What they take in memory is 0.",
+    ),
+    (
+        "CLUSTER LINKS",
+        "Is always empty; CLUSTER NODES says which nodes can be reached.",
+    ),
+    (
+        "CLUSTER SLOT-STATS",
+        "Knows of key-count only, and answers without a cluster, too.",
     ),
     ("COMMAND DOCS", "The texts are our own."),
     (

@@ -511,6 +511,7 @@ fn serve(node: &Node, frames: &[u8], piece: usize) -> bool {
         since_mono_ms: 0,
         last_mono_ms: AtomicU64::default(),
         last_command: AtomicU64::default(),
+        marks: Default::default(),
         labels: ArcSwap::default(),
         is_killed: AtomicBool::default(),
     };

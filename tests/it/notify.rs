@@ -163,6 +163,18 @@ async fn run(node: SocketAddr, listener: &mut RespClient) -> Vec<String> {
         let words = [&b"RESTORE"[..], b"{t}counter", ttl, &dumped, b"REPLACE"];
         assert_eq!(client.call(&words).await.unwrap(), Reply::Ok);
     }
+    // Whose time has passed is not made, and removes what there was.
+    for key in ["{t}counter", "{t}none", "{t}counter"] {
+        let words = [
+            &b"RESTORE"[..],
+            key.as_bytes(),
+            b"1",
+            &dumped,
+            b"ABSTTL",
+            b"REPLACE",
+        ];
+        assert_eq!(client.call(&words).await.unwrap(), Reply::Ok);
+    }
     client.call(&["SET", "{t}end", "1"]).await.unwrap();
     let mut events = Vec::new();
     while events

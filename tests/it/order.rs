@@ -138,3 +138,39 @@ async fn what_is_pipelined_takes_effect_in_order() {
         Connection::Native(client).check(others, &mut random).await;
     }
 }
+
+/// Wherever somebody listens and reads: what is said in one piece with a write, behind it, is heard
+/// once the write is done.
+#[tokio::test]
+async fn who_is_told_of_a_write_reads_it() {
+    const ROUNDS: usize = 100;
+    let cluster = Processes::start(3);
+    cluster.await_safe(0);
+    for (node, listen, say) in [
+        (0, "SUBSCRIBE", "PUBLISH"),
+        (1, "SSUBSCRIBE", "SPUBLISH"),
+        (2, "SUBSCRIBE", "PUBLISH"),
+    ] {
+        let other = cluster.client((node + 1) % 3);
+        let mut listener = RespClient::connect(other).await.unwrap();
+        listener.call(&["HELLO", "3"]).await.unwrap();
+        listener.call(&[listen, "channel"]).await.unwrap();
+        let mut reader = RespClient::connect(other).await.unwrap();
+        let mut writer = RespClient::connect(cluster.client(node)).await.unwrap();
+        for round in 0..ROUNDS {
+            let text = round.to_string();
+            let commands = [
+                words(&["SET", "order", &text]),
+                words(&[say, "channel", &text]),
+            ];
+            let hear = async {
+                let heard = listener.next().await.unwrap();
+                assert!(matches!(heard, Reply::Pushes(_)), "{heard:?}");
+                reader.call(&["GET", "order"]).await.unwrap()
+            };
+            let (done, read) = tokio::join!(writer.pipeline(&commands), hear);
+            assert_eq!(done.unwrap().len(), 2);
+            assert_eq!(read, Reply::bulk(text), "{say} at {node}");
+        }
+    }
+}

@@ -121,6 +121,8 @@ pub struct Asked {
     pub spec: &'static Spec,
     /// Its words.
     pub argv: Vec<Vec<u8>>,
+    /// The row, and options of it that are among the words.
+    covers: Vec<String>,
 }
 
 /// For which servers commands are made.
@@ -144,8 +146,10 @@ pub struct Generator<'d> {
     is_begun: bool,
     /// What all keys begin with.
     tag: String,
-    /// Rows and options that are to be used and were not, each with its row.
+    /// Rows and options that are to be compared and were not, each with its row.
     lacking: BTreeMap<String, usize>,
+    /// Options of the command in the making.
+    used: Vec<&'static str>,
     /// How many there were.
     wanted: usize,
 }
@@ -180,6 +184,7 @@ impl<'d> Generator<'d> {
             is_begun: false,
             tag: String::new(),
             lacking: BTreeMap::new(),
+            used: Vec::new(),
             wanted: 0,
         };
         made.lacking = made.wanted();
@@ -208,7 +213,14 @@ impl<'d> Generator<'d> {
         rows.map(|spec| spec.name).collect()
     }
 
-    /// Rows and options that were used, and those that should have been and were not.
+    /// The replies to a command were compared.
+    pub fn compared(&mut self, asked: &Asked) {
+        for name in &asked.covers {
+            self.lacking.remove(name);
+        }
+    }
+
+    /// How many rows and options were compared, and those that should have been and were not.
     #[must_use]
     pub fn coverage(&self) -> (usize, Vec<String>) {
         let lacking: Vec<_> = self.lacking.keys().cloned().collect();
@@ -252,7 +264,7 @@ impl<'d> Generator<'d> {
         let row = self.row();
         let spec = self.rows[row].0;
         let arguments = self.rows[row].1.arguments.clone();
-        self.lacking.remove(spec.name);
+        self.used.clear();
         let mut words = Words::default();
         for word in spec.name.split(' ') {
             let word = self.in_some_case(word);
@@ -269,9 +281,19 @@ impl<'d> Generator<'d> {
             });
             self.spoil(first, &mut words.all);
         }
+        // What was spoilt may lack an option.
+        let argv = words.all;
+        let has = |token: &&&str| {
+            let is_it = |word: &Vec<u8>| word.eq_ignore_ascii_case(token.as_bytes());
+            argv.iter().skip(1).any(is_it)
+        };
+        let options = self.used.iter().filter(has);
+        let options = options.map(|token| format!("{} {token}", spec.name));
+        let covers = std::iter::once(spec.name.to_owned()).chain(options);
         Asked {
             spec,
-            argv: words.all,
+            covers: covers.collect(),
+            argv,
         }
     }
 
@@ -288,7 +310,7 @@ impl<'d> Generator<'d> {
             match &argument.shape {
                 Shape::Value(name) => self.value(name, words),
                 Shape::Token(token) if self.asks_token(spec, token) => {
-                    self.lacking.remove(&format!("{} {token}", spec.name));
+                    self.used.push(token);
                     let word = self.in_some_case(token);
                     words.push(word);
                 }
@@ -662,12 +684,36 @@ mod tests {
         let make = || {
             let mut generator = Generator::new(Random::new(7), &differences, scope);
             let asked = generator.batch(1, 200_000);
+            asked.iter().for_each(|asked| generator.compared(asked));
             let argvs: Vec<_> = asked.into_iter().map(|asked| asked.argv).collect();
             (argvs, generator.coverage())
         };
         let (argvs, (used, lacking)) = make();
         assert_eq!(argvs, make().0);
         assert!(used > 200 && lacking.is_empty(), "{lacking:?}");
+    }
+
+    #[test]
+    fn what_is_not_compared_is_not_covered() {
+        let differences = Differences(BTreeMap::new());
+        let scope = Scope {
+            with_newer: true,
+            is_cluster: false,
+        };
+        let mut generator = Generator::new(Random::new(7), &differences, scope);
+        let asked = generator.batch(1, 2000);
+        assert_eq!(generator.coverage().0, 0);
+        for asked in &asked {
+            let has = |option: &str| {
+                let is_it = |word: &Vec<u8>| word.eq_ignore_ascii_case(option.as_bytes());
+                asked.argv.iter().any(is_it)
+            };
+            let options = asked.covers.iter().skip(1);
+            let mut options = options.map(|name| &name[asked.spec.name.len() + 1..]);
+            assert!(options.all(has), "{:?}", asked.argv);
+            generator.compared(asked);
+        }
+        assert!(generator.coverage().0 > 50);
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl StoreDoor {
             since_mono_ms: NOW.mono_ms,
             last_mono_ms: NOW.mono_ms.into(),
             last_command: 0.into(),
+            marks: Default::default(),
             is_killed: false.into(),
             labels: Default::default(),
         });

@@ -134,6 +134,11 @@ commands! {
     cluster_nodes() -> String = ["CLUSTER NODES"];
     /// CLUSTER SHARDS: which nodes hold which slots.
     cluster_shards() -> Reply = ["CLUSTER SHARDS"];
+    /// CLUSTER LINKS: no link between nodes.
+    cluster_links() -> Reply = ["CLUSTER LINKS"];
+    /// CLUSTER SLOT-STATS: how many keys the node holds of slots that it leads, from one to another.
+    cluster_slot_stats(first: u32, last: u32) -> Reply
+        = ["CLUSTER SLOT-STATS", "SLOTSRANGE", first, last];
     /// CLUSTER SLOTS: which node leads which slots.
     cluster_slots() -> Reply = ["CLUSTER SLOTS"];
     /// CLUSTER MYID: the id of the node.

@@ -1,7 +1,7 @@
 //! What is known of one connection: who the client says it is, and what it may do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 use dht_proto::ReplyError;
@@ -205,10 +205,74 @@ pub struct Facts {
     pub last_mono_ms: AtomicU64,
     /// The index of its last command in the table, plus one; 0 before the first.
     pub last_command: AtomicU64,
+    /// What it has switched on, and what it has queued.
+    pub marks: Marks,
     /// Another client has had it closed.
     pub is_killed: AtomicBool,
     /// What the client says of itself.
     pub labels: ArcSwap<Labels>,
+}
+
+/// What a client has switched on, and how many commands wait for its EXEC, as others may see it.
+#[derive(Debug, Default)]
+pub struct Marks {
+    flags: AtomicU8,
+    /// One more than there are; 0 without MULTI.
+    queued: AtomicU32,
+}
+
+impl Marks {
+    /// The letter of a flag and its place among those that are shown.
+    const SHOWN: [(Mark, char); 3] = [
+        (Mark::ReadOnly, 'r'),
+        (Mark::NoEvict, 'e'),
+        (Mark::NoTouch, 'T'),
+    ];
+
+    /// Sets or clears a flag.
+    pub fn set(&self, mark: Mark, is_on: bool) {
+        let bit = 1 << mark as u8;
+        if is_on {
+            self.flags.fetch_or(bit, Relaxed);
+        } else {
+            self.flags.fetch_and(!bit, Relaxed);
+        }
+    }
+
+    /// Clears all flags.
+    pub fn clear(&self) {
+        self.flags.store(0, Relaxed);
+    }
+
+    /// So many commands wait for EXEC; nothing without MULTI.
+    pub fn queue(&self, queued: Option<usize>) {
+        let queued = queued.map_or(0, |count| count as u32 + 1);
+        if self.queued.load(Relaxed) != queued {
+            self.queued.store(queued, Relaxed);
+        }
+    }
+
+    fn queued(&self) -> Option<u32> {
+        self.queued.load(Relaxed).checked_sub(1)
+    }
+
+    fn letters(&self) -> impl Iterator<Item = char> {
+        let flags = self.flags.load(Relaxed);
+        let is_on = move |mark: Mark| flags & 1 << mark as u8 != 0;
+        let shown = Self::SHOWN.into_iter();
+        shown.filter_map(move |(mark, letter)| is_on(mark).then_some(letter))
+    }
+}
+
+/// Something that a client has switched on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// READONLY, in a cluster.
+    ReadOnly,
+    /// CLIENT NO-EVICT.
+    NoEvict,
+    /// CLIENT NO-TOUCH.
+    NoTouch,
 }
 
 impl Facts {
@@ -238,14 +302,27 @@ impl Facts {
             listens,
         } = &**labels;
         let [sub, psub, ssub] = listens;
-        let flags = if labels.is_listening() { 'P' } else { 'N' };
+        let flags = self.flags(&labels);
+        let multi = self.marks.queued().map_or(-1, i64::from);
         let command = self.command();
         format!(
             "id={id} addr={addr} laddr={laddr} fd=-1 name={name} age={age} idle={idle} \
-             flags={flags} db=0 sub={sub} psub={psub} ssub={ssub} multi=-1 qbuf=0 qbuf-free=0 \
+             flags={flags} db=0 sub={sub} psub={psub} ssub={ssub} multi={multi} qbuf=0 qbuf-free=0 \
              argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r \
              cmd={command} user=default redir=-1 resp={resp} lib-name={lib_name} lib-ver={lib_ver}"
         )
+    }
+
+    /// The letters of what is true of it, in Redis's order; `N` if nothing is.
+    fn flags(&self, labels: &Labels) -> String {
+        let listens = labels.is_listening().then_some('P');
+        let queues = self.marks.queued().map(|_| 'x');
+        let first = listens.into_iter().chain(queues);
+        let letters: String = first.chain(self.marks.letters()).collect();
+        if letters.is_empty() {
+            return "N".to_owned();
+        }
+        letters
     }
 
     /// The full name of the last command.

@@ -96,6 +96,12 @@ impl Gather {
         }
     }
 
+    /// Whether it changes data.
+    #[must_use]
+    pub const fn writes(&self) -> bool {
+        self.writes
+    }
+
     /// The shard that executes a part.
     #[must_use]
     pub fn shard(&self, part: usize) -> Option<u16> {

@@ -3,10 +3,15 @@
 /// Whether `text` matches `pattern`: `*`, `?`, `[abc]`, `[^a-z]`, and `\` before a byte that stands
 /// for itself. A class that is not closed ends with the pattern.
 ///
+/// An empty text matches the empty pattern alone, and not even a star, as in Redis.
+///
 /// Takes at most `pattern.len() × text.len()` steps: only the last star seen can still be asked to
 /// swallow more.
 #[must_use]
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        return pattern.is_empty();
+    }
     let (mut pattern, mut text) = (pattern, text);
     let mut last_star: Option<(&[u8], &[u8])> = None;
     loop {
@@ -30,6 +35,12 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
             return false;
         }
     }
+}
+
+/// Likewise, for commands that list names: a star alone asks for all, the empty one too.
+#[must_use]
+pub fn lists(pattern: &[u8], name: &[u8]) -> bool {
+    pattern == b"*" || matches(pattern, name)
 }
 
 /// The pattern behind its first element, if that element matches `byte`.
@@ -70,7 +81,8 @@ mod tests {
     fn patterns_match_as_in_redis() {
         let cases: &[(&str, &[&str], &[&str])] = &[
             ("", &[""], &["a"]),
-            ("*", &["", "a", "abc"], &[]),
+            ("*", &["a", "abc"], &[""]),
+            ("**", &["a"], &[""]),
             ("a*", &["a", "abc"], &["", "ba"]),
             ("*a", &["a", "baa", "aba"], &["", "ab"]),
             (
@@ -113,6 +125,12 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_star_alone_lists_all() {
+        assert!(lists(b"*", b"") && lists(b"*", b"a") && lists(b"", b""));
+        assert!(!lists(b"**", b"") && lists(b"**", b"a") && !lists(b"b*", b"a"));
     }
 
     #[test]

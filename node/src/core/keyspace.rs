@@ -6,5 +6,6 @@
 //! of them.
 
 pub use super::store::{
-    Expiry, HashRef, LONG_FIELDS, NoValue, Read, SharedHash, StringRef, ValueKind, Whole, Write,
+    Expiry, HashRef, LONG_FIELDS, NoValue, Read, Restored, SharedHash, StringRef, ValueKind, Whole,
+    Write,
 };

@@ -392,6 +392,8 @@ pub struct Usage {
     pub process_id: u64,
     /// Memory of the machine, in bytes.
     pub system_bytes: u64,
+    /// The operating system and the kind of processor.
+    pub os: [&'static str; 2],
 }
 
 /// What the process used at a moment, and how busy it has been since the one before.
@@ -401,6 +403,8 @@ pub struct Sample {
     pub usage: Usage,
     /// The most memory at any sample so far, in bytes.
     pub rss_peak_bytes: u64,
+    /// Memory at the first sample, before there was data, in bytes.
+    pub rss_first_bytes: u64,
     /// Commands per second since the sample before.
     pub commands_per_s: u64,
     /// Bytes per second from clients.
@@ -441,6 +445,10 @@ impl Stats {
         self.sample.store(Arc::new(Sample {
             usage,
             rss_peak_bytes: usage.rss_bytes.max(last.rss_peak_bytes),
+            rss_first_bytes: match last.rss_first_bytes {
+                0 => usage.rss_bytes,
+                first => first,
+            },
             commands_per_s: per_s(0),
             input_bytes_per_s: per_s(1),
             output_bytes_per_s: per_s(2),
@@ -500,5 +508,6 @@ mod tests {
         );
         let sample = stats.sample.load();
         assert_eq!((sample.commands_per_s, sample.rss_peak_bytes), (200, 500));
+        assert_eq!(sample.rss_first_bytes, 500);
     }
 }

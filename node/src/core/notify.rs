@@ -37,7 +37,7 @@ impl Class {
     }
 }
 
-/// Redis's letters in the order in which it shows them. The first ten are `A`; some are of types
+/// Redis's letters by the numbers of their bits. The first ten are `A`; some are of types
 /// that are out of scope, whose events never happen.
 const LETTERS: &[u8] = b"g$lshzxetdKEn";
 /// How many letters `A` stands for.
@@ -104,9 +104,10 @@ impl fmt::Display for Flags {
         if has_all {
             f.write_str("A")?;
         }
-        let rest = if has_all { ALL } else { 0 };
-        let letters = LETTERS[rest..].iter();
+        // As Redis has it, but that it forgets of A and n the n.
+        let letters: &[u8] = if has_all { b"KEn" } else { b"g$lshzxetdnKE" };
         letters
+            .iter()
             .filter(|letter| self.has(**letter))
             .try_for_each(|letter| write!(f, "{}", char::from(*letter)))
     }
@@ -281,7 +282,8 @@ mod tests {
             ("", ""),
             ("KEA", "AKE"),
             ("nKEA", "AKEn"),
-            ("tdxKn$g", "g$xtdKn"),
+            ("tdxKn$g", "g$xtdnK"),
+            ("gnKE", "gnKE"),
             ("g$lshzxetdE", "AE"),
             ("AKh", "AK"),
         ] {

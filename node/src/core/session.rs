@@ -63,6 +63,8 @@ pub struct Session {
     loose: BTreeMap<u64, Waiting>,
     /// The last number among those.
     last_loose: u64,
+    /// What was said since, each with the number of the last of those that were asked for before.
+    said: VecDeque<(u64, Vec<News>)>,
     /// The last request that reads whole shards: nothing that comes after it may be seen by it.
     long: Option<u64>,
     /// A request that `CLIENT PAUSE` has wait, and everything behind it.
@@ -95,7 +97,21 @@ enum Turn {
     /// Shards have to answer first.
     Waiting(Box<Waiting>),
     /// Answered, and encoded; it waits for an earlier one.
-    Ready(Output),
+    Ready(Ready),
+}
+
+/// What waits for earlier requests to be answered.
+#[derive(Default)]
+struct Ready {
+    output: Output,
+    /// What it says: who hears it finds done what came before it.
+    news: Vec<News>,
+}
+
+impl Ready {
+    fn bytes(&self) -> usize {
+        self.output.len() + self.news.iter().map(News::bytes).sum::<usize>()
+    }
 }
 
 struct Waiting {
@@ -114,6 +130,8 @@ struct Waiting {
 /// What is known of a command that shards have to answer.
 struct Question {
     command: Option<CommandId>,
+    /// Of a transaction: its commands, in order.
+    together: Vec<CommandId>,
     /// What the stopwatch showed when it was taken.
     since_us: u64,
     /// The first of its tasks.
@@ -179,6 +197,7 @@ impl Session {
             first_turn: 0,
             loose: BTreeMap::new(),
             last_loose: 0,
+            said: VecDeque::new(),
             long: None,
             waits: None,
             held_bytes: 0,
@@ -245,7 +264,6 @@ impl Session {
         }
         self.forget(node, now, step.effects);
         self.note(&step);
-        step.effects.news.append(&mut self.client.news);
         step.effects.orders.append(&mut self.client.orders);
         step.effects.close |= self.client.closing && self.in_flight() == 0;
         progress
@@ -389,6 +407,7 @@ impl Session {
         self.client.transaction.refuse();
         self.turns.clear();
         self.loose.clear();
+        self.said.clear();
         self.waits = None;
         (self.held_bytes, self.unmade) = (0, 0);
         self.asked_bytes = 0;
@@ -439,6 +458,10 @@ impl Session {
         } else {
             self.request_now(step, origin, argv);
         }
+        self.client
+            .facts
+            .marks
+            .queue(self.client.transaction.queued());
         self.done(step, argv, &before);
     }
 
@@ -572,7 +595,9 @@ impl Session {
         // HELLO and RESET answer in the version that they have chosen, CLIENT REPLY as it has.
         let origin = origin.as_wanted_by(&self.client);
         if std::mem::take(&mut self.client.sleeps) {
-            self.waits = Some(Box::new(held::Waits::Answer(origin, reply)));
+            let slept = held::Slept::new(command, self.lap_us);
+            self.current = None;
+            self.waits = Some(Box::new(held::Waits::Answer(origin, reply, slept)));
             return;
         }
         self.answer_aside(step, origin, reply);
@@ -682,6 +707,7 @@ impl Session {
                     &mut effects.news,
                     (now_us, &mut effects.done),
                 );
+                self.let_out(effects);
             }
             return shard;
         }
@@ -750,6 +776,7 @@ impl Session {
             watch: None,
             asked: Question {
                 command: self.current,
+                together: Vec::new(),
                 since_us: self.lap_us,
                 task: None,
             },
@@ -770,14 +797,18 @@ impl Session {
             effects.done.error(error);
         }
         if self.turns.is_empty() {
+            self.tell(effects);
             origin.encode(reply, &mut effects.output);
             return;
         }
-        let mut encoded = Output::default();
-        origin.encode(reply, &mut encoded);
-        self.held_bytes += encoded.len();
-        self.unmade += usize::from(encoded.is_unmade());
-        self.turns.push_back(Turn::Ready(encoded));
+        let mut ready = Ready {
+            output: Output::default(),
+            news: std::mem::take(&mut self.client.news),
+        };
+        origin.encode(reply, &mut ready.output);
+        self.held_bytes += ready.bytes();
+        self.unmade += usize::from(ready.output.is_unmade());
+        self.turns.push_back(Turn::Ready(ready));
     }
 
     /// Encodes the answer of a request that waited, and lets out what it held up.
@@ -785,20 +816,25 @@ impl Session {
         let Some(turn) = self.turns.get_mut(index) else {
             return;
         };
-        let Turn::Waiting(waiting) = std::mem::replace(turn, Turn::Ready(Output::default())) else {
+        let Turn::Waiting(waiting) = std::mem::replace(turn, Turn::Ready(Ready::default())) else {
             return;
         };
         self.asked_bytes -= waiting.asked_bytes;
-        let mut encoded = Output::default();
+        let mut ready = Ready::default();
         let now_us = effects.now_us;
-        waiting.encode(&mut encoded, &mut effects.news, (now_us, &mut effects.done));
-        self.held_bytes += encoded.len();
-        self.unmade += usize::from(encoded.is_unmade());
-        self.turns[index] = Turn::Ready(encoded);
-        while let Some(Turn::Ready(encoded)) = self.turns.front_mut() {
-            self.held_bytes -= encoded.len();
-            self.unmade -= usize::from(encoded.is_unmade());
-            effects.output.append(encoded);
+        waiting.encode(
+            &mut ready.output,
+            &mut ready.news,
+            (now_us, &mut effects.done),
+        );
+        self.held_bytes += ready.bytes();
+        self.unmade += usize::from(ready.output.is_unmade());
+        self.turns[index] = Turn::Ready(ready);
+        while let Some(Turn::Ready(ready)) = self.turns.front_mut() {
+            self.held_bytes -= ready.bytes();
+            self.unmade -= usize::from(ready.output.is_unmade());
+            effects.output.append(&mut ready.output);
+            effects.news.append(&mut ready.news);
             self.turns.pop_front();
             self.first_turn += 1;
         }

@@ -73,6 +73,12 @@ impl Transaction {
         self.queue.is_some()
     }
 
+    /// How many commands wait for EXEC; nothing without MULTI.
+    #[must_use]
+    pub fn queued(&self) -> Option<usize> {
+        self.queue.as_ref().map(|queue| queue.count)
+    }
+
     /// Begins to queue commands.
     pub fn begin(&mut self) {
         let first = self.watch.as_ref().map(|watch| watch.first.clone());

@@ -597,6 +597,9 @@ impl Drop for Connection {
         let mut effects = Effects::default();
         let now = self.shell.clock.now();
         self.session.end(&self.shell.node, now, &mut effects);
+        if !effects.news.is_empty() {
+            self.shell.broadcast.tell(&mut effects.news);
+        }
         self.shell.broadcast.ears.close(id);
         self.shell.lines.remove(&id);
         if self.services.is_some() {

@@ -14,6 +14,8 @@ use crate::core::measures::latency::EXPIRE_CYCLE;
 use crate::core::node::{Node, Usage};
 use crate::core::store::{Cursor, SlotSet};
 
+/// The operating system and the kind of processor.
+const OS: [&str; 2] = [std::env::consts::OS, std::env::consts::ARCH];
 /// From one round to the next.
 const ROUND: Duration = Duration::from_millis(100);
 /// Rounds from one sample to the next.
@@ -118,6 +120,7 @@ fn usage_of(statm: &str, stat: &str, memory: &str, page_bytes: u64, ticks_per_s:
         // Its first line: `MemTotal: 16384 kB`.
         system_bytes: number(memory.split_whitespace().nth(1)) * 1024,
         rss_bytes: number(statm.split_whitespace().nth(1)) * page_bytes,
+        os: OS,
     }
 }
 
@@ -136,9 +139,14 @@ mod tests {
             cpu_system_us: 500_000,
             process_id: 7,
             system_bytes: 2_097_152,
+            os: OS,
         };
         assert_eq!(usage, expect);
-        assert_eq!(usage_of("", "", "", 4096, 100), Usage::default());
+        let nothing = Usage {
+            os: OS,
+            ..Usage::default()
+        };
+        assert_eq!(usage_of("", "", "", 4096, 100), nothing);
     }
 
     #[test]

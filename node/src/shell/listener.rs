@@ -164,6 +164,7 @@ pub fn session(
         since_mono_ms: now_ms,
         last_mono_ms: AtomicU64::new(now_ms),
         last_command: AtomicU64::new(0),
+        marks: Default::default(),
         is_killed: AtomicBool::new(false),
         labels: ArcSwap::from_pointee(labels),
     };

@@ -147,6 +147,7 @@ impl Process {
             since_mono_ms: self.now(now_us).mono_ms,
             last_mono_ms: AtomicU64::new(0),
             last_command: AtomicU64::new(0),
+            marks: Default::default(),
             is_killed: AtomicBool::new(false),
             labels: arc_swap::ArcSwap::from_pointee(Labels::default()),
         };

@@ -264,6 +264,7 @@ mod tests {
                 since_mono_ms,
                 last_mono_ms: 0.into(),
                 last_command: 0.into(),
+                marks: Default::default(),
                 is_killed: false.into(),
                 labels: labels.into(),
             };

@@ -11,6 +11,7 @@ use dht_proto::topology::{Member, Topology};
 use dht_proto::{Reply, ReplyError};
 
 use crate::core::args::Args;
+use crate::core::client::Mark;
 use crate::core::execute::Outcome;
 use crate::core::keyspace::Whole;
 use crate::core::local::Local;
@@ -103,6 +104,95 @@ pub fn info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 /// CLUSTER KEYSLOT.
 pub fn keyslot(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::Int(key_slot(args.word()?).into()))
+}
+
+/// CLUSTER LINKS: none that has a direction, an age and buffers of its own, as those of Redis have.
+pub fn links(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    Ok(Reply::Array(Vec::new()))
+}
+
+/// CLUSTER SLOT-STATS: of slots that this node leads, how many keys it holds of each.
+pub fn slot_stats(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    let wanted = SlotStats::parse(args)?;
+    let view = ctx.view();
+    let topology = ctx.topology(&view);
+    let led = topology.led_by(view.me).into_iter().flatten();
+    let led = led.filter(|slot| wanted.slots.contains(slot));
+    let mut stats: Vec<(u16, usize)> = led
+        .map(|slot| (slot, ctx.node.store.keys_in_slot(slot)))
+        .collect();
+    match wanted.order {
+        None => {}
+        Some(Order::Ascending) => stats.sort_by_key(|(slot, keys)| (*keys, *slot)),
+        Some(Order::Descending) => {
+            stats.sort_by_key(|(slot, keys)| (std::cmp::Reverse(*keys), *slot));
+        }
+    }
+    let entry = |(slot, keys): (u16, usize)| {
+        let stats = vec![(Reply::bulk("key-count"), Reply::count(keys))];
+        Reply::Array(vec![Reply::Int(slot.into()), Reply::Map(stats)])
+    };
+    let shown = stats.into_iter().take(wanted.limit);
+    Ok(Reply::Array(shown.map(entry).collect()))
+}
+
+/// Of which slots somebody wants to know something, and in which order.
+struct SlotStats {
+    slots: RangeInclusive<u16>,
+    /// By how many keys they have; else by their numbers.
+    order: Option<Order>,
+    limit: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+impl SlotStats {
+    fn parse(args: &mut Args<'_>) -> Result<Self, ReplyError> {
+        let mut wanted = Self {
+            slots: 0..=SLOTS - 1,
+            order: None,
+            limit: SLOTS.into(),
+        };
+        if args.option("SLOTSRANGE") {
+            let (first, last) = (args.slot()?, args.slot()?);
+            args.finish()?;
+            if first > last {
+                let why =
+                    format!("Start slot number {first} is greater than end slot number {last}");
+                return Err(ReplyError::Other(why.into()));
+            }
+            wanted.slots = first..=last;
+            return Ok(wanted);
+        }
+        if !args.option("ORDERBY") {
+            return Err(ReplyError::Syntax);
+        }
+        if !args.option("KEY-COUNT") {
+            let why = "Unrecognized sort metric for ORDERBY.";
+            return Err(ReplyError::err(why));
+        }
+        wanted.order = Some(Order::Descending);
+        while args.left() > 0 {
+            if args.option("ASC") {
+                wanted.order = Some(Order::Ascending);
+            } else if args.option("DESC") {
+                wanted.order = Some(Order::Descending);
+            } else if args.option("LIMIT") {
+                let limit = usize::try_from(args.int()?).ok();
+                let limit = limit.filter(|limit| (1..=SLOTS.into()).contains(limit));
+                wanted.limit = limit.ok_or(ReplyError::err(
+                    "Limit has to lie in between 1 and 16384 (maximum number of slots).",
+                ))?;
+            } else {
+                return Err(ReplyError::Syntax);
+            }
+        }
+        Ok(wanted)
+    }
 }
 
 /// CLUSTER MYID.
@@ -278,12 +368,15 @@ pub fn host_and_port(address: &str) -> (&str, u16) {
 }
 
 /// READONLY.
-pub fn readonly(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+pub fn readonly(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    let is_cluster = !ctx.node.settings.standalone;
+    ctx.client.facts.marks.set(Mark::ReadOnly, is_cluster);
     Ok(Reply::Ok)
 }
 
 /// READWRITE.
-pub fn readwrite(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+pub fn readwrite(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
+    ctx.client.facts.marks.set(Mark::ReadOnly, false);
     Ok(Reply::Ok)
 }
 
@@ -297,6 +390,23 @@ mod tests {
         check(&[
             ("CLUSTER KEYSLOT foo", &key_slot(b"foo").to_string()),
             ("CLUSTER COUNTKEYSINSLOT 16383", "0"),
+            ("CLUSTER LINKS", "[]"),
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 7 8",
+                "[[7, {\"key-count\": 0}], [8, {\"key-count\": 0}]]",
+            ),
+            (
+                "CLUSTER SLOT-STATS orderby key-count limit 1 asc",
+                "[[0, {\"key-count\": 0}]]",
+            ),
+            (
+                "CLUSTER SLOT-STATS SLOTSRANGE 8 7",
+                "-ERR Start slot number 8 is greater than end slot number 7",
+            ),
+            (
+                "CLUSTER SLOT-STATS ORDERBY cpu-usec",
+                "-ERR Unrecognized sort metric for ORDERBY.",
+            ),
             ("CLUSTER COUNTKEYSINSLOT 16384", "-ERR Invalid slot"),
             ("CLUSTER COUNTKEYSINSLOT -1", "-ERR Invalid slot"),
             (

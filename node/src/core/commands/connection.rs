@@ -6,7 +6,7 @@ use dht_proto::reply::shown;
 use dht_proto::{Reply, ReplyError, limits};
 
 use crate::core::args::{Args, parse_int};
-use crate::core::client::{Protocol, Replies};
+use crate::core::client::{Mark, Protocol, Replies};
 use crate::core::commands::server::REDIS_VERSION;
 use crate::core::execute::Outcome;
 use crate::core::local::Local;
@@ -71,22 +71,23 @@ pub fn client_info(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 }
 
 /// CLIENT NO-EVICT.
-pub fn client_no_evict(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    switch(args)
+pub fn client_no_evict(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    switch(ctx, args, Mark::NoEvict)
 }
 
 /// CLIENT NO-TOUCH.
-pub fn client_no_touch(_: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
-    switch(args)
+pub fn client_no_touch(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
+    switch(ctx, args, Mark::NoTouch)
 }
 
-/// ON or OFF of what makes no difference here.
-fn switch(args: &mut Args<'_>) -> Outcome {
-    if args.option("ON") || args.option("OFF") {
-        Ok(Reply::Ok)
-    } else {
-        Err(ReplyError::Syntax)
+/// ON or OFF of what makes no difference here but in `CLIENT LIST`.
+fn switch(ctx: &Local<'_>, args: &mut Args<'_>, mark: Mark) -> Outcome {
+    let is_on = args.option("ON");
+    if !is_on && !args.option("OFF") {
+        return Err(ReplyError::Syntax);
     }
+    ctx.client.facts.marks.set(mark, is_on);
+    Ok(Reply::Ok)
 }
 
 /// CLIENT REPLY. What it says of its own answer, the session finds in the client.
@@ -304,6 +305,7 @@ pub fn reset(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     }
     ctx.client.authenticated = ctx.node.settings.password.is_none();
     ctx.client.facts.label(|labels| labels.name.clear());
+    ctx.client.facts.marks.clear();
     ctx.client.transaction.end();
     let id = ctx.client.facts.id;
     ctx.node.hub.leave_all(id, &mut ctx.client.subscriptions);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dht_proto::{Reply, ReplyError, reply};
+use smallvec::SmallVec;
 
 use super::expiry::{Unit, point};
 use super::{bulk, bulk_or_nil, note_removed, remove_fields};
@@ -35,7 +36,7 @@ pub fn hexpiretime(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
 pub fn hgetdel(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
     ctx.hash(key)?;
-    let fields = counted(args, NOT_POSITIVE)?;
+    let fields = counted(args)?;
     let hash = ctx.hash(key)?;
     let mut taken = BTreeSet::new();
     let mut value = |field: &&[u8]| {
@@ -53,10 +54,15 @@ pub fn hgetex(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
     let options = Options::parse(args, ctx.stamp, &HGETEX)?;
     let hash = ctx.hash(key)?;
+    let is_past = matches!(options.expiry, Some(Rule::At(at)) if at <= ctx.stamp);
     let mut values = Vec::with_capacity(options.words.len());
     let mut found: Vec<&[u8]> = Vec::new();
+    let mut taken = BTreeSet::new();
     for field in options.words {
-        let value = hash.as_ref().and_then(|hash| hash.get(field));
+        // Given twice, it is gone the second time.
+        let is_there = !is_past || taken.insert(*field);
+        let hash = hash.as_ref().filter(|_| is_there);
+        let value = hash.and_then(|hash| hash.get(field));
         found.extend(value.is_some().then_some(*field));
         values.push(value.map_or(Reply::Nil, |value| bulk(&value)));
     }
@@ -81,7 +87,7 @@ pub fn hgetex(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
 pub fn hpersist(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
     ctx.hash(key)?;
-    let fields = counted(args, NOT_POSITIVE)?;
+    let fields = counted(args)?;
     let mut is_changed = false;
     let answer = each(ctx, key, fields, |ctx, field, expiry| {
         if expiry.is_some() {
@@ -141,7 +147,10 @@ pub fn hsetex(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     if let Expiry::At(at) = expiry
         && at <= ctx.stamp
     {
-        // They are set, and gone.
+        // They are set, and gone, and with them a key that was made for them.
+        if ctx.kind(key).is_none() {
+            ctx.note(Class::New, "new", key);
+        }
         let fields: Vec<&[u8]> = pairs.iter().map(|(field, _)| *field).collect();
         ctx.hash_remove(key, &fields)?;
         ctx.note(Class::Hash, "hset", key);
@@ -171,6 +180,35 @@ enum Test {
 }
 
 impl Test {
+    /// A test, perhaps, and `FIELDS numfields field [field ...]`, in any order.
+    fn parse<'a>(args: &mut Args<'a>) -> Result<(Option<Self>, &'a [&'a [u8]]), ReplyError> {
+        let known = [
+            ("NX", Self::Nx),
+            ("XX", Self::Xx),
+            ("GT", Self::Gt),
+            ("LT", Self::Lt),
+        ];
+        let (mut given, mut fields): (SmallVec<[Self; 1]>, _) = (SmallVec::new(), None);
+        while args.left() > 0 {
+            if args.option("FIELDS") {
+                if fields.is_some() {
+                    return Err(ReplyError::err("FIELDS keyword specified multiple times"));
+                }
+                fields = Some(counted_in_any_place(args)?);
+            } else if let Some((_, test)) = known.into_iter().find(|(name, _)| args.option(name)) {
+                given.extend((!given.contains(&test)).then_some(test));
+            } else {
+                return Err(unknown_argument(args.word()?));
+            }
+        }
+        let fields = fields.ok_or(ReplyError::err("missing FIELDS argument"))?;
+        match given[..] {
+            [] => Ok((None, fields)),
+            [test] => Ok((Some(test), fields)),
+            _ => Err(ReplyError::err("Multiple condition flags specified")),
+        }
+    }
+
     /// A field without expiry counts as one that expires after every other.
     fn passes(self, present: Option<UnixMs>, at: UnixMs) -> bool {
         match self {
@@ -192,17 +230,10 @@ fn expire(
     let (key, amount) = (args.word()?, args.word()?);
     ctx.hash(key)?;
     let at = moment(amount, (unit, base), command)?;
-    let tests = [
-        ("NX", Test::Nx),
-        ("XX", Test::Xx),
-        ("GT", Test::Gt),
-        ("LT", Test::Lt),
-    ];
-    let test = tests.into_iter().find(|(name, _)| args.option(name));
-    let fields = counted(args, "Parameter `numFields` should be greater than 0")?;
+    let (test, fields) = Test::parse(args)?;
     let (mut is_set, mut is_removed) = (false, false);
     let answer = each(ctx, key, fields, |ctx, field, present| {
-        if test.is_some_and(|(_, test)| !test.passes(present, at)) {
+        if test.is_some_and(|test| !test.passes(present, at)) {
             return Ok(0);
         }
         if at <= ctx.stamp {
@@ -260,19 +291,39 @@ const NOT_POSITIVE: &str = "Number of fields must be a positive integer";
 const NO_FIELDS: &str = "Mandatory argument FIELDS is missing or not at the right position";
 
 /// `FIELDS numfields field [field ...]`, up to the end.
-fn counted<'a>(args: &mut Args<'a>, wrong: &'static str) -> Result<&'a [&'a [u8]], ReplyError> {
+fn counted<'a>(args: &mut Args<'a>) -> Result<&'a [&'a [u8]], ReplyError> {
     if !args.option("FIELDS") {
         return Err(ReplyError::err(NO_FIELDS));
     }
     let count = args.word().ok().and_then(parse_int);
     let count = count.filter(|count| *count > 0);
-    let count = count.ok_or(ReplyError::err(wrong))?;
+    let count = count.ok_or(ReplyError::err(NOT_POSITIVE))?;
     let fields = args.rest();
     if usize::try_from(count) != Ok(fields.len()) {
         let why = "The `numfields` parameter must match the number of arguments";
         return Err(ReplyError::err(why));
     }
     Ok(fields)
+}
+
+/// `numfields field [field ...]`, behind which there may be more.
+fn counted_in_any_place<'a>(args: &mut Args<'a>) -> Result<&'a [&'a [u8]], ReplyError> {
+    if args.left() < 2 {
+        let why = "FIELDS requires at least numfields and one field argument";
+        return Err(ReplyError::err(why));
+    }
+    let count = args.word().ok().and_then(parse_int);
+    let count = count.filter(|count| (1..=i64::from(i32::MAX)).contains(count));
+    let count = count.and_then(|count| usize::try_from(count).ok());
+    let wrong = "Parameter `numFields` should be greater than 0";
+    let count = count.ok_or(ReplyError::err(wrong))?;
+    let fields = args.words(count);
+    fields.ok_or(ReplyError::err("wrong number of arguments"))
+}
+
+fn unknown_argument(word: &[u8]) -> ReplyError {
+    let word = reply::shown_last(word);
+    ReplyError::Other(format!("unknown argument: {word}").into())
 }
 
 /// Answers for each field: -2 if there is none, else what `answer` says of its expiry.
@@ -301,7 +352,7 @@ fn expiry_of(hash: &HashRef<'_>, field: &[u8]) -> Option<UnixMs> {
 /// Answers for each field: -2 if there is none, -1 if it does not expire, or what `show` says.
 fn expiries(ctx: &Read<'_>, args: &mut Args<'_>, show: impl Fn(UnixMs) -> u64) -> Outcome {
     let hash = ctx.hash(args.word()?)?;
-    let fields = counted(args, NOT_POSITIVE)?;
+    let fields = counted(args)?;
     let answer = |field: &&[u8]| {
         let found = hash.as_ref().and_then(|hash| hash.get_timed(field));
         Reply::Int(match found.map(|(_, expiry)| expiry) {
@@ -425,10 +476,7 @@ impl<'a> Options<'a> {
             .into_iter()
             .find(|(name, _)| sets && args.option(name));
         let Some((_, present)) = given else {
-            let word = reply::shown_last(args.word()?);
-            return Err(ReplyError::Other(
-                format!("unknown argument: {word}").into(),
-            ));
+            return Err(unknown_argument(args.word()?));
         };
         if self.present.is_some() {
             let why = "Only one of FXX or FNX arguments can be specified";

@@ -11,7 +11,7 @@ use super::{remove, scan};
 use crate::core::args::{Args, parse_int};
 use crate::core::execute::Outcome;
 use crate::core::glob;
-use crate::core::keyspace::{NoValue, Read, ValueKind, Whole, Write};
+use crate::core::keyspace::{NoValue, Read, Restored, ValueKind, Whole, Write};
 use crate::core::notify::Class;
 use crate::core::time::UnixMs;
 
@@ -32,6 +32,7 @@ pub fn copy(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
         let why = "source and destination objects are the same";
         return Err(ReplyError::err(why));
     }
+    ctx.count_lookup(from);
     let is_free = replace || ctx.kind(to).is_none();
     let copied = is_free && ctx.copy(from, to);
     if copied {
@@ -191,7 +192,7 @@ pub fn keys(ctx: &Whole<'_>, args: &mut Args<'_>) -> Outcome {
     let pattern = args.word()?;
     let mut found = Packing::default();
     ctx.for_each(&mut |key, _| {
-        if found.len() <= limits::FRAME_BYTES && glob::matches(pattern, key) {
+        if found.len() <= limits::FRAME_BYTES && glob::lists(pattern, key) {
             found.push(key);
         }
     });
@@ -264,11 +265,16 @@ pub fn restore(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let base = if absolute { 0 } else { ctx.stamp };
     let expiry = Some(ttl).filter(|ttl| *ttl > 0);
     let expiry = expiry.map(|ttl| base.saturating_add(ttl));
-    ctx.restore(key, bytes, expiry).map_err(|why| match why {
+    let restored = ctx.restore(key, bytes, expiry);
+    let restored = restored.map_err(|why| match why {
         NoValue::Foreign => ReplyError::err("DUMP payload version or checksum are wrong"),
         NoValue::Malformed => ReplyError::err("Bad data format"),
     })?;
-    ctx.note(Class::Generic, "restore", key);
+    match restored {
+        Restored::Put => ctx.note(Class::Generic, "restore", key),
+        Restored::Removed => ctx.note(Class::Generic, "del", key),
+        Restored::Nothing => {}
+    }
     Ok(Reply::Ok)
 }
 

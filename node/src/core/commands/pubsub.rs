@@ -143,7 +143,7 @@ fn answer(kind: &str, name: Reply, told: i64) -> Vec<Reply> {
 }
 
 fn matching(ctx: &Local<'_>, args: &mut Args<'_>, way: Way) -> Outcome {
-    let pattern = if args.left() > 0 { args.word()? } else { b"*" };
+    let pattern = args.word().ok();
     if args.left() > 0 {
         return Err(wrong_subcommand(args));
     }

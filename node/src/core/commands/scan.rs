@@ -59,7 +59,7 @@ impl<'a> Options<'a> {
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         self.pattern
-            .is_none_or(|pattern| glob::matches(pattern, name))
+            .is_none_or(|pattern| glob::lists(pattern, name))
     }
 
     /// Whether keys of a type are asked for; a type that does not exist is held by no key.

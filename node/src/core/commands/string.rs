@@ -92,6 +92,7 @@ pub fn get(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
 /// GETDEL.
 pub fn getdel(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
+    ctx.count_lookup(key);
     let value = bulk_or_nil(ctx.string(key)?);
     remove(ctx, key);
     Ok(value)
@@ -106,6 +107,7 @@ pub fn getex(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
             return Err(ReplyError::Syntax);
         }
     }
+    ctx.count_lookup(key);
     let Some(value) = ctx.string(key)? else {
         return Ok(Reply::Nil);
     };
@@ -150,6 +152,7 @@ pub fn getrange(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
 /// GETSET.
 pub fn getset(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let (key, value) = (args.word()?, args.word()?);
+    ctx.count_lookup(key);
     let before = bulk_or_nil(ctx.string(key)?);
     put(ctx, key, value, Expiry::Never)?;
     Ok(before)
@@ -357,6 +360,7 @@ pub fn set(ctx: &mut Write<'_>, args: &mut Args<'_>) -> Outcome {
     let options = SetOptions::parse(args, true)?;
     let expiry = options.expiry.resolve(ctx.stamp, "set")?;
     let before = if options.get {
+        ctx.count_lookup(key);
         Some(bulk_or_nil(ctx.string(key)?))
     } else {
         None

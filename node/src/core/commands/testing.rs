@@ -92,6 +92,7 @@ impl Desk {
             since_mono_ms: 1000,
             last_mono_ms: AtomicU64::new(3000),
             last_command: AtomicU64::new(1),
+            marks: Default::default(),
             is_killed: AtomicBool::new(false),
             labels: ArcSwap::from_pointee(Labels {
                 resp: 2,

@@ -13,8 +13,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use dashmap::RwLock;
 use dht_proto::commands::TABLE;
-use dht_proto::spec::CommandId;
-use dht_proto::{ReplyError, limits};
+use dht_proto::spec::{CommandId, Kind};
+use dht_proto::{Reply, ReplyError, limits};
 use smallvec::SmallVec;
 
 use self::histogram::Histogram;
@@ -97,10 +97,8 @@ impl Measures {
             let of = self.of(share.id);
             of.calls.fetch_add(share.calls.into(), Relaxed);
             of.took_us.fetch_add(share.took_us, Relaxed);
-            if let Some(each_us) = share.each_us {
-                let times = of.times.get_or_init(Box::default);
-                times.add(each_us, share.calls.into());
-            }
+            let times = of.times.get_or_init(Box::default);
+            times.add(share.each_us, share.calls.into());
         }
         for (id, count) in done.failed.drain(..) {
             self.of(id).failed.fetch_add(count, Relaxed);
@@ -108,6 +106,7 @@ impl Measures {
         for id in done.refused.drain(..) {
             self.of(id).refused.fetch_add(1, Relaxed);
         }
+        done.inner_errors = 0;
         for word in done.errors.drain(..) {
             let mut errors = self.errors.write();
             if errors.len() < limits::ERROR_KINDS || errors.contains_key(&word) {
@@ -163,6 +162,8 @@ pub struct Done {
     failed: Vec<(CommandId, u64)>,
     refused: Vec<CommandId>,
     errors: Vec<String>,
+    /// How many of those are answers within the answer of a transaction.
+    inner_errors: usize,
     slow: Vec<(CommandId, Slow)>,
 }
 
@@ -172,8 +173,7 @@ struct Share {
     id: CommandId,
     calls: u32,
     took_us: u64,
-    /// Nothing where that is not known of each.
-    each_us: Option<u64>,
+    each_us: u64,
 }
 
 impl Default for Done {
@@ -185,6 +185,7 @@ impl Default for Done {
             failed: Vec::new(),
             refused: Vec::new(),
             errors: Vec::new(),
+            inner_errors: 0,
             slow: Vec::new(),
         }
     }
@@ -225,7 +226,7 @@ impl Done {
                 id,
                 calls,
                 took_us,
-                each_us: Some(each_us),
+                each_us,
             });
         }
         all
@@ -237,18 +238,25 @@ impl Done {
             id,
             calls: 1,
             took_us,
-            each_us: Some(took_us),
+            each_us: took_us,
         });
     }
 
-    /// A command was executed as a part of a transaction, whose time is its own.
-    pub fn counted(&mut self, id: CommandId) {
-        self.shares.push(Share {
-            id,
-            calls: 1,
-            took_us: 0,
-            each_us: None,
-        });
+    /// The commands of a transaction were executed, each as long as the others, or none if that is
+    /// the answer.
+    pub fn executed(&mut self, ids: &[CommandId], reply: &Reply, took_us: u64) {
+        let Reply::Array(answers) = reply else {
+            return;
+        };
+        let share_us = took_us / (ids.len() as u64).max(1);
+        for (id, answer) in ids.iter().zip(answers) {
+            self.took(*id, share_us);
+            if let Reply::Error(error) = answer {
+                self.error(error);
+                self.inner_errors += 1;
+                self.failed(*id);
+            }
+        }
     }
 
     /// A command took so long that somebody wants to know.
@@ -256,10 +264,17 @@ impl Done {
         self.slow.push((id, slow));
     }
 
-    /// Whether somebody wants to know of a command that took so long. A password is in none.
+    /// Whether somebody wants to know of a command that took so long. Of a transaction those are
+    /// named that it consists of.
     #[must_use]
     pub fn is_slow(&self, id: CommandId, took_us: u64) -> bool {
-        took_us >= self.slow_from_us && !id.spec().kind.before_auth()
+        took_us >= self.slow_from_us && id.spec().kind != Kind::EXECUTION
+    }
+
+    /// Whether somebody wants to know of a transaction that took so long.
+    #[must_use]
+    pub const fn is_slow_together(&self, took_us: u64) -> bool {
+        took_us >= self.slow_from_us
     }
 
     /// An error was answered.
@@ -267,10 +282,10 @@ impl Done {
         self.errors.push(error.prefix().to_owned());
     }
 
-    /// How many errors were answered.
+    /// How many errors were answered, but for those within the answer of a transaction.
     #[must_use]
     pub fn errors(&self) -> usize {
-        self.errors.len()
+        self.errors.len() - self.inner_errors
     }
 
     /// An executed command has answered with an error.
@@ -362,8 +377,8 @@ mod tests {
         measures.latency.set_threshold_ms(2);
         note("GET", 2500);
         note("KEYS", 3500);
-        note("AUTH", 90_000);
-        assert_eq!(measures.slowlog.len(), 1, "and no password");
+        note("EXEC", 90_000);
+        assert_eq!(measures.slowlog.len(), 1, "and no EXEC");
         let events = measures.latency.all();
         let max_ms = |event| events[event].max_ms;
         assert_eq!((max_ms("fast-command"), max_ms("command")), (2, 3));

@@ -1,11 +1,13 @@
 //! The last commands that took long: `SLOWLOG`.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::Relaxed};
 
 use bytes::Bytes;
 use dashmap::RwLock;
 use dht_proto::limits;
+use dht_proto::spec::{self, CommandId};
 
 use crate::core::pack::Reader;
 use crate::core::replication::task::{self, Task};
@@ -34,16 +36,32 @@ impl Slow {
         } else {
             argv.len()
         };
-        let mut words: Vec<Bytes> = argv[..shown]
-            .iter()
-            .map(|word| shortened(word, limits::SLOWLOG_WORD_BYTES))
-            .collect();
+        let secret = secret(argv);
+        let word = |(at, word): (usize, &&[u8])| match secret.contains(&at) {
+            true => Bytes::from_static(REDACTED),
+            false => shortened(word, limits::SLOWLOG_WORD_BYTES),
+        };
+        let mut words: Vec<Bytes> = argv[..shown].iter().enumerate().map(word).collect();
         let more = argv.len() - shown;
         if more > 0 {
             words.push(format!("... ({more} more arguments)").into());
         }
         let argv = words;
         Self { took_us, argv }
+    }
+}
+
+/// What stands in the place of a word that is not for everybody, as in Redis.
+const REDACTED: &[u8] = b"(redacted)";
+
+/// The places of a name and a password: they stand behind the word `AUTH`, be it the command
+/// itself or an option of another that is taken before any password.
+fn secret(argv: &[&[u8]]) -> Range<usize> {
+    let may_have = spec::look_up(argv).is_ok_and(|id| id.spec().kind.before_auth());
+    let is_auth = |word: &&[u8]| word.eq_ignore_ascii_case(b"AUTH");
+    match argv.iter().position(is_auth).filter(|_| may_have) {
+        Some(at) => at + 1..at + 3,
+        None => 0..0,
     }
 }
 
@@ -59,12 +77,46 @@ impl Slow {
         }
         self
     }
+
+    /// The same, of which is only known that it is one of so many of a transaction, which took so
+    /// long together.
+    #[must_use]
+    pub fn of_transaction(mut self, commands: usize) -> Self {
+        if commands > 1 {
+            let took_us = self.took_us;
+            self.argv.truncate(limits::SLOWLOG_WORDS - 1);
+            let all = format!("... (one of {commands} commands of a transaction in {took_us} us)");
+            self.argv.push(all.into());
+        }
+        self
+    }
 }
 
 /// What a task for a shard has taken; nothing for one of which no client is known.
 #[must_use]
 pub fn of_task(took_us: u64, task: &[u8]) -> Option<Slow> {
     words_of(task::decode(&mut Reader::new(task)).ok()?, took_us)
+}
+
+/// The commands of a transaction that has taken so long; none of any other task.
+#[must_use]
+pub fn commands_of(took_us: u64, task: &[u8]) -> Vec<(CommandId, Slow)> {
+    let Ok(task) = task::decode(&mut Reader::new(task)) else {
+        return Vec::new();
+    };
+    let task = match task {
+        Task::Placed(_, task) => *task,
+        task => task,
+    };
+    let Task::Exec(_, argvs) = task else {
+        return Vec::new();
+    };
+    let argvs_shown = argvs.iter().take(limits::SLOWLOG_WORDS);
+    let found = argvs_shown.filter_map(|argv| {
+        let slow = Slow::new(took_us, argv).of_transaction(argvs.len());
+        Some((spec::find(argv).ok()?, slow))
+    });
+    found.collect()
 }
 
 fn words_of(task: Task<'_>, took_us: u64) -> Option<Slow> {
@@ -74,10 +126,14 @@ fn words_of(task: Task<'_>, took_us: u64) -> Option<Slow> {
     };
     match task {
         Task::Command(words) => Some(Slow::new(took_us, &words)),
-        Task::Exec(..) => many("EXEC", &[]),
         Task::Watch(_, keys) => many("WATCH", &keys),
         Task::Placed(_, task) => words_of(*task, took_us),
-        Task::Open | Task::OpenLane | Task::Expire(_) | Task::Forget(_) | Task::Nothing => None,
+        Task::Open
+        | Task::OpenLane
+        | Task::Expire(_)
+        | Task::Forget(_)
+        | Task::Exec(..)
+        | Task::Nothing => None,
     }
 }
 
@@ -224,6 +280,27 @@ mod tests {
     }
 
     #[test]
+    fn passwords_are_not_shown() {
+        let shown = |line: &str| {
+            let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            let argv = Slow::new(1, &words).argv;
+            let words = argv.iter().map(|word| String::from_utf8_lossy(word));
+            words.collect::<Vec<_>>().join(" ")
+        };
+        for (line, expect) in [
+            ("AUTH secret", "AUTH (redacted)"),
+            ("auth me secret", "auth (redacted) (redacted)"),
+            (
+                "HELLO 3 auth me secret SETNAME x",
+                "HELLO 3 auth (redacted) (redacted) SETNAME x",
+            ),
+            ("SET auth me", "SET auth me"),
+        ] {
+            assert_eq!(shown(line), expect);
+        }
+    }
+
+    #[test]
     fn a_task_is_shown_as_its_command() {
         let shown = |task: &[u8]| {
             let slow = of_task(5, task)?;
@@ -238,7 +315,7 @@ mod tests {
             Some("SET k v".to_owned())
         );
         let exec = Task::Exec(None, Vec::new()).to_bytes();
-        assert_eq!(shown(&exec), Some("EXEC".to_owned()));
+        assert_eq!(shown(&exec), None, "its commands are");
         assert_eq!(shown(&Task::Open.to_bytes()), None);
         assert_eq!(shown(b"nonsense"), None);
     }

@@ -278,11 +278,12 @@ impl Hub {
         }
     }
 
-    /// Names that are listened to in this way and match a pattern.
+    /// Names that are listened to in this way, all or those that match a pattern.
     #[must_use]
-    pub fn matching(&self, way: Way, pattern: &[u8]) -> Vec<Reply> {
+    pub fn matching(&self, way: Way, pattern: Option<&[u8]>) -> Vec<Reply> {
         let names = &self.0.read()[way as usize];
-        let matching = names.keys().filter(|name| glob::matches(pattern, name));
+        let is_asked = |name: &&Bytes| pattern.is_none_or(|pattern| glob::matches(pattern, name));
+        let matching = names.keys().filter(is_asked);
         matching.cloned().map(Reply::Bulk).collect()
     }
 
@@ -347,7 +348,7 @@ mod tests {
         assert_eq!(told(&hub, &said(false, "news")), expect);
         let expect = [(2, "smessage", words(&["news", "hi"]))];
         assert_eq!(told(&hub, &said(true, "news")), expect);
-        assert_eq!(hub.matching(Way::Channel, b"*"), [Reply::bulk("news")]);
+        assert_eq!(hub.matching(Way::Channel, None), [Reply::bulk("news")]);
         hub.leave_all(1, &mut one);
         hub.leave(2, &mut two, Way::Pattern, &Bytes::from_static(b"[mn]ews"));
         assert!(one.is_empty() && !two.is_empty());

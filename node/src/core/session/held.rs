@@ -3,8 +3,11 @@
 
 use bytes::Bytes;
 use dht_proto::Reply;
+use dht_proto::spec::CommandId;
 
-use super::{Session, Step, Words};
+use super::{Effects, Session, Step, Words};
+use crate::core::execute::Command;
+use crate::core::measures::slowlog::Slow;
 use crate::core::node::Node;
 use crate::core::pause::Held;
 use crate::core::time::Now;
@@ -18,7 +21,35 @@ pub(super) enum Waits {
     /// The commands of a transaction.
     Exec(Origin, Taken),
     /// What a command answers that has begun the pause.
-    Answer(Origin, Reply),
+    Answer(Origin, Reply, Slept),
+}
+
+/// A command that has others wait, and waits itself: that is what it takes.
+pub(super) struct Slept {
+    id: CommandId,
+    argv: Vec<Bytes>,
+    since_us: u64,
+}
+
+impl Slept {
+    pub(super) fn new(command: &Command<'_>, since_us: u64) -> Self {
+        let argv = command.argv.iter();
+        Self {
+            id: command.id,
+            argv: argv.map(|word| Bytes::copy_from_slice(word)).collect(),
+            since_us,
+        }
+    }
+
+    /// It is over.
+    fn measure(&self, effects: &mut Effects) {
+        let took_us = effects.now_us.saturating_sub(self.since_us);
+        effects.done.took(self.id, took_us);
+        if effects.done.is_slow(self.id, took_us) {
+            let words: Words<'_> = self.argv.iter().map(AsRef::as_ref).collect();
+            effects.done.slow(self.id, Slow::new(took_us, &words));
+        }
+    }
 }
 
 impl Session {
@@ -64,10 +95,11 @@ impl Session {
                 self.request(step, origin, &argv);
             }
             Some(Waits::Exec(origin, taken)) => self.exec_in_time(step, origin, taken),
-            Some(Waits::Answer(origin, reply)) => {
+            Some(Waits::Answer(origin, reply, slept)) => {
                 if step.node.pause.left_ms(step.now.mono_ms) > 0 {
-                    self.waits = Some(Box::new(Waits::Answer(origin, reply)));
+                    self.waits = Some(Box::new(Waits::Answer(origin, reply, slept)));
                 } else {
+                    slept.measure(step.effects);
                     self.answer(step.effects, origin, &reply);
                 }
             }
@@ -113,6 +145,8 @@ impl Waits {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use bytes::BytesMut;
 
     use crate::core::session::Progress;
@@ -172,6 +206,32 @@ mod tests {
         line.now.mono_ms += 1;
         assert_eq!(line.receive(&mut input), Progress::Input);
         assert_eq!(line.output(), "+OK\r\n+PONG\r\n");
+    }
+
+    #[test]
+    fn debug_sleep_takes_as_long_as_it_sleeps() {
+        let mut line = alone();
+        line.session.client.may_debug = true;
+        line.effects.done.slow_from_us = line.desk.measures.slow_from_us();
+        let mut input = BytesMut::from("DEBUG SLEEP 0.05\r\n");
+        assert_eq!(line.receive(&mut input), Progress::Held);
+        line.now.mono_ms += 50;
+        line.effects.now_us = 50_000;
+        assert_eq!(line.receive(&mut input), Progress::Input);
+        let (measures, client) = (&line.desk.measures, &line.session.client.facts);
+        measures.add(&mut line.effects.done, client, || 7);
+        let [entry] = &measures.slowlog.latest(2)[..] else {
+            panic!("one is kept");
+        };
+        let words: [&[u8]; 3] = [b"DEBUG", b"SLEEP", b"0.05"];
+        assert_eq!(
+            (entry.slow.took_us, &entry.slow.argv[..]),
+            (50_000, &words.map(Into::into)[..])
+        );
+        let id = dht_proto::spec::look_up(&words).unwrap();
+        let of = measures.of(id);
+        let of = [&of.calls, &of.took_us].map(|count| count.load(Relaxed));
+        assert_eq!(of, [1, 50_000]);
     }
 
     #[test]

@@ -403,3 +403,56 @@ fn native_requests_are_answered_by_id_in_any_order() {
     assert_eq!(line.effects.output.to_vec(), expect);
     assert_eq!(line.session.in_flight(), 0);
 }
+
+#[test]
+fn reads_are_counted_of_commands_that_write_as_well() {
+    let mut line = alone();
+    line.send("SET k v\r\nSET n 1\r\nHSET h f 1\r\n");
+    for (command, counted) in [
+        ("GETEX k", (1, 0)),
+        ("GETEX none", (0, 1)),
+        ("GETSET k 1", (1, 0)),
+        ("SET k 1 GET", (1, 0)),
+        ("SET k 1", (0, 0)),
+        ("INCR n", (0, 0)),
+        ("COPY k l", (1, 0)),
+        ("COPY none l", (0, 1)),
+        ("GETDEL l", (1, 0)),
+        ("GETDEL l", (0, 1)),
+        ("DUMP h", (1, 0)),
+        ("MEMORY USAGE k", (0, 0)),
+    ] {
+        let before = line.desk.store.lookups.counts();
+        line.send(&format!("{command}\r\n"));
+        let after = line.desk.store.lookups.counts();
+        assert_eq!(
+            (after.0 - before.0, after.1 - before.1),
+            counted,
+            "{command}"
+        );
+    }
+}
+
+#[test]
+fn others_see_what_a_client_has_begun() {
+    let mut line = alone();
+    for (input, flags, multi) in [
+        ("PING", "N", -1),
+        ("CLIENT NO-EVICT ON", "e", -1),
+        ("MULTI", "xe", 0),
+        ("GET k", "xe", 1),
+        ("CLIENT NO-EVICT OFF", "xe", 2),
+        ("DISCARD", "e", -1),
+        ("CLIENT NO-TOUCH ON", "eT", -1),
+        ("RESET", "N", -1),
+    ] {
+        line.send(&format!("{input}\r\n"));
+        let shown = line.session.client.facts.line(line.now);
+        let expect = format!(" flags={flags} db=0 ");
+        assert!(shown.contains(&expect), "{input}: {shown}");
+        assert!(
+            shown.contains(&format!(" multi={multi} ")),
+            "{input}: {shown}"
+        );
+    }
+}

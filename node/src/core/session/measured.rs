@@ -3,12 +3,13 @@
 //! clock is looked at once a batch; besides, where a command may have taken long, or somebody wants
 //! to know of each.
 
-use dht_proto::Reply;
 use dht_proto::spec::{self, CommandId};
+use dht_proto::{Reply, limits};
 
 use super::{Effects, Question, Session, Step};
 use crate::core::measures::Done;
-use crate::core::measures::slowlog::{Slow, of_task};
+use crate::core::measures::slowlog::{Slow, commands_of, of_task};
+use crate::core::replication::task;
 use crate::core::store::Key;
 
 /// More words than this, and a command may take long.
@@ -24,7 +25,32 @@ pub(super) struct Before {
     is_weighty: bool,
 }
 
+/// The commands of a transaction.
+pub(super) fn ids(argvs: &[task::Words<'_>]) -> Vec<CommandId> {
+    let known = argvs.iter().filter_map(|argv| spec::find(argv).ok());
+    known.collect()
+}
+
 impl Session {
+    /// A transaction was executed here, which took so long.
+    pub(super) fn executed(
+        done: &mut Done,
+        argvs: &[task::Words<'_>],
+        reply: &Reply,
+        took_us: u64,
+    ) {
+        done.executed(&ids(argvs), reply, took_us);
+        if !matches!(reply, Reply::Array(_)) || !done.is_slow_together(took_us) {
+            return;
+        }
+        for argv in argvs.iter().take(limits::SLOWLOG_WORDS) {
+            if let Ok(id) = spec::find(argv) {
+                let slow = Slow::new(took_us, argv);
+                done.slow(id, slow.of_transaction(argvs.len()));
+            }
+        }
+    }
+
     /// A request is about to be executed.
     pub(super) fn begin(&mut self, step: &mut Step<'_>, argv: &[&[u8]]) -> Before {
         self.current = None;
@@ -114,6 +140,12 @@ impl Question {
         };
         let took_us = now_us.saturating_sub(self.since_us);
         done.took(id, took_us);
+        done.executed(&self.together, reply, took_us);
+        if done.is_slow_together(took_us) {
+            for (id, slow) in commands_of(took_us, task) {
+                done.slow(id, slow);
+            }
+        }
         if matches!(reply, Reply::Error(_)) {
             done.failed(id);
         }

@@ -3,6 +3,7 @@
 
 use dht_proto::{Reply, ReplyError, slot, spec};
 
+use super::measured::ids;
 use super::{Asked, Effects, Session, Step, Ticket};
 use crate::core::atomic::{self, Batch, Occasion};
 use crate::core::execute::{Command, Handler, handler};
@@ -29,6 +30,7 @@ impl Session {
     pub fn end(&mut self, node: &Node, now: Now, effects: &mut Effects) {
         self.client.transaction.end();
         self.forget(node, now, effects);
+        self.tell_rest(effects);
         let id = self.client.facts.id;
         node.hub.leave_all(id, &mut self.client.subscriptions);
     }
@@ -135,21 +137,19 @@ impl Session {
     }
 
     pub(super) fn exec(&mut self, step: &mut Step<'_>, origin: Origin, taken: &Taken) {
-        let (local, data) = by_place(taken.commands());
-        for argv in local.iter().map(|(_, argv)| argv).chain(&data) {
-            if let Ok(id) = spec::find(argv) {
-                step.effects.done.counted(id);
-            }
-        }
+        let commands = taken.commands();
+        let (local, data) = by_place(commands.clone());
         if step.node.settings.standalone || data.is_empty() && taken.watch.is_none() {
+            let stopwatch = step.node.settings.stopwatch;
+            let start_us = stopwatch();
             let reply = self.exec_here(step, &local, &data, taken);
+            let took_us = stopwatch().saturating_sub(start_us);
+            Self::executed(&mut step.effects.done, &commands, &reply, took_us);
             let origin = origin.in_version_of(self.client.protocol);
             return self.answer(step.effects, origin, &reply);
         }
         match self.shard_of(step, taken) {
             Ok(shard) => {
-                // What was said before it needs no more than itself.
-                step.effects.news.append(&mut self.client.news);
                 let placed = self.run_local(step, &local);
                 let held = std::mem::take(&mut self.client.news);
                 let origin = origin.in_version_of(self.client.protocol);
@@ -157,6 +157,9 @@ impl Session {
                 let task = Task::Exec(watcher, data).to_bytes();
                 let turn = self.wait(origin, Gather::transaction(shard, placed));
                 self.hold(turn, held);
+                if let Some(waiting) = self.waiting(turn) {
+                    waiting.asked.together = ids(&commands);
+                }
                 let ticket = Ticket { turn, part: 0 };
                 self.ask(step, origin, (shard, Mode::Write), ticket, task);
             }
@@ -266,6 +269,8 @@ fn by_place(commands: Vec<Words<'_>>) -> (Placed<'_>, Vec<Words<'_>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use bytes::Bytes;
 
     use super::super::line_tests::{Line, alone, member, task};
@@ -297,6 +302,38 @@ mod tests {
         line.settle(1, Reply::Nil);
         let answer = "$-1\r\n+OK\r\n+QUEUED\r\n*1\r\n+PONG\r\n";
         assert_eq!(line.output(), answer, "about no key: by nobody else");
+    }
+
+    #[test]
+    fn commands_of_a_transaction_are_measured_each() {
+        let counts = |line: &mut Line, name: &str| {
+            let (measures, client) = (&line.desk.measures, &line.session.client.facts);
+            measures.add(&mut line.effects.done, client, || 0);
+            let of = measures.of(spec::look_up(&[name.as_bytes()]).unwrap());
+            let counters = [&of.calls, &of.took_us, &of.failed];
+            counters.map(|count| count.load(Relaxed))
+        };
+        let mut line = alone();
+        line.send("SET b x\r\nMULTI\r\nGET b\r\nGET hello\r\nINCR b\r\nEXEC\r\n");
+        assert_eq!(counts(&mut line, "GET")[0], 2);
+        assert_eq!(counts(&mut line, "INCR")[2], 1);
+        assert_eq!(counts(&mut line, "EXEC")[2], 0);
+        assert_eq!(line.desk.measures.errors()["ERR"], 1);
+        assert_eq!(line.desk.store.lookups.counts(), (1, 1));
+        let mut line = member();
+        line.effects.done.slow_from_us = line.desk.measures.slow_from_us();
+        line.send("MULTI\r\nSET foo x\r\nPING\r\nINCR foo\r\nEXEC\r\n");
+        assert_eq!(counts(&mut line, "INCR"), [0; 3], "nothing is executed yet");
+        line.effects.now_us = 30_000;
+        let failed = ReplyError::NotInteger.into();
+        line.settle(0, Reply::Array(vec![Reply::Ok, failed]));
+        assert_eq!(counts(&mut line, "INCR"), [1, 10_000, 1]);
+        assert_eq!(counts(&mut line, "SET"), [1, 10_000, 0]);
+        let entries = line.desk.measures.slowlog.latest(9).into_iter();
+        let shown: Vec<_> = entries.map(|entry| entry.slow.argv.concat()).collect();
+        let note = b"... (one of 2 commands of a transaction in 30000 us)";
+        let expect = [&b"INCRfoo"[..], b"SETfoox"].map(|words| [words, note].concat());
+        assert_eq!(shown, expect);
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub use self::slots::SlotSet;
 pub use self::snapshot::Snapshot;
 pub use self::staging::Staging;
 pub use self::string::StringRef;
-pub use self::value::NoValue;
+pub use self::value::{NoValue, Restored};
 pub use self::watched::{Watched, Watcher};
 pub use self::whole::Whole;
 pub use self::write::{Expiry, Write};
@@ -249,7 +249,13 @@ impl Store {
     ) -> R {
         let locked = Locked::new(keys.slots(), |slot| self.shard(slot).write());
         let first = keys.first();
-        execute(&mut Write::new(occasion, (self, watched), first, locked))
+        let mut write = Write::new(occasion, (self, watched), first, locked);
+        let result = execute(&mut write);
+        // What is executed from a log every replica executes.
+        if !self.events.is_muted() {
+            self.lookups.add(write.lookups());
+        }
+        result
     }
 
     /// The keys of these slots, for a command about the whole keyspace. With `hop`, a scan skips
@@ -263,6 +269,15 @@ impl Store {
     #[must_use]
     pub fn keys_in_slot(&self, slot: u16) -> usize {
         self.counts[usize::from(slot)].keys()
+    }
+
+    /// Bytes that the tables of keys have allocated.
+    #[must_use]
+    pub fn tables_bytes(&self) -> usize {
+        let slots = (0..SLOTS).filter(|slot| self.keys_in_slot(*slot) > 0);
+        slots
+            .map(|slot| value::table_bytes(&self.read_slot(slot)))
+            .sum()
     }
 
     /// Up to `count` keys of a slot.

@@ -192,7 +192,7 @@ impl<'a> Read<'a> {
         found
     }
 
-    fn look_up(&self, key: &[u8]) -> Option<&Record> {
+    pub(super) fn look_up(&self, key: &[u8]) -> Option<&Record> {
         let key = self.first.or_new(key);
         let record = live(self.table(key), key, self.shard_time)?;
         if is_due(record, self.stamp) {
@@ -261,13 +261,17 @@ impl<'a> Read<'a> {
     /// # Errors
     /// Another type.
     pub fn hash(&self, key: &[u8]) -> Result<Option<HashRef<'_>>, ReplyError> {
+        let hash = self.live(key).map(|record| self.hash_of(record));
+        hash.map(|hash| hash.ok_or(ReplyError::WrongType))
+            .transpose()
+    }
+
+    /// The hash of a record that was looked up.
+    pub(super) fn hash_of<'r>(&'r self, record: &'r Record) -> Option<HashRef<'r>> {
         let moment = Moment {
             wall: self.stamp,
             shard: self.shard_time,
         };
-        let hash = |record| HashRef::at(record, moment, Some(&self.early));
-        let hash = self.live(key).map(hash);
-        hash.map(|hash| hash.ok_or(ReplyError::WrongType))
-            .transpose()
+        HashRef::at(record, moment, Some(&self.early))
     }
 }

@@ -6,6 +6,7 @@ use std::ops::Range;
 use bytes::{Bytes, BytesMut};
 
 use super::record::{INLINE_BYTES, Record, Value, ValueMut};
+use super::value::allotted;
 
 /// A string's bytes, in place.
 #[derive(Clone, Copy)]
@@ -102,14 +103,25 @@ pub(super) fn append(record: &mut Record, tail: &[u8]) {
 }
 
 fn append_shared(bytes: &mut Bytes, tail: &[u8]) {
-    change_shared(bytes, |bytes| bytes.extend_from_slice(tail));
+    change_shared(bytes, tail.len(), |bytes| bytes.extend_from_slice(tail));
 }
 
-/// In place when no reply holds the bytes, else to a copy.
-fn change_shared(bytes: &mut Bytes, change: impl FnOnce(&mut BytesMut)) {
-    let mut owned = std::mem::take(bytes)
-        .try_into_mut()
-        .unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+/// In place when no reply holds the bytes and there is room for so many more, else in a copy.
+fn change_shared(bytes: &mut Bytes, more: usize, change: impl FnOnce(&mut BytesMut)) {
+    let len = bytes.len() + more;
+    let copy = |from: &[u8]| {
+        // As much as the allocator gives anyhow: that is known from the length, and at least a
+        // fiftieth more.
+        let room = if more > 0 { allotted(len) } else { len };
+        let mut copied = BytesMut::with_capacity(room);
+        copied.extend_from_slice(from);
+        copied
+    };
+    let mut owned = match std::mem::take(bytes).try_into_mut() {
+        Ok(owned) if owned.capacity() < len => copy(&owned),
+        Ok(owned) => owned,
+        Err(shared) => copy(&shared),
+    };
     change(&mut owned);
     *bytes = owned.freeze();
 }
@@ -124,7 +136,7 @@ pub(super) fn write_at(record: &mut Record, offset: usize, part: &[u8]) {
     match record.value_mut() {
         ValueMut::Inline(bytes) => bytes[offset..end].copy_from_slice(part),
         ValueMut::Shared(bytes) => {
-            change_shared(bytes, |bytes| bytes[offset..end].copy_from_slice(part));
+            change_shared(bytes, 0, |bytes| bytes[offset..end].copy_from_slice(part));
         }
         ValueMut::Packed | ValueMut::Large(_) => {
             unreachable!("the caller has seen that it is a string")

@@ -24,8 +24,21 @@ const VERSION: u8 = 1;
 const CHECKSUM_BYTES: usize = size_of::<u64>();
 /// Longest string that Redis keeps beside its header, in bytes.
 const EMBEDDED_BYTES: usize = 44;
+/// What is longer takes whole slices of the allocator's memory.
+const LARGE_BYTES: usize = 512 * 1024;
 /// What the allocator gives is a multiple of a word.
 const WORD_BYTES: usize = 8;
+
+/// What has become of a key that a value was to be put at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restored {
+    /// It holds the value.
+    Put,
+    /// It held another, and the time of the new one has passed.
+    Removed,
+    /// It held nothing, likewise.
+    Nothing,
+}
 
 /// Why bytes are no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +68,7 @@ impl Read<'_> {
         match StringRef::of(record) {
             Some(string) => Item::String(head, string.bytes()).encode(&mut out),
             None => {
-                let hash = self.hash(key).ok().flatten()?;
+                let hash = self.hash_of(record)?;
                 let fields: Fields<'_> = hash
                     .iter_timed()
                     .map(|(field, value, expiry)| (field, value.bytes(), expiry))
@@ -80,11 +93,11 @@ impl Read<'_> {
         })
     }
 
-    /// Bytes of memory that a key takes; of a large hash so many fields are measured, or all of
+    /// Bytes of memory that a key takes, which is not counted as reading it; of a large hash so many fields are measured, or all of
     /// them with 0.
     #[must_use]
     pub fn usage(&self, key: &[u8], samples: usize) -> Option<usize> {
-        let record = self.live(key)?;
+        let record = self.look_up(key)?;
         let value = match record.value() {
             Value::Inline(_) | Value::Packed(_) | Value::Shared(_) => 0,
             Value::Large(hash) => large_usage(hash, samples),
@@ -114,7 +127,7 @@ fn large_usage(hash: &LargeHash, samples: usize) -> usize {
 }
 
 /// What a table has allocated: buckets, a control byte for each and a group of them more.
-fn table_bytes(table: &Table) -> usize {
+pub(super) fn table_bytes(table: &Table) -> usize {
     const BUCKET_BYTES: usize = size_of::<super::table::Entry>() + 1;
     if table.is_empty() {
         return 0;
@@ -128,12 +141,15 @@ fn entry_bytes(table: &Table) -> usize {
 }
 
 /// What the allocator gives to who asks for so many bytes: one of four sizes to each power of two,
-/// and of what is large, whole slices of its memory.
-fn allotted(bytes: usize) -> usize {
-    const LARGE_BYTES: usize = 512 * 1024;
+/// and of what is large, whole slices of its memory, more at once the larger it is.
+pub(super) fn allotted(bytes: usize) -> usize {
     const SLICE_BYTES: usize = 64 * 1024;
     if bytes > LARGE_BYTES {
-        return bytes.next_multiple_of(SLICE_BYTES);
+        let mut step = SLICE_BYTES;
+        while bytes > 32 * step {
+            step *= 4;
+        }
+        return bytes.next_multiple_of(step);
     }
     let words = bytes.div_ceil(WORD_BYTES).max(1);
     if words <= 8 {
@@ -172,7 +188,7 @@ impl Write<'_> {
     }
 
     /// Puts a value, which [`Read::dump`] has written down, in the place of whatever the key holds,
-    /// unless its time has passed.
+    /// unless its time has passed; then nothing is left there.
     ///
     /// # Errors
     /// The bytes are something else; nothing has changed.
@@ -181,15 +197,18 @@ impl Write<'_> {
         key: &[u8],
         bytes: &[u8],
         expiry: Option<UnixMs>,
-    ) -> Result<(), NoValue> {
+    ) -> Result<Restored, NoValue> {
         let mut record = self.read_value(key, bytes)?;
         record.set_expiry(expiry);
-        if expiry.is_some_and(|at| at <= self.stamp) {
-            self.remove(key);
-        } else {
+        if expiry.is_none_or(|at| at > self.stamp) {
             self.put_whole(key, record);
+            return Ok(Restored::Put);
         }
-        Ok(())
+        Ok(if self.remove(key) {
+            Restored::Removed
+        } else {
+            Restored::Nothing
+        })
     }
 
     fn read_value(&self, key: &[u8], bytes: &[u8]) -> Result<Record, NoValue> {
@@ -278,6 +297,53 @@ mod tests {
                 "{asked}: {given}, not {}",
                 allotted(asked)
             );
+        }
+    }
+
+    /// What a string takes that has grown step by step, by what the allocator gives for what is
+    /// allocated.
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_string_that_has_grown_takes_what_is_said() {
+        use crate::core::store::string;
+
+        for (len, more) in [
+            (8192, 1),
+            (8192, 4000),
+            (40_000, 1),
+            (40_000, 38_000),
+            (100, 5000),
+            (500_000, 30_000),
+            (3 << 20, 100_000),
+        ] {
+            let mut record = Record::string(b"k", None, &vec![b'v'; len]);
+            for grown in 1..=8 {
+                if grown % 2 == 0 {
+                    let end = len + (grown - 1) * more;
+                    string::write_at(&mut record, end, &vec![b'v'; more]);
+                } else {
+                    string::append(&mut record, &vec![b'v'; more]);
+                }
+                let said = record_usage(&record);
+                let ValueMut::Shared(bytes) = record.value_mut() else {
+                    panic!("a short string")
+                };
+                let whole = std::mem::take(bytes).try_into_mut().unwrap();
+                let capacity = whole.capacity();
+                *bytes = whole.freeze();
+                // SAFETY: what is allocated is measured and freed, and nothing else.
+                let given = unsafe {
+                    let pointer = libmimalloc_sys::mi_malloc(capacity);
+                    let given = libmimalloc_sys::mi_usable_size(pointer);
+                    libmimalloc_sys::mi_free(pointer);
+                    given
+                };
+                let off = said.abs_diff(given);
+                assert!(
+                    off * 10 <= given,
+                    "{len} and {grown} times {more}: {said} of {given}"
+                );
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! The verbs of a command that writes. Everything is checked before the first change.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use dashmap::RwLockWriteGuard;
 use dht_proto::{ReplyError, limits};
@@ -38,6 +38,8 @@ pub struct Write<'a> {
     /// The command's random seed, put on it by the leader.
     pub seed: u64,
     pub(super) store: &'a Store,
+    /// Keys that were read and were there, and that were not.
+    lookups: Cell<(u32, u32)>,
     /// Who is told of changes.
     watched: Option<&'a Watched>,
     first: Key<'a>,
@@ -55,6 +57,7 @@ impl<'a> Write<'a> {
             stamp,
             seed,
             store,
+            lookups: Cell::new((0, 0)),
             watched,
             first,
             locked,
@@ -64,9 +67,27 @@ impl<'a> Write<'a> {
     /// Lends the tables to a command that reads.
     pub fn reading<R>(&self, read: impl FnOnce(&Read<'_>) -> R) -> R {
         let occasion = (self.stamp, self.seed);
-        read(&Read::lent(occasion, self.first, &|slot| {
-            self.locked.table(slot)
-        }))
+        let table = |slot| self.locked.table(slot);
+        let lent = Read::lent(occasion, self.first, &table);
+        let result = read(&lent);
+        self.count(lent.lookups());
+        result
+    }
+
+    /// How many of the keys that were read were there, and how many were not.
+    pub(super) const fn lookups(&self) -> (u32, u32) {
+        self.lookups.get()
+    }
+
+    fn count(&self, (more_hits, more_misses): (u32, u32)) {
+        let (hits, misses) = self.lookups.get();
+        self.lookups.set((hits + more_hits, misses + more_misses));
+    }
+
+    /// Counts that a key is read, by a command that changes data besides.
+    pub fn count_lookup(&self, key: &[u8]) {
+        let is_there = u32::from(self.live(key).is_some());
+        self.count((is_there, 1 - is_there));
     }
 
     /// Lends the tables, which are those of all slots, to a command about the whole keyspace.
