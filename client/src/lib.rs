@@ -70,7 +70,6 @@
 //!
 //! ```no_run
 //! # async fn example(client: dht_client::Client) -> dht_client::Result<()> {
-//!
 //! let results = client.pipeline().hset("a", [("f", 1)]).hget("a", "f").dbsize().send().await;
 //! for result in results {
 //!     println!("{:?}", result?);
