@@ -136,7 +136,7 @@ commands! {
     cluster_shards() -> Reply = ["CLUSTER SHARDS"];
     /// CLUSTER LINKS: no link between nodes.
     cluster_links() -> Reply = ["CLUSTER LINKS"];
-    /// CLUSTER SLOT-STATS: how many keys the node holds of slots that it leads, from one to another.
+    /// CLUSTER SLOT-STATS: how many keys the node holds of slots that it leads, in a range of them.
     cluster_slot_stats(first: u32, last: u32) -> Reply
         = ["CLUSTER SLOT-STATS", "SLOTSRANGE", first, last];
     /// CLUSTER SLOTS: which node leads which slots.

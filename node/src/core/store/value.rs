@@ -93,8 +93,8 @@ impl Read<'_> {
         })
     }
 
-    /// Bytes of memory that a key takes, which is not counted as reading it; of a large hash so many fields are measured, or all of
-    /// them with 0.
+    /// Bytes of memory that a key takes, which is not counted as reading it; of a large hash so
+    /// many fields are measured, or all of them with 0.
     #[must_use]
     pub fn usage(&self, key: &[u8], samples: usize) -> Option<usize> {
         let record = self.look_up(key)?;
