@@ -25,12 +25,7 @@ async fn node(
     leaders: &[&FakeNode],
     act: impl Fn(&str) -> Act + Clone + Send + 'static,
 ) -> FakeNode {
-    let slots = told(
-        leaders
-            .iter()
-            .map(|leader| leader.address.clone())
-            .collect(),
-    );
+    let slots = told(leaders);
     let sessions = Arc::new(AtomicI64::new(100));
     FakeNode::with_sessions(move |command| match command {
         "CLUSTER SLOTS" => Act::Answer(slots.clone()),
@@ -46,11 +41,11 @@ async fn node(
 }
 
 /// What CLUSTER SLOTS answers of these leaders.
-fn told(leaders: Vec<String>) -> Reply {
+fn told(leaders: &[&FakeNode]) -> Reply {
     let width = 16384 / leaders.len().max(1);
     let mut parts = Vec::new();
-    for (number, address) in leaders.iter().enumerate() {
-        let (host, port) = address.rsplit_once(':').unwrap();
+    for (number, leader) in leaders.iter().enumerate() {
+        let (host, port) = leader.address.rsplit_once(':').unwrap();
         let (first, last) = (number * width, (number + 1) * width - 1);
         parts.push((first as u16, last as u16, host, port.parse().unwrap()));
     }
