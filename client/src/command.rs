@@ -377,7 +377,7 @@ mod tests {
         check("CLUSTER SESSION 12182", Repeat::Freely, true);
         check("CLUSTER SNAPSHOT 12182", Repeat::Reads, false);
         check("PING", Repeat::Reads, false);
-        for line in ["CONFIG SET a b", "PUBLISH a b", "CLUSTER FORGET x"] {
+        for line in ["CONFIG SET a b", "PUBLISH a b", "CLUSTER EMPTY 1"] {
             check(line, Repeat::Freely, false);
         }
         for line in ["SET foo 1", "DEL foo bar", "FLUSHALL", "SERVICE CALL a b c"] {

@@ -53,9 +53,10 @@ pub enum Cause {
     /// Too many requests were waiting on the connection.
     Busy,
     /// The cluster said so: `CLUSTERDOWN`, `TRYAGAIN`, `MOVED` or `UNKNOWN`; a server of Redis also
-    /// `ASK`, `LOADING`, `MASTERDOWN` or `READONLY`. Where an earlier try may have done a write, also
-    /// what a node says to a later one that has not looked for it: `MISCONF`, `NOAUTH`. Of a command that several servers had to do a
-    /// part of, likewise, what the one said that did not do its part.
+    /// `ASK`, `LOADING`, `MASTERDOWN` or `READONLY`. Where an earlier try may have done a write,
+    /// also what was said of a later one by who has not looked for it: `MISCONF`, `NOAUTH`. Of a
+    /// command that several servers had to do a part of, likewise, what the one said that did not
+    /// do its part.
     Cluster(ReplyError),
 }
 

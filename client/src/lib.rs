@@ -23,11 +23,11 @@
 //! A write to keys of one slot, also a transaction ([`Pipeline::exec`]), is executed exactly once,
 //! whatever becomes of the node that it was sent to: it has a number in a session with its shard,
 //! under which the client sends it again, also to other nodes, until it is answered or the
-//! deadline has passed. A node that has died is passed by at once. One that does not answer for one
-//! and a half seconds, whether it is frozen, cut off from the other nodes, or only from this client,
-//! has another node asked as well, under the same number, and the first answer counts; a node that
-//! answers other calls meanwhile is given half a second more. For ten seconds, or until it answers,
-//! others are asked in its place. Reads are sent again likewise.
+//! deadline has passed. A node that has died is passed by at once. When one does not answer for one
+//! and a half seconds, whether it is frozen, cut off from the other nodes, or only from this
+//! client, another node is asked as well, under the same number, and the first answer counts; a
+//! node that answers other calls meanwhile is given half a second more. For ten seconds, or until
+//! it answers, others are asked in its place. Reads are sent again likewise.
 //!
 //! A node that is asked again and refuses, since its disk is full, it does not know the password or
 //! the command, or has no leader to send it to, says nothing of the first try: the client asks on,

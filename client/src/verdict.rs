@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn verdicts() {
-        use Repeat::{Freely, InPlace, Never, Reads};
+        use Repeat::{Freely, InPlace, Never};
         let check = |fate: Fate, repeat, expect: Verdict| {
             let shown = format!("{fate:?} {repeat:?}");
             assert_eq!(judge(fate, repeat), expect, "{shown}");
@@ -218,11 +218,6 @@ mod tests {
             let again = Verdict::Again(Error::Unknown(broken()), Turn::Elsewhere);
             check(Fate::Lost(broken()), repeat, again);
         }
-        // Nothing is ever unknown of what changes nothing.
-        let again = Verdict::Again(Error::NotDone(broken()), Turn::Elsewhere);
-        check(Fate::Lost(broken()), Reads, again);
-        let again = Verdict::Again(Error::NotDone(cluster("UNKNOWN lost")), Turn::Later);
-        check(error("UNKNOWN lost"), Reads, again);
         check(
             Fate::NotSent(Cause::Deadline),
             Freely,
@@ -258,6 +253,16 @@ mod tests {
             Never,
             Verdict::Final(Err(Error::Reply(refused("MOVED over there")))),
         );
+    }
+
+    #[test]
+    fn nothing_is_unknown_of_what_only_reads() {
+        let unknown = refused("UNKNOWN lost");
+        let again = Verdict::Again(Error::NotDone(Cause::Deadline), Turn::Elsewhere);
+        assert_eq!(judge(Fate::Lost(Cause::Deadline), Repeat::Reads), again);
+        let answered = Fate::Answered(Reply::Error(unknown.clone()));
+        let again = Verdict::Again(Error::NotDone(Cause::Cluster(unknown)), Turn::Later);
+        assert_eq!(judge(answered, Repeat::Reads), again);
     }
 
     #[test]
