@@ -139,8 +139,8 @@ impl<'a> HashRef<'a> {
                 (StringRef::inline(value), expiry)
             }
             Form::Large(hash) => {
-                let record = hash.get(field)?;
-                (StringRef::of(record)?, record.expiry())
+                let (record, expiry) = hash.get(field)?;
+                (StringRef::of(record)?, expiry)
             }
         };
         self.shows(expiry).then_some((value, expiry))
@@ -163,8 +163,8 @@ impl<'a> HashRef<'a> {
         let small = small.into_iter().flatten();
         let small = small.map(|(field, value, at)| (field, StringRef::inline(value), at));
         let large = large.into_iter().flatten();
-        let large = large
-            .filter_map(|record| Some((record.key(), StringRef::of(record)?, record.expiry())));
+        let large =
+            large.filter_map(|(record, at)| Some((record.key(), StringRef::of(record)?, at)));
         let this = *self;
         small.chain(large).filter(move |(_, _, at)| this.shows(*at))
     }
@@ -186,9 +186,9 @@ impl<'a> HashRef<'a> {
         let Form::Large(hash) = self.form else {
             return None;
         };
-        let record = hash.draw(random)?;
+        let (record, expiry) = hash.draw(random)?;
         let value = StringRef::of(record)?;
-        self.shows(record.expiry()).then_some((record.key(), value))
+        self.shows(expiry).then_some((record.key(), value))
     }
 
     /// Visits about `count` fields from `cursor` on; gives the cursor to go on from, 0 at the end.
@@ -206,9 +206,9 @@ impl<'a> HashRef<'a> {
             }
             return 0;
         };
-        hash.scan(cursor, count.max(1), &mut |record| {
+        hash.scan(cursor, count.max(1), &mut |record, expiry| {
             if let Some(value) = StringRef::of(record)
-                && self.shows(record.expiry())
+                && self.shows(expiry)
             {
                 visit(record.key(), value);
             }
@@ -311,9 +311,9 @@ fn remove_due(hash: &mut LargeHash, fields: &[Field<'_>], stamp: UnixMs, graveya
         return;
     }
     for (field, ..) in fields {
-        let is_due = |old: &Record| has_passed(old.expiry(), stamp);
-        if hash.get(field).is_some_and(is_due)
-            && let Some(old) = hash.remove(field)
+        let expiry = hash.get(field).and_then(|(_, expiry)| expiry);
+        if has_passed(expiry, stamp)
+            && let Some((old, _)) = hash.remove(field)
         {
             graveyard.bury(old);
         }
@@ -391,8 +391,8 @@ pub(super) fn remove(
     let mut removed = 0;
     match record.value_mut() {
         ValueMut::Large(hash) => {
-            for old in fields.iter().filter_map(|field| hash.remove(field)) {
-                removed += usize::from(!has_passed(old.expiry(), stamp));
+            for (old, expiry) in fields.iter().filter_map(|field| hash.remove(field)) {
+                removed += usize::from(!has_passed(expiry, stamp));
                 graveyard.bury(old);
             }
         }

@@ -16,6 +16,8 @@ use super::record::Record;
 use super::scan;
 use super::string::StringRef;
 use super::table::{self, Spot, Table};
+use super::times::{self, Times};
+use super::value::{allotted, table_bytes};
 use super::write::Expiry;
 use crate::core::random::Random;
 use crate::core::time::UnixMs;
@@ -43,111 +45,187 @@ pub(super) struct LargeHash {
     timed: usize,
 }
 
-/// Some of the fields, and what is known of their expiries without a look at them.
+/// Some of the fields. Shared with those who read them later.
 #[derive(Clone, Default)]
-struct Chunk {
-    fields: Arc<Table>,
+struct Chunk(Arc<Members>);
+
+/// The fields of a chunk: their records, and beside them the expiries of those that have one.
+#[derive(Default)]
+struct Members {
+    table: Table,
     times: Times,
 }
 
-/// The expiries of the fields of a chunk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Times {
-    /// How many there are.
-    count: usize,
-    /// The first of them; greater than any where there is none.
-    first: UnixMs,
-    /// The last of them; 0 where there is none.
-    last: UnixMs,
-}
-
-impl Default for Times {
-    fn default() -> Self {
+impl Members {
+    fn with_capacity(fields: usize) -> Self {
         Self {
-            count: 0,
-            first: UnixMs::MAX,
-            last: 0,
+            table: Table::with_capacity(fields),
+            times: Times::default(),
         }
     }
-}
 
-impl Times {
-    fn of(table: &Table) -> Self {
-        let mut times = Self::default();
-        for expiry in table::records(table).filter_map(Record::expiry) {
-            times.add(expiry);
+    /// The expiry of a field, whose record this is.
+    fn expiry(&self, record: &Record) -> Option<UnixMs> {
+        if !record.is_timed_apart() {
+            return None;
         }
-        times
+        let place = self.place(table::hash_of(record), record.key());
+        self.times.at(place)
     }
 
-    fn add(&mut self, expiry: UnixMs) {
-        self.count += 1;
-        self.first = self.first.min(expiry);
-        self.last = self.last.max(expiry);
+    /// Where the expiry of a field is, or would be. Seldom there is more than one of a tag.
+    fn place(&self, hash: u64, field: &[u8]) -> usize {
+        let tag = times::tag(hash);
+        let tagged = self.times.tagged(tag);
+        if tagged.is_empty() {
+            return tagged.start;
+        }
+        let is_before = |other: &&Record| {
+            other.is_timed_apart()
+                && times::tag(table::hash_of(other)) == tag
+                && other.key() < field
+        };
+        tagged.start + table::records(&self.table).filter(is_before).count()
     }
 
-    /// One of them is gone; says whether the others have to be looked at.
-    const fn subtract(&mut self, expiry: UnixMs) -> bool {
-        self.count -= 1;
-        expiry == self.first || expiry == self.last
+    /// Every record, with the expiry.
+    fn records(&self) -> impl Iterator<Item = (&Record, Option<UnixMs>)> {
+        table::records(&self.table).map(|record| (record, self.expiry(record)))
+    }
+
+    /// Notes the expiry of a field that has none; its record has to say that it has.
+    fn note(&mut self, hash: u64, field: &[u8], at: UnixMs) {
+        let place = self.place(hash, field);
+        self.times.insert(place, times::tag(hash), at);
+    }
+
+    /// Takes away the expiry of a field, if it has one.
+    fn take_expiry(&mut self, hash: u64, field: &[u8]) -> Option<UnixMs> {
+        if self.times.is_empty() {
+            return None;
+        }
+        let mut spot = Spot::find(&mut self.table, hash, field);
+        let record = spot.record_mut().filter(|record| record.is_timed_apart())?;
+        record.set_timed_apart(false);
+        let place = self.place(hash, field);
+        Some(self.times.remove(place))
+    }
+
+    /// Adds a field that is not there.
+    fn add(&mut self, mut record: Record, expiry: Option<UnixMs>) {
+        let hash = table::hash_of(&record);
+        if let Some(at) = expiry {
+            self.note(hash, record.key(), at);
+        }
+        record.set_timed_apart(expiry.is_some());
+        table::insert(&mut self.table, hash, record);
+    }
+
+    /// Puts the record of a field; gives the one that it had, and its expiry.
+    fn put(
+        &mut self,
+        hash: u64,
+        mut record: Record,
+        expiry: Option<UnixMs>,
+    ) -> Option<(Record, Option<UnixMs>)> {
+        let before = self.take_expiry(hash, record.key());
+        if let Some(at) = expiry {
+            self.note(hash, record.key(), at);
+        }
+        record.set_timed_apart(expiry.is_some());
+        let old = Spot::find(&mut self.table, hash, record.key()).put(record);
+        old.map(|old| (old, before))
+    }
+
+    /// Sets or clears the expiry of a field; gives the one that it had, if it is there.
+    fn set_expiry(
+        &mut self,
+        hash: u64,
+        field: &[u8],
+        expiry: Option<UnixMs>,
+    ) -> Option<Option<UnixMs>> {
+        table::find(&self.table, hash, field)?;
+        let before = self.take_expiry(hash, field);
+        if let Some(at) = expiry {
+            self.note(hash, field, at);
+            let mut spot = Spot::find(&mut self.table, hash, field);
+            spot.record_mut()?.set_timed_apart(true);
+        }
+        Some(before)
+    }
+
+    fn remove(&mut self, hash: u64, field: &[u8]) -> Option<(Record, Option<UnixMs>)> {
+        let before = self.take_expiry(hash, field);
+        let old = Spot::find(&mut self.table, hash, field).remove()?;
+        Some((old, before))
+    }
+
+    /// Hands out every record with its expiry.
+    fn into_records(self) -> impl Iterator<Item = (Record, Option<UnixMs>)> {
+        // Both go through the table in one order.
+        let expiries: Vec<_> = self.records().map(|(_, expiry)| expiry).collect();
+        let records = self.table.into_iter().map(Record::from);
+        records.zip(expiries)
+    }
+
+    fn copy(&self) -> Self {
+        let mut copied = Table::with_capacity(self.table.len());
+        for record in table::records(&self.table).filter_map(Record::copy) {
+            table::insert(&mut copied, table::hash_of(&record), record);
+        }
+        Self {
+            table: copied,
+            times: self.times.clone(),
+        }
     }
 }
 
 impl Chunk {
-    fn new(fields: Table) -> Self {
-        Self {
-            times: Times::of(&fields),
-            fields: Arc::new(fields),
-        }
+    fn new(members: Members) -> Self {
+        Self(Arc::new(members))
     }
 
     fn len(&self) -> usize {
-        self.fields.len()
+        self.0.table.len()
     }
 
-    /// The table, to be changed, for which it is copied if it is shared.
-    fn own(&mut self) -> &mut Table {
-        if Arc::get_mut(&mut self.fields).is_none() {
-            self.fields = Arc::new(copy(&self.fields));
+    /// The fields, to be changed, for which they are copied if they are shared.
+    fn own(&mut self) -> &mut Members {
+        if Arc::get_mut(&mut self.0).is_none() {
+            self.0 = Arc::new(self.0.copy());
         }
-        let fields = Arc::get_mut(&mut self.fields);
-        fields.unwrap_or_else(|| unreachable!("nobody else knows the copy"))
+        let members = Arc::get_mut(&mut self.0);
+        members.unwrap_or_else(|| unreachable!("nobody else knows the copy"))
     }
 
-    /// The table out of the directory.
-    fn take(self) -> Table {
-        Arc::try_unwrap(self.fields).unwrap_or_else(|fields| copy(&fields))
+    /// The fields out of the directory.
+    fn take(self) -> Members {
+        Arc::try_unwrap(self.0).unwrap_or_else(|members| members.copy())
     }
 
-    /// A field had one expiry and has another.
-    fn note(&mut self, old: Option<UnixMs>, new: Option<UnixMs>) {
-        if let Some(new) = new {
-            self.times.add(new);
-        }
-        if let Some(old) = old
-            && self.times.subtract(old)
-        {
-            self.times = Times::of(&self.fields);
-        }
+    /// The first and the last expiry; those of no time where there is none.
+    fn bounds(&self) -> (UnixMs, UnixMs) {
+        self.0.times.bounds()
     }
 
     /// How many fields are due.
     fn due(&self, stamp: UnixMs) -> usize {
-        if self.times.first >= stamp {
+        let times = &self.0.times;
+        let (first, last) = times.bounds();
+        if first >= stamp {
             return 0;
         }
-        if self.times.last < stamp {
-            return self.times.count;
+        if last < stamp {
+            return times.len();
         }
-        let expiries = table::records(&self.fields).filter_map(Record::expiry);
-        expiries.filter(|expiry| *expiry < stamp).count()
+        times.iter().filter(|expiry| *expiry < stamp).count()
     }
 }
 
 /// The fields that a large hash had at one moment.
 #[derive(Clone)]
 pub struct SharedHash {
-    chunks: Vec<Arc<Table>>,
+    chunks: Vec<Arc<Members>>,
     stamp: UnixMs,
     is_timed: bool,
 }
@@ -166,18 +244,18 @@ impl SharedHash {
 
     fn fields<'a>(
         &self,
-        chunk: &'a Table,
+        chunk: &'a Members,
     ) -> impl Iterator<Item = (&'a [u8], StringRef<'a>)> + use<'a> {
         let stamp = self.stamp;
-        let records = table::records(chunk);
-        let records = records.filter(move |record| !is_due(record.expiry(), stamp));
-        records.filter_map(|record| Some((record.key(), StringRef::of(record)?)))
+        let records = chunk.records();
+        let records = records.filter(move |(_, expiry)| !is_due(*expiry, stamp));
+        records.filter_map(|(record, _)| Some((record.key(), StringRef::of(record)?)))
     }
 
     /// Bytes of memory that it takes itself.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * size_of::<Arc<Table>>()
+        self.chunks.len() * size_of::<Arc<Members>>()
     }
 
     /// Number of fields.
@@ -186,7 +264,7 @@ impl SharedHash {
         if self.is_timed {
             return self.iter().count();
         }
-        self.chunks.iter().map(|chunk| chunk.len()).sum()
+        self.chunks.iter().map(|chunk| chunk.table.len()).sum()
     }
 
     /// About how many bytes the fields have that the hash itself has no more, or not like this.
@@ -199,20 +277,13 @@ impl SharedHash {
             .iter()
             .filter(|chunk| Arc::strong_count(chunk) == 1);
         let bytes = own.map(|chunk| {
-            let records = table::records(chunk).take(SAMPLE);
+            let records = table::records(&chunk.table).take(SAMPLE);
             let sample: usize = records.map(Record::size).sum();
-            sample * chunk.len() / SAMPLE.min(chunk.len().max(1))
+            let len = chunk.table.len();
+            sample * len / SAMPLE.min(len.max(1))
         });
         bytes.sum()
     }
-}
-
-fn copy(chunk: &Table) -> Table {
-    let mut copied = Table::with_capacity(chunk.len());
-    for record in table::records(chunk).filter_map(Record::copy) {
-        table::insert(&mut copied, table::hash_of(&record), record);
-    }
-    copied
 }
 
 impl LargeHash {
@@ -229,7 +300,7 @@ impl LargeHash {
     pub(super) fn from_packed(body: &[u8]) -> Self {
         let mut hash = Self::new();
         for (field, value, expiry) in packed::Fields::new(body) {
-            hash.put(Record::string(field, expiry, value));
+            hash.put(Record::string(field, None, value), expiry);
         }
         hash
     }
@@ -255,7 +326,7 @@ impl LargeHash {
 
     /// Whether every field is due.
     pub(super) fn is_due(&self, stamp: UnixMs) -> bool {
-        let is_due = |chunk: &Chunk| chunk.times.last < stamp;
+        let is_due = |chunk: &Chunk| chunk.bounds().1 < stamp;
         self.timed == self.len && self.timed > 0 && self.chunks.values().all(is_due)
     }
 
@@ -277,25 +348,35 @@ impl LargeHash {
     /// Whether a field may be due at `wall` that is not due at `shard`: never said in vain, and
     /// seldom without cause.
     pub(super) fn may_be_early(&self, shard: UnixMs, wall: UnixMs) -> bool {
-        let may = |chunk: &Chunk| chunk.times.first < wall && chunk.times.last >= shard;
+        let may = |chunk: &Chunk| {
+            let (first, last) = chunk.bounds();
+            first < wall && last >= shard
+        };
         self.timed > 0 && shard < wall && self.chunks.values().any(may)
     }
 
-    /// The record of a field.
-    pub(super) fn get(&self, field: &[u8]) -> Option<&Record> {
+    /// The record of a field, and its expiry.
+    pub(super) fn get(&self, field: &[u8]) -> Option<(&Record, Option<UnixMs>)> {
         let hash = table_hash(field);
         let (_, chunk) = self.chunks.range(..=position_of_hash(hash)).next_back()?;
-        table::find(&chunk.fields, hash, field)
+        let record = table::find(&chunk.0.table, hash, field)?;
+        Some((record, chunk.0.expiry(record)))
     }
 
-    /// The tables of the chunks.
-    pub(super) fn tables(&self) -> impl Iterator<Item = &Table> {
-        self.chunks.values().map(|chunk| chunk.fields.as_ref())
+    /// Bytes of memory of the chunks, besides those of the records, as the allocator gives them.
+    pub(super) fn chunks_bytes(&self) -> usize {
+        /// The counts of those who share it.
+        const SHARED_BYTES: usize = 16;
+        let bytes = self.chunks.values().map(|chunk| {
+            let own = allotted(SHARED_BYTES + size_of::<Members>());
+            own + table_bytes(&chunk.0.table) + chunk.0.times.bytes()
+        });
+        bytes.sum()
     }
 
-    /// Every field's record, chunk by chunk.
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.tables().flat_map(table::records)
+    /// Every field's record with its expiry, chunk by chunk.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Record, Option<UnixMs>)> {
+        self.chunks.values().flat_map(|chunk| chunk.0.records())
     }
 
     /// The fields that are not due as they are now, whatever changes afterwards: takes a step a
@@ -303,7 +384,7 @@ impl LargeHash {
     pub(super) fn share(&self, stamp: UnixMs) -> SharedHash {
         let chunks = self.chunks.values();
         SharedHash {
-            chunks: chunks.map(|chunk| Arc::clone(&chunk.fields)).collect(),
+            chunks: chunks.map(|chunk| Arc::clone(&chunk.0)).collect(),
             stamp,
             is_timed: self.is_timed(),
         }
@@ -320,30 +401,29 @@ impl LargeHash {
     /// Sets a field; gives the record that it had.
     pub(super) fn set(&mut self, field: &[u8], value: &[u8], expiry: Expiry) -> Option<Record> {
         let expiry = match expiry {
-            Expiry::Keep => self.get(field).and_then(Record::expiry),
+            Expiry::Keep => self.get(field).and_then(|(_, expiry)| expiry),
             Expiry::Never => None,
             Expiry::At(at) => Some(at),
         };
-        self.put(Record::string(field, expiry, value))
+        self.put(Record::string(field, None, value), expiry)
     }
 
-    /// Puts the record of a field; gives the one that it had.
-    pub(super) fn put(&mut self, record: Record) -> Option<Record> {
-        let (hash, expiry) = (table::hash_of(&record), record.expiry());
+    /// Puts the record of a field, in which is no expiry; gives the one that it had.
+    pub(super) fn put(&mut self, record: Record, expiry: Option<UnixMs>) -> Option<Record> {
+        let hash = table::hash_of(&record);
         let (start, chunk) = self.chunk_mut(position_of_hash(hash));
-        let fields = chunk.own();
-        let old = Spot::find(fields, hash, record.key()).put(record);
-        let before = old.as_ref().and_then(Record::expiry);
-        chunk.note(before, expiry);
+        let old = chunk.own().put(hash, record, expiry);
         let full = chunk.len() > CHUNK_FIELDS;
-        self.count_timed(before, expiry);
-        if old.is_none() {
+        let Some((old, before)) = old else {
+            self.count_timed(None, expiry);
             self.len += 1;
             if full {
                 self.split(start);
             }
-        }
-        old
+            return None;
+        };
+        self.count_timed(before, expiry);
+        Some(old)
     }
 
     fn count_timed(&mut self, old: Option<UnixMs>, new: Option<UnixMs>) {
@@ -352,40 +432,35 @@ impl LargeHash {
     }
 
     /// A random field, if one is met: each nearly as probable as any other, since positions are.
-    pub(super) fn draw(&self, random: &mut Random) -> Option<&Record> {
+    pub(super) fn draw(&self, random: &mut Random) -> Option<(&Record, Option<UnixMs>)> {
         let position = random.below(POSITION_MASK);
         let (_, chunk) = self.chunks.range(..=position).next_back()?;
         let index = random.below(chunk.len().max(1) as u64);
-        table::records(&chunk.fields).nth(index as usize)
+        let record = table::records(&chunk.0.table).nth(index as usize)?;
+        Some((record, chunk.0.expiry(record)))
     }
 
     /// Sets or clears the expiry of a field, if it is there.
     pub(super) fn set_expiry(&mut self, field: &[u8], expiry: Option<UnixMs>) {
         let hash = table_hash(field);
         let (_, chunk) = self.chunk_mut(position_of_hash(hash));
-        let mut spot = Spot::find(chunk.own(), hash, field);
-        let Some(record) = spot.record_mut() else {
-            return;
-        };
-        let before = record.expiry();
-        record.set_expiry(expiry);
-        chunk.note(before, expiry);
-        self.count_timed(before, expiry);
+        if let Some(before) = chunk.own().set_expiry(hash, field, expiry) {
+            self.count_timed(before, expiry);
+        }
     }
 
-    /// Removes a field; gives its record.
-    pub(super) fn remove(&mut self, field: &[u8]) -> Option<Record> {
+    /// Removes a field; gives its record and its expiry.
+    pub(super) fn remove(&mut self, field: &[u8]) -> Option<(Record, Option<UnixMs>)> {
         let hash = table_hash(field);
         let (start, chunk) = self.chunk_mut(position_of_hash(hash));
-        let old = Spot::find(chunk.own(), hash, field).remove()?;
-        chunk.note(old.expiry(), None);
+        let (old, expiry) = chunk.own().remove(hash, field)?;
         let sparse = chunk.len() < SPARSE_FIELDS;
         self.len -= 1;
-        self.count_timed(old.expiry(), None);
+        self.count_timed(expiry, None);
         if sparse {
             self.join(start);
         }
-        Some(old)
+        Some((old, expiry))
     }
 
     /// The `most` first fields that are due, in the order of their positions, which is the same on
@@ -396,11 +471,11 @@ impl LargeHash {
             return due;
         }
         let chunks = self.chunks.values();
-        for chunk in chunks.filter(|chunk| chunk.times.first < stamp) {
-            let records = table::records(&chunk.fields);
-            let records = records.filter(|record| is_due(record.expiry(), stamp));
+        for chunk in chunks.filter(|chunk| chunk.bounds().0 < stamp) {
+            let records = chunk.0.records();
+            let records = records.filter(|(_, expiry)| is_due(*expiry, stamp));
             let mut found: Vec<_> = records
-                .map(|record| (position_of_hash(table::hash_of(record)), record.key()))
+                .map(|(record, _)| (position_of_hash(table::hash_of(record)), record.key()))
                 .collect();
             found.sort_unstable();
             let room = most - due.len();
@@ -416,7 +491,7 @@ impl LargeHash {
     /// position.
     fn split(&mut self, start: u64) {
         let (_, chunk) = self.chunk_mut(start);
-        let mut positions: Vec<u64> = table::records(&chunk.fields)
+        let mut positions: Vec<u64> = table::records(&chunk.0.table)
             .map(|record| position_of_hash(table::hash_of(record)))
             .collect();
         let middle = positions.len() / 2;
@@ -426,16 +501,15 @@ impl LargeHash {
             return;
         }
         let whole = std::mem::take(chunk).take();
-        let mut lower = Table::with_capacity(CHUNK_FIELDS);
-        let mut upper = Table::with_capacity(JOINED_FIELDS);
-        for (record, _) in whole {
-            let hash = table::hash_of(&record);
-            let half = if position_of_hash(hash) < middle {
+        let mut lower = Members::with_capacity(CHUNK_FIELDS);
+        let mut upper = Members::with_capacity(JOINED_FIELDS);
+        for (record, expiry) in whole.into_records() {
+            let half = if position_of_hash(table::hash_of(&record)) < middle {
                 &mut lower
             } else {
                 &mut upper
             };
-            table::insert(half, hash, record);
+            half.add(record, expiry);
         }
         *chunk = Chunk::new(lower);
         self.chunks.insert(middle, Chunk::new(upper));
@@ -474,13 +548,12 @@ impl LargeHash {
         let mut few = few.take();
         let (_, chunk) = self.chunk_mut(left);
         let many = chunk.own();
-        if few.len() > many.len() {
+        if few.table.len() > many.table.len() {
             std::mem::swap(&mut few, many);
         }
-        for (record, _) in few {
-            table::insert(many, table::hash_of(&record), record);
+        for (record, expiry) in few.into_records() {
+            many.add(record, expiry);
         }
-        chunk.times = Times::of(&chunk.fields);
         true
     }
 
@@ -490,7 +563,7 @@ impl LargeHash {
         &'h self,
         mut from: u64,
         count: usize,
-        visit: &mut dyn FnMut(&'h Record),
+        visit: &mut dyn FnMut(&'h Record, Option<UnixMs>),
     ) -> u64 {
         let start = self
             .chunks
@@ -504,9 +577,10 @@ impl LargeHash {
             }
             from = from.max(*chunk_start);
             let mut visited = 0;
-            let next = scan::sweep(&chunk.fields, from, left, position_of_hash, &mut |record| {
+            let table = &chunk.0.table;
+            let next = scan::sweep(table, from, left, position_of_hash, &mut |record| {
                 visited += 1;
-                visit(record);
+                visit(record, chunk.0.expiry(record));
             });
             if let Some(next) = next {
                 return next;
@@ -520,7 +594,8 @@ impl LargeHash {
     /// shared is empty: it is freed by the last of those who share it.
     pub(super) fn take_chunk(&mut self) -> Option<Table> {
         let (_, chunk) = self.chunks.pop_first()?;
-        Some(Arc::into_inner(chunk.fields).unwrap_or_default())
+        let members = Arc::into_inner(chunk.0).unwrap_or_default();
+        Some(members.table)
     }
 }
 
@@ -547,8 +622,16 @@ mod tests {
             .chain([POSITION_MASK + 1]);
         for ((start, chunk), end) in hash.chunks.iter().zip(ends) {
             assert!(chunk.len() <= CHUNK_FIELDS);
-            assert_eq!(chunk.times, Times::of(&chunk.fields));
-            for record in table::records(&chunk.fields) {
+            let expiries = chunk.0.records().filter_map(|(_, expiry)| expiry);
+            let mut expiries: Vec<_> = expiries.collect();
+            expiries.sort_unstable();
+            let mut kept: Vec<_> = chunk.0.times.iter().collect();
+            kept.sort_unstable();
+            assert_eq!(kept, expiries);
+            if let Some((first, last)) = kept.first().zip(kept.last()) {
+                assert_eq!(chunk.bounds(), (*first, *last));
+            }
+            for record in table::records(&chunk.0.table) {
                 let position = position_of_hash(table::hash_of(record));
                 assert!((*start..end).contains(&position));
             }
@@ -557,7 +640,7 @@ mod tests {
             hash.chunks.values().map(|chunk| chunk.len()).sum::<usize>(),
             hash.len()
         );
-        let timed = hash.records().filter_map(Record::expiry).count();
+        let timed = hash.records().filter_map(|(_, expiry)| expiry).count();
         assert_eq!(hash.timed, timed);
     }
 
@@ -596,7 +679,7 @@ mod tests {
             shared.chunks.len()
         );
         hash.set(&name(7), b"w", Expiry::Never);
-        let is_shared = |chunk: &&Chunk| Arc::strong_count(&chunk.fields) == 2;
+        let is_shared = |chunk: &&Chunk| Arc::strong_count(&chunk.0) == 2;
         let copied = hash.chunks.len() - hash.chunks.values().filter(is_shared).count();
         assert_eq!(
             copied, 1,
@@ -634,7 +717,7 @@ mod tests {
             hash.set(&name(n), b"v", expiry);
         }
         let count = |hash: &LargeHash, stamp| {
-            let due = |record: &&Record| is_due(record.expiry(), stamp);
+            let due = |(_, expiry): &(&Record, Option<UnixMs>)| is_due(*expiry, stamp);
             hash.records().filter(due).count()
         };
         for n in 0..FIELDS {
@@ -663,5 +746,45 @@ mod tests {
         }
         check(&hash);
         assert!(hash.is_due(3000) && !hash.is_due(2999));
+    }
+
+    /// Also of those whose tags are the same, of which there are some among so many, and when
+    /// chunks are split, joined and copied.
+    #[test]
+    fn every_field_has_its_own_expiry() {
+        const FIELDS: usize = 20_000;
+        let mut hash = LargeHash::new();
+        let expect = |n: usize| (n % 5 != 0).then_some(1000 + n as u64);
+        for n in 0..FIELDS {
+            let expiry = expect(n).map_or(Expiry::Never, Expiry::At);
+            hash.set(&name(n), b"v", expiry);
+        }
+        let expiry = |hash: &LargeHash, n: usize| hash.get(&name(n)).map(|(_, expiry)| expiry);
+        let shared = hash.share(0);
+        for n in 0..FIELDS {
+            assert_eq!(expiry(&hash, n), Some(expect(n)), "{n}");
+            match n % 4 {
+                0 => assert_eq!(hash.remove(&name(n)).map(|(_, at)| at), Some(expect(n))),
+                1 => hash.set_expiry(&name(n), None),
+                2 => hash.set_expiry(&name(n), Some(n as u64)),
+                _ => _ = hash.set(&name(n), b"w", Expiry::Keep),
+            }
+        }
+        check(&hash);
+        for n in 0..FIELDS {
+            let expect = [None, Some(None), Some(Some(n as u64)), Some(expect(n))];
+            assert_eq!(expiry(&hash, n), expect[n % 4], "{n}");
+        }
+        let timed = shared.chunks.iter().flat_map(|chunk| chunk.records());
+        let timed = timed.filter(|(_, at)| at.is_some()).count();
+        assert_eq!(timed, FIELDS / 5 * 4, "as it was");
+        assert!(hash.chunks.values().any(|chunk| {
+            let tags: Vec<_> = chunk.0.records().filter(|(_, at)| at.is_some()).collect();
+            let tags = tags
+                .iter()
+                .map(|(record, _)| times::tag(table::hash_of(record)));
+            let tags: Vec<_> = tags.collect();
+            tags.len() > std::collections::BTreeSet::from_iter(tags.iter()).len()
+        }));
     }
 }

@@ -22,6 +22,7 @@ mod snapshot;
 mod staging;
 mod string;
 mod table;
+mod times;
 mod value;
 mod watched;
 mod whole;

@@ -2,7 +2,7 @@
 //! insertion.
 //!
 //! Where fields have expiries, the top bit of the count is set, and between it and the fields stand
-//! the number of expiries and, by the number of the field, each of them: 9 bytes a field.
+//! the number of expiries and, by the number of the field, each of them: 7 bytes a field.
 //!
 //! Works on byte slices, and on the buffer of a record that is being edited; knows nothing of
 //! records, and no time.
@@ -21,8 +21,11 @@ pub(super) const MAX_BYTES: usize = 8 * 1024;
 
 /// On the count: some field has an expiry.
 const TIMED: u8 = 0x80;
+/// Bytes of an expiry: up to the year 10889, and commands take none that is so late.
+const TIME_BYTES: usize = 6;
+const LAST_MS: UnixMs = (1 << (8 * TIME_BYTES)) - 1;
 /// The number of a field and its expiry.
-const ENTRY_BYTES: usize = 1 + size_of::<UnixMs>();
+const ENTRY_BYTES: usize = 1 + TIME_BYTES;
 
 /// Bytes of a number's variable-length form: seven bits a byte, the lowest first, the top bit set
 /// on all but the last.
@@ -85,8 +88,9 @@ fn entries_at(body: &[u8]) -> Range<usize> {
 fn entries(body: &[u8]) -> impl Iterator<Item = (usize, UnixMs)> {
     let (entries, _) = body[entries_at(body)].as_chunks::<ENTRY_BYTES>();
     entries.iter().map(|[index, expiry @ ..]| {
-        let expiry = UnixMs::from_le_bytes(*expiry);
-        (usize::from(*index), expiry)
+        let mut bytes = [0; size_of::<UnixMs>()];
+        bytes[..TIME_BYTES].copy_from_slice(expiry);
+        (usize::from(*index), UnixMs::from_le_bytes(bytes))
     })
 }
 
@@ -283,7 +287,8 @@ fn set_entry(record: &mut Vec<u8>, body: usize, field: usize, expiry: Option<Uni
     let is_there = entries(&record[body..]).any(|(index, _)| index == field);
     let mut entry = [0; ENTRY_BYTES];
     entry[0] = field as u8;
-    entry[1..].copy_from_slice(&expiry.unwrap_or_default().to_le_bytes());
+    let time = expiry.unwrap_or_default().min(LAST_MS).to_le_bytes();
+    entry[1..].copy_from_slice(&time[..TIME_BYTES]);
     match (is_there, expiry) {
         (true, Some(_)) => record[start..start + ENTRY_BYTES].copy_from_slice(&entry),
         (false, Some(_)) if at.is_empty() => {
@@ -393,7 +398,7 @@ mod tests {
 
     /// What has no expiry takes no byte more beside what has one.
     #[test]
-    fn an_expiry_takes_nine_bytes_and_the_count_one() {
+    fn an_expiry_takes_seven_bytes_and_the_count_one() {
         let mut record = vec![0];
         for n in 0..10u8 {
             set(&mut record, 0, &[n], b"v");
@@ -405,7 +410,7 @@ mod tests {
                 Set::Replaced
             );
         }
-        assert_eq!(record.len(), plain.len() + 1 + 3 * 9);
+        assert_eq!(record.len(), plain.len() + 1 + 3 * 7);
         for n in [9u8, 3, 7, 0] {
             set_expiry(&mut record, 0, &[n], None);
         }
@@ -454,7 +459,7 @@ mod tests {
         set(&mut record, 0, b"a", &[0; MAX_BYTES - 50]);
         set(&mut record, 0, b"b", b"v");
         let room = MAX_BYTES - record.len();
-        set(&mut record, 0, b"b", &vec![0; 1 + room - 19]);
+        set(&mut record, 0, b"b", &vec![0; 1 + room - 15]);
         let timed = |record: &mut Vec<u8>, field: &[u8]| set_expiry(record, 0, field, Some(1));
         assert_eq!(timed(&mut record, b"a"), Set::Replaced);
         assert_eq!(timed(&mut record, b"b"), Set::Replaced);

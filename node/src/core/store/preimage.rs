@@ -357,6 +357,11 @@ fn write_record(record: &Record, out: &mut Vec<u8>) -> Bytes {
     Bytes::new()
 }
 
+/// Copies, with the expiries that are in them.
+fn timed(copies: &[Record]) -> impl Iterator<Item = (&Record, Option<UnixMs>)> {
+    copies.iter().map(|record| (record, record.expiry()))
+}
+
 /// A large hash at the point, as far as it has not been streamed.
 struct Sliced {
     slot: u16,
@@ -400,7 +405,9 @@ impl Sliced {
             let field_hash = table_hash(field);
             let is_ahead = large::position_of_hash(field_hash) >= next;
             if is_ahead && self.handled.insert(field_hash, field) {
-                self.copies.extend(hash.get(field).and_then(Record::copy));
+                let found = hash.get(field);
+                let copy = found.and_then(|(record, expiry)| record.copy_with(expiry));
+                self.copies.extend(copy);
             }
         }
     }
@@ -440,14 +447,14 @@ impl Sliced {
             if let Value::Shared(value) = record.value() {
                 let field = (record.key(), record.expiry());
                 let long = Item::LongField(head, self.fields, field, value.len());
-                self.write_part(head, written.iter(), chunk);
+                self.write_part(head, timed(&written), chunk);
                 long.encode(chunk.out);
                 return (written.len() + 1, value.clone());
             }
             bytes += record.size();
             written.push(record);
         }
-        self.write_part(head, written.iter(), chunk);
+        self.write_part(head, timed(&written), chunk);
         (written.len(), Bytes::new())
     }
 
@@ -457,16 +464,16 @@ impl Sliced {
         let mut looked_at = 1;
         let mut written = Vec::new();
         let mut bytes = 0;
-        let next = hash.scan(from, CHUNK_FIELDS, &mut |record| {
+        let next = hash.scan(from, CHUNK_FIELDS, &mut |record, expiry| {
             looked_at += 1;
             if self.handled.contains(record) {
                 return;
             }
             if bytes >= chunk.room() || matches!(record.value(), Value::Shared(_)) {
-                self.copies.extend(record.copy());
+                self.copies.extend(record.copy_with(expiry));
             } else {
                 bytes += record.size();
-                written.push(record);
+                written.push((record, expiry));
             }
         });
         self.next = Some(next).filter(|next| *next > 0);
@@ -477,11 +484,11 @@ impl Sliced {
     fn write_part<'r>(
         &self,
         head: Head<'_>,
-        records: impl Iterator<Item = &'r Record>,
+        records: impl Iterator<Item = (&'r Record, Option<UnixMs>)>,
         chunk: &mut Chunk<'_>,
     ) {
-        let field = |record: &'r Record| match record.value() {
-            Value::Inline(value) => Some((record.key(), value, record.expiry())),
+        let field = |(record, expiry): (&'r Record, _)| match record.value() {
+            Value::Inline(value) => Some((record.key(), value, expiry)),
             _ => None,
         };
         let fields: Fields<'_> = records.filter_map(field).collect();

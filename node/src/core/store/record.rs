@@ -1,7 +1,8 @@
 //! A key or a field with its value: one thin pointer to one allocation.
 //!
 //! ```text
-//! header  4 bytes   length of the allocation (27 bits), form of the body (2), expiry or none (1)
+//! header  4 bytes   length of the allocation (27 bits), form of the body (2), expiry or none (1),
+//!                   expiry elsewhere (1)
 //! key     varint length, then the bytes
 //! expiry  8 bytes, only where there is one
 //! body    the string, the packed hash, or an owning pointer to a value that is kept outside
@@ -33,6 +34,8 @@ const LENGTH_BITS: u32 = 27;
 const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
 const FORM_MASK: u32 = 0b11 << LENGTH_BITS;
 const VOLATILE: u32 = 1 << (LENGTH_BITS + 2);
+/// The expiry is kept elsewhere.
+const TIMED_APART: u32 = 1 << (LENGTH_BITS + 3);
 
 /// How the body holds the value. The numbers are those in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,6 +149,17 @@ impl Record {
 
     fn is_volatile(&self) -> bool {
         self.header() & VOLATILE != 0
+    }
+
+    /// Whether it has an expiry that is kept elsewhere, as those of fields of large hashes are.
+    pub(super) fn is_timed_apart(&self) -> bool {
+        self.header() & TIMED_APART != 0
+    }
+
+    /// Says so.
+    pub(super) fn set_timed_apart(&mut self, timed: bool) {
+        let flag = if timed { TIMED_APART } else { 0 };
+        change_header(self.bytes_mut(), |header| header & !TIMED_APART | flag);
     }
 
     fn allocation(&self) -> *mut [u8] {
@@ -269,9 +283,21 @@ impl Record {
     pub(super) fn copy(&self) -> Option<Self> {
         match self.value() {
             Value::Inline(_) | Value::Packed(_) => Some(Self::seal(self.bytes().to_vec())),
-            Value::Shared(bytes) => Some(Self::shared(self.key(), self.expiry(), bytes.clone())),
+            Value::Shared(bytes) => {
+                let mut copy = Self::shared(self.key(), self.expiry(), bytes.clone());
+                copy.set_timed_apart(self.is_timed_apart());
+                Some(copy)
+            }
             Value::Large(_) => None,
         }
+    }
+
+    /// The same again with the expiry that is kept elsewhere; nothing for a large hash.
+    pub(super) fn copy_with(&self, expiry: Option<UnixMs>) -> Option<Self> {
+        let mut copy = self.copy()?;
+        copy.set_timed_apart(false);
+        copy.set_expiry(expiry);
+        Some(copy)
     }
 
     /// The same value under another key, sharing the bytes of a long string.

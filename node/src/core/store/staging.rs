@@ -85,12 +85,15 @@ impl Slots {
             }
             Assembled::Part(head, place, fields) => {
                 let records = fields.iter();
-                let records = records.map(|(field, value, at)| Record::string(field, *at, value));
+                let records =
+                    records.map(|(field, value, at)| (Record::string(field, None, value), *at));
                 self.add_fields(head, place, records)
             }
-            Assembled::LongField(head, place, (field, at), value) => {
-                self.add_fields(head, place, std::iter::once(string(field, at, value)))
-            }
+            Assembled::LongField(head, place, (field, at), value) => self.add_fields(
+                head,
+                place,
+                std::iter::once((string(field, None, value), at)),
+            ),
         }
     }
 
@@ -118,7 +121,7 @@ impl Slots {
         &mut self,
         head: Head<'_>,
         place: Place,
-        records: impl Iterator<Item = Record>,
+        records: impl Iterator<Item = (Record, Option<UnixMs>)>,
     ) -> Result<(), Malformed> {
         if place.is_first {
             self.add(Record::large(head.key, head.expiry, LargeHash::new()))?;
@@ -132,8 +135,8 @@ impl Slots {
             return Err(Malformed("two parts of a hash differ in its expiry"));
         };
         let was_timed = hash.is_timed();
-        for record in records {
-            if hash.put(record).is_some() {
+        for (record, expiry) in records {
+            if hash.put(record, expiry).is_some() {
                 return Err(Malformed("a field comes twice"));
             }
         }
