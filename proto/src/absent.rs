@@ -84,7 +84,7 @@ pub static ABSENT: &[Absent] = &[
         names: "HIMPORT",
     },
     Absent {
-        why: "nobody counts how often a key is used; CLUSTER SLOT-STATS counts keys",
+        why: "INFO hotkeys has what is asked for most",
         names: "HOTKEYS",
     },
     Absent {
