@@ -23,9 +23,7 @@ use crate::core::notify::Flags;
 
 /// How far the redirecting port lies above the client port.
 const REDIRECT_OFFSET: u16 = 1000;
-/// All commands that wait for a shard travel together, so that few shards mean few entries: 16 in
-/// the place of 64 take a quarter of the CPU off a write. `scripts/bench/cluster` shows it.
-const SHARDS: u32 = 16;
+const SHARDS: u32 = 64;
 const REPLICAS: u32 = 3;
 
 /// A node of dht, a distributed hash table that speaks the Redis protocol.

@@ -181,7 +181,7 @@ pub const APPLIED_BYTES: usize = 4 * 1024 * 1024;
 /// Rounds in which a leader asks whether it still leads that may be unanswered.
 pub const ROUNDS: usize = 64;
 /// Bytes of applied entries that a shard's log in memory keeps for followers.
-pub const LOG_BYTES: usize = 1024 * 1024;
+pub const LOG_BYTES: usize = 256 * 1024;
 /// The same while a follower that is heard from needs them.
 pub const LOG_HELD_BYTES: usize = 16 * 1024 * 1024;
 /// The same while a full copy is on its way: what comes after it will be needed.

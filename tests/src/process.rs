@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::wait;
 
 /// Shards of a cluster that was told nothing else.
-pub const SHARDS: usize = 16;
+pub const SHARDS: usize = 64;
 
 /// Time for a cluster to form, or for a node to come back.
 const READY: Duration = Duration::from_secs(30);

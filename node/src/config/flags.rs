@@ -160,7 +160,7 @@ mod tests {
         let config = config("").unwrap();
         assert_eq!(config.listen, ["127.0.0.1:7400".parse().unwrap()]);
         assert_eq!(config.redirect_listen(), "127.0.0.1:8400".parse().unwrap());
-        assert_eq!((config.shards, config.max_clients), (16, 10_000));
+        assert_eq!((config.shards, config.max_clients), (64, 10_000));
         assert_eq!(config.cluster_secret(), "");
         let cores = thread::available_parallelism().unwrap().get();
         assert!((1..=cores).contains(&config.threads()));

@@ -388,7 +388,7 @@ mod tests {
     /// Runs `check` on every size of cluster in scope; the first number names one of several member
     /// sets.
     fn for_every_cluster(mut check: impl FnMut(usize, usize, usize, usize)) {
-        for (cluster, shards) in [(0, 16), (1, 16), (2, 32), (3, 64), (4, 128), (5, 1024)] {
+        for (cluster, shards) in [(0, 64), (1, 64), (2, 64), (3, 128), (4, 256), (5, 1024)] {
             for members in 3..=10 {
                 for copies in 1..=3 {
                     check(cluster, shards, members, copies);

@@ -221,7 +221,8 @@ mod tests {
         check("HSETN", 0, &["HSETNX"]);
         check("cli", 0, &["client"]);
         check("client se", 7, &["setinfo", "setname"]);
-        let cluster = ["session", "shards", "slots", "snapshot", "status"];
+        let cluster = "session shards slot-stats slots snapshot status";
+        let cluster: Vec<&str> = cluster.split(' ').collect();
         check("cluster s", 8, &cluster);
         check("set k v ex", 8, &["ex", "exat"]);
         check("set k v EX 5 N", 13, &["NX"]);
