@@ -1,5 +1,7 @@
 //! What people type: `scripts/cluster` and what it says.
 
+use std::env;
+use std::ffi::OsStr;
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -116,6 +118,13 @@ fn a_port_in_use_is_noticed_at_once_and_named() {
     drop(taken);
 }
 
+/// Whether the runner says with a variable of which package a test is. Some packages are compiled
+/// anew where that changes, and all that depends on them, which takes minutes.
+fn is_about_package(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR"
+}
+
 /// scripts/cluster with a cluster of its own, which is ended with this value.
 struct Script {
     base: u16,
@@ -143,7 +152,11 @@ impl Script {
 
     /// What it prints; `succeeds` says how it must end.
     fn run(&self, args: &str, succeeds: bool) -> String {
-        let ended = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cluster"))
+        let mut script = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/cluster"));
+        for (name, _) in env::vars_os().filter(|(name, _)| is_about_package(name)) {
+            script.env_remove(name);
+        }
+        let ended = script
             .args(args.split(' '))
             .env("DHT_PORT", self.base.to_string())
             .env("DHT_PROFILE", "dev")
