@@ -122,7 +122,7 @@ fn a_port_in_use_is_noticed_at_once_and_named() {
 /// anew where that changes, and all that depends on them, which takes minutes.
 fn is_about_package(name: &OsStr) -> bool {
     let name = name.to_string_lossy();
-    name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR"
+    name == "OUT_DIR" || name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")
 }
 
 /// scripts/cluster with a cluster of its own, which is ended with this value.
