@@ -27,7 +27,7 @@ def work(number):
             time.sleep(0.005)
         counts.append(count)
     except Exception as failure:
-        failures.append(repr(failure))
+        failures.append(f"{failure!r}: {failure}")
 
 
 threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
