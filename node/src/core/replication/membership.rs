@@ -107,8 +107,8 @@ mod tests {
         conf
     }
 
-    /// Peers below 10 follow closely, of whom 7 to 9 are busy; from 10 on they are far behind, from
-    /// 20 on silent.
+    /// Peers below 10 follow closely, from 10 on they are far behind, from 20 on silent. Peers 7 to 9
+    /// are busy.
     fn next(me: u64, conf: &ConfState, target: &[u64]) -> Step {
         let progress = |peer| {
             Some(Progress {
