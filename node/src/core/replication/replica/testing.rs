@@ -52,7 +52,7 @@ impl Alone {
     /// Has a turn; gives what the sender is told.
     fn turn(&mut self) -> Vec<Bytes> {
         let (mut post, mut settled) = (Post::default(), Vec::new());
-        let (mut returned, mut resolved) = (Vec::new(), 0);
+        let (mut returned, mut resolved, mut copy_bytes) = (Vec::new(), 0, 0);
         self.now.mono_ms += 10;
         self.replica.turn(&mut Turn {
             now: self.now,
@@ -63,8 +63,7 @@ impl Alone {
             settled: &mut settled,
             returned: &mut returned,
             resolved: &mut resolved,
-            copies: &mut Allowance::default(),
-            learning: &BTreeMap::new(),
+            copy_bytes: &mut copy_bytes,
             keeper: &mut Keeper::default(),
             files: &mut Files::default(),
         });
