@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::client::Shared;
 use crate::command::{Command, Place, Plan};
-use crate::course::Course;
+use crate::course::{BESIDE, Course};
 use crate::error::{Cause, Error, Result};
 use crate::node::{Answer, Way};
 use crate::sessions::Seat;
@@ -25,8 +25,6 @@ pub const PATIENCE_BESIDE: Duration = Duration::from_millis(500);
 const BUSY: Duration = Duration::from_millis(1000);
 /// ... up to so much in all.
 const BUSY_PATIENCE: Duration = Duration::from_millis(2000);
-/// So many nodes are asked beside the first.
-pub const BESIDE: usize = 2;
 /// A node that is gone, or refuses, says so much sooner. One that has not is silent.
 pub const SILENCE: Duration = Duration::from_millis(1000);
 
@@ -47,8 +45,6 @@ pub struct Call {
     under_way: SmallVec<[Answer; 1]>,
     /// When the last try was sent.
     sent: Instant,
-    /// How many nodes were asked beside the first.
-    beside: usize,
     /// Its result, or what it would be if the next try were the last.
     pub result: Result<Reply>,
 }
@@ -75,7 +71,6 @@ impl Call {
             goes_out,
             under_way: SmallVec::new(),
             sent: Instant::now(),
-            beside: 0,
             result,
         }
     }
@@ -155,10 +150,10 @@ impl Call {
     fn patience(&self, shared: &Shared) -> Option<Instant> {
         let is_asked_twice = self.plan.is_asked_twice || self.seat.is_some();
         let most = if self.plan.is_long { 1 } else { BESIDE };
-        if !is_asked_twice || self.beside >= most || !shared.has_others_forward() {
+        if !is_asked_twice || self.course.beside() >= most || !shared.has_others_forward() {
             return None;
         }
-        if self.beside > 0 {
+        if self.course.beside() > 0 {
             return Some(self.sent + PATIENCE_BESIDE);
         }
         let progress = self.under_way.last()?.last_progress();
@@ -168,21 +163,12 @@ impl Call {
 
     /// Has another node asked as well, if there is one.
     fn lose_patience(&mut self, shared: &Shared) -> Option<Turn> {
-        let asked: SmallVec<[&str; BESIDE + 1]> =
-            self.under_way.iter().map(|it| &**it.address()).collect();
-        let to = self.course.beside(shared, &asked);
-        let address = Arc::clone(self.under_way.last()?.address());
-        let Some(to) = to else {
-            self.beside = BESIDE;
-            return None;
-        };
-        self.beside += 1;
+        let asked = self.under_way.iter().map(|it| Arc::clone(it.address()));
+        let asked: SmallVec<[Arc<str>; BESIDE + 1]> = asked.collect();
+        let (turn, from) = self.course.lose_patience(shared, &asked)?;
         self.in_doubt |= self.repeat() == Repeat::InPlace;
         self.result = Err(self.repeat().unanswered(Cause::Deadline));
-        shared.suspect(&address);
-        shared.avoid_seed(&address);
-        let turn = Turn::Beside { to };
-        self.course.turn(shared, &turn, &address);
+        self.course.turn(shared, &turn, &from);
         Some(turn)
     }
 

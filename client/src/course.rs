@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use crate::client::Shared;
 use crate::command::Place;
 use crate::node::Node;
 use crate::verdict::Turn;
+
+/// So many nodes are asked beside the first.
+pub const BESIDE: usize = 2;
 
 /// Where the next try of a command goes.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub struct Course {
     asking: bool,
     /// Who could not be reached, or has not answered, last.
     failed: Option<Arc<str>>,
+    /// How many nodes were asked beside the first.
+    beside: usize,
 }
 
 impl Course {
@@ -30,6 +37,7 @@ impl Course {
             next: None,
             asking: false,
             failed: None,
+            beside: 0,
         }
     }
 
@@ -87,10 +95,29 @@ impl Course {
         }
     }
 
-    /// Who can be asked beside those who have been, and have not answered.
-    pub fn beside(&self, shared: &Shared, asked: &[&str]) -> Option<String> {
-        let beside = shared.beside(asked, self.is_of_slot);
-        beside.filter(|to| !asked.contains(&to.as_str()))
+    /// How many nodes were asked beside the first; all that may be when there are no others.
+    pub const fn beside(&self) -> usize {
+        self.beside
+    }
+
+    /// Of those who have been asked none has answered. Gives who can be asked as well, and beside
+    /// whom, who is passed by from now on; nothing if there is nobody else.
+    pub fn lose_patience(
+        &mut self,
+        shared: &Shared,
+        asked: &[Arc<str>],
+    ) -> Option<(Turn, Arc<str>)> {
+        let from = asked.last()?;
+        let names: SmallVec<[&str; BESIDE + 1]> = asked.iter().map(AsRef::as_ref).collect();
+        let to = shared.beside(&names, self.is_of_slot);
+        let Some(to) = to.filter(|to| !names.contains(&to.as_str())) else {
+            self.beside = BESIDE;
+            return None;
+        };
+        self.beside += 1;
+        shared.suspect(from);
+        shared.avoid_seed(from);
+        Some((Turn::Beside { to }, Arc::clone(from)))
     }
 
     fn leads_back(&self, shared: &Shared, to: &str) -> bool {

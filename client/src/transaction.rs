@@ -8,10 +8,10 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, timeout_at};
 
-use crate::call::{BESIDE, PATIENCE, PATIENCE_BESIDE, SILENCE};
+use crate::call::{PATIENCE, PATIENCE_BESIDE, SILENCE};
 use crate::client::{Client, Shared, random};
 use crate::command::{Args, Command, Place};
-use crate::course::Course;
+use crate::course::{BESIDE, Course};
 use crate::error::{Cause, Error, Result};
 use crate::node::{Node, Way, is_too_long, too_long};
 use crate::pipeline::Pipeline;
@@ -176,8 +176,6 @@ struct Tries<'a> {
     repeat: Repeat,
     /// An earlier try may have done it.
     in_doubt: bool,
-    /// How many nodes were asked beside the first.
-    beside: usize,
     backoff: Backoff,
     /// When the last try began.
     sent: Instant,
@@ -192,7 +190,6 @@ impl<'a> Tries<'a> {
             course: Course::new(place),
             repeat,
             in_doubt: false,
-            beside: 0,
             backoff: Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS),
             sent: Instant::now(),
             deadline,
@@ -263,8 +260,8 @@ impl<'a> Tries<'a> {
 
     /// Until when nobody else is asked; nothing where nobody else can be.
     fn patience(&self) -> Option<Instant> {
-        let may_be_twice = self.repeat != Repeat::Never && self.beside < BESIDE;
-        let patience = match self.beside {
+        let may_be_twice = self.repeat != Repeat::Never && self.course.beside() < BESIDE;
+        let patience = match self.course.beside() {
             0 => PATIENCE,
             _ => PATIENCE_BESIDE,
         };
@@ -274,19 +271,10 @@ impl<'a> Tries<'a> {
 
     /// Has another node asked as well, if there is one.
     fn lose_patience(&mut self, asked: &[Arc<str>]) -> Option<(Error, Turn, Arc<str>)> {
-        let shared = self.client.shared();
-        let from = Arc::clone(asked.last()?);
-        let asked: Vec<&str> = asked.iter().map(AsRef::as_ref).collect();
-        let Some(to) = self.course.beside(shared, &asked) else {
-            self.beside = BESIDE;
-            return None;
-        };
-        self.beside += 1;
+        let (turn, from) = self.course.lose_patience(self.client.shared(), asked)?;
         self.in_doubt |= self.repeat == Repeat::InPlace;
-        shared.suspect(&from);
-        shared.avoid_seed(&from);
         let error = self.repeat.unanswered(Cause::Deadline);
-        Some((error, Turn::Beside { to }, from))
+        Some((error, turn, from))
     }
 
     fn judge<T>(&mut self, outcome: Outcome<T>) -> std::result::Result<T, Verdict> {

@@ -244,7 +244,7 @@ pub enum ReplyError {
 /// before its number in a session is looked up: by who checks the sender or the words, by a node
 /// that cannot reach the shard, or does not write at present, and, of the last ones, by what stands
 /// between. All others are the answer of who has executed it.
-const BEFOREHAND: [&str; 25] = [
+const BEFOREHAND: [&str; 26] = [
     // Who is asking?
     "NOAUTH",
     "WRONGPASS",
@@ -259,6 +259,7 @@ const BEFOREHAND: [&str; 25] = [
     "ERR request is longer than",
     "ERR key is longer than",
     "ERR a session and a sequence go together",
+    "ERR a sequence is at most",
     "ERR a command that is split over shards",
     "ERR Command not allowed inside a transaction",
     "ERR Can't execute",

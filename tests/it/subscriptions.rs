@@ -32,6 +32,14 @@ async fn next(heard: &mut Subscription) -> Result<Message, Error> {
     timeout(PATIENCE, heard.next()).await.expect("something")
 }
 
+/// What a client publishes is heard again.
+async fn news_come_again(client: &Client, heard: &mut Subscription) {
+    let again = heard_again(heard, async || {
+        client.publish("news", "again").await.unwrap();
+    });
+    assert_eq!(again.await, said("news", "again"));
+}
+
 /// Says it again and again until it is heard; what was missed meanwhile is told once at most.
 async fn heard_again(heard: &mut Subscription, say: impl AsyncFn()) -> Message {
     let start = Instant::now();
@@ -186,10 +194,7 @@ async fn a_closed_connection_is_told_once_and_made_anew() {
         assert_eq!(next(&mut heard).await, Ok(said("news", &n.to_string())));
         let missed = next(&mut heard).await.unwrap_err();
         assert!(is_broken(&missed), "{missed:?}");
-        let again = heard_again(&mut heard, async || {
-            client.publish("news", "again").await.unwrap();
-        });
-        assert_eq!(again.await, said("news", "again"));
+        news_come_again(&client, &mut heard).await;
     }
 }
 
@@ -203,10 +208,7 @@ async fn a_frozen_server_is_noticed_by_who_listens() {
     let missed = next(&mut heard).await.unwrap_err();
     assert!(is_broken(&missed), "{missed:?}");
     server.thaw();
-    let again = heard_again(&mut heard, async || {
-        client.publish("news", "again").await.unwrap();
-    });
-    assert_eq!(again.await, said("news", "again"));
+    news_come_again(&client, &mut heard).await;
 }
 
 #[tokio::test]
@@ -228,10 +230,7 @@ async fn who_does_not_ask_for_what_it_hears_misses_the_rest() {
     };
     assert!(is_broken(&missed), "{missed:?}");
     assert!((8..more).contains(&count), "{count} of {more}");
-    let again = heard_again(&mut heard, async || {
-        client.publish("news", "again").await.unwrap();
-    });
-    assert_eq!(again.await, said("news", "again"));
+    news_come_again(&client, &mut heard).await;
 }
 
 #[tokio::test]

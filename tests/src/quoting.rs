@@ -1,22 +1,6 @@
 //! Bytes as readable text: redis-cli's quoting, both ways. Knows nothing of commands or replies.
 
-/// Writes bytes between double quotes; what is not printable ASCII as `\n`, `\r`, `\t` or `\xHH`.
-#[must_use]
-pub fn quote(bytes: &[u8]) -> String {
-    let mut text = String::from('"');
-    for byte in bytes {
-        match byte {
-            b'"' | b'\\' => text.extend(['\\', char::from(*byte)]),
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\t' => text.push_str("\\t"),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            _ => text.push_str(&format!("\\x{byte:02x}")),
-        }
-    }
-    text.push('"');
-    text
-}
+pub use dht_proto::resp::quoted as quote;
 
 /// Reads a quoted string from the start of `text`; gives its bytes and what follows the closing
 /// quote.
@@ -31,6 +15,8 @@ pub fn unquote(text: &str) -> Option<(Vec<u8>, &str)> {
             [b'\\', b'n', ..] => (b'\n', 2),
             [b'\\', b'r', ..] => (b'\r', 2),
             [b'\\', b't', ..] => (b'\t', 2),
+            [b'\\', b'a', ..] => (0x07, 2),
+            [b'\\', b'b', ..] => (0x08, 2),
             [b'\\', literal, ..] => (*literal, 2),
             [literal, ..] => (*literal, 1),
             [] => return None,

@@ -69,7 +69,7 @@ pub struct Session {
     long: Option<u64>,
     /// A request that `CLIENT PAUSE` has wait, and everything behind it.
     waits: Option<Box<held::Waits>>,
-    /// Bytes of replies that wait in `turns` for an earlier one.
+    /// Bytes of replies, and of what was said, that wait for an earlier request.
     held_bytes: usize,
     /// Replies among those that are still to be made.
     unmade: usize,
@@ -110,7 +110,7 @@ struct Ready {
 
 impl Ready {
     fn bytes(&self) -> usize {
-        self.output.len() + self.news.iter().map(News::bytes).sum::<usize>()
+        self.output.len() + messages::bytes_of(&self.news)
     }
 }
 

@@ -8,6 +8,11 @@ use crate::core::measures::Done;
 use crate::core::pubsub::{Message, News};
 use crate::core::wire;
 
+/// Bytes of what waits to be told.
+pub(super) fn bytes_of(news: &[News]) -> usize {
+    news.iter().map(News::bytes).sum()
+}
+
 impl Session {
     /// Hands the client a message, unless it has ceased to listen meanwhile.
     pub fn hear(&self, message: &Message, output: &mut Output) {
@@ -25,6 +30,7 @@ impl Session {
         if self.said.is_empty() && !self.writes_by(self.last_loose) {
             effects.news.extend(news);
         } else {
+            self.held_bytes += bytes_of(&news);
             self.said.push_back((self.last_loose, news));
         }
     }
@@ -35,6 +41,7 @@ impl Session {
             && !self.writes_by(*last)
             && let Some((_, news)) = self.said.pop_front()
         {
+            self.held_bytes -= bytes_of(&news);
             effects.news.extend(news);
         }
     }
@@ -96,9 +103,14 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use dht_proto::Reply;
+    use bytes::BytesMut;
+    use dht_proto::rpc::{self, Meta};
+    use dht_proto::{Reply, limits};
 
+    use crate::core::client::Protocol;
+    use crate::core::commands::testing;
     use crate::core::pubsub::News;
+    use crate::core::session::Progress;
     use crate::core::session::line_tests::{Line, member};
 
     /// The texts of what is to be told.
@@ -122,6 +134,29 @@ mod tests {
         assert_eq!(line.output(), ":0\r\n+OK\r\n+OK\r\n:0\r\n:0\r\n");
         line.send("PUBLISH c 3\r\n");
         assert_eq!(told(&mut line), ["3"]);
+    }
+
+    #[test]
+    fn so_much_waits_to_be_told_and_then_nothing_more_is_taken() {
+        const LONG: usize = limits::OUTPUT_SOFT_BYTES / 4;
+        let mut line = Line::new(testing::cluster(), |client| {
+            client.protocol = Protocol::Native;
+        });
+        let mut input = BytesMut::new();
+        let mut send = |line: &mut Line, words: [&str; 3]| {
+            rpc::encode_request(1, &words, &Meta::default(), &mut input);
+            line.receive(&mut input)
+        };
+        assert_eq!(send(&mut line, ["SET", "foo", "1"]), Progress::Input);
+        let text = "x".repeat(LONG);
+        let mut publish = || send(&mut line, ["PUBLISH", "c", &text]);
+        let taken = (0..9).take_while(|_| publish() == Progress::Input).count();
+        assert_eq!(taken, 3, "the fourth is the last");
+        assert_eq!(told(&mut line), [""; 0]);
+        line.settle(1, Reply::Ok);
+        assert_eq!(told(&mut line).len(), 4);
+        assert_eq!(send(&mut line, ["PUBLISH", "c", "more"]), Progress::Input);
+        assert_eq!(told(&mut line), ["more"]);
     }
 
     #[test]
