@@ -754,7 +754,7 @@ mod tests {
     fn every_field_has_its_own_expiry() {
         const FIELDS: usize = 20_000;
         let mut hash = LargeHash::new();
-        let expect = |n: usize| (n % 5 != 0).then_some(1000 + n as u64);
+        let expect = |n: usize| (!n.is_multiple_of(5)).then_some(1000 + n as u64);
         for n in 0..FIELDS {
             let expiry = expect(n).map_or(Expiry::Never, Expiry::At);
             hash.set(&name(n), b"v", expiry);
