@@ -6,9 +6,6 @@ use crate::core::args::Args;
 use crate::core::execute::Outcome;
 use crate::core::keyspace::Read;
 
-/// Fields of a large hash that are measured when the client does not say.
-const SAMPLES: usize = 448;
-
 /// OBJECT ENCODING.
 pub fn encoding(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
     Ok(Reply::bulk_or_nil(ctx.encoding(args.word()?)))
@@ -44,15 +41,14 @@ fn of_value(ctx: &Read<'_>, args: &mut Args<'_>, answer: impl FnOnce() -> Outcom
     }
 }
 
-/// MEMORY USAGE.
+/// MEMORY USAGE. All of a value is counted, however few samples are asked for.
 pub fn memory_usage(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
     let key = args.word()?;
-    let mut samples = SAMPLES;
     while args.left() > 0 {
         if args.left() < 2 || !args.option("SAMPLES") {
             return Err(ReplyError::Syntax);
         }
-        samples = usize::try_from(args.int()?).map_err(|_| ReplyError::Syntax)?;
+        usize::try_from(args.int()?).map_err(|_| ReplyError::Syntax)?;
     }
-    Ok(ctx.usage(key, samples).map_or(Reply::Nil, Reply::count))
+    Ok(ctx.usage(key).map_or(Reply::Nil, Reply::count))
 }

@@ -17,7 +17,7 @@ use super::scan;
 use super::string::StringRef;
 use super::table::{self, Spot, Table};
 use super::times::{self, Times};
-use super::value::{allotted, table_bytes};
+use super::value::{allotted, record_usage, table_bytes};
 use super::write::Expiry;
 use crate::core::random::Random;
 use crate::core::time::UnixMs;
@@ -43,6 +43,8 @@ pub(super) struct LargeHash {
     len: usize,
     /// Fields with an expiry.
     timed: usize,
+    /// What the fields' records take, as the allocator gives it.
+    records_bytes: usize,
 }
 
 /// Some of the fields. Shared with those who read them later.
@@ -293,6 +295,7 @@ impl LargeHash {
             chunks: BTreeMap::from([(0, Chunk::default())]),
             len: 0,
             timed: 0,
+            records_bytes: 0,
         }
     }
 
@@ -311,6 +314,7 @@ impl LargeHash {
             chunks: self.chunks.clone(),
             len: self.len,
             timed: self.timed,
+            records_bytes: self.records_bytes,
         }
     }
 
@@ -363,15 +367,15 @@ impl LargeHash {
         Some((record, chunk.0.expiry(record)))
     }
 
-    /// Bytes of memory of the chunks, besides those of the records, as the allocator gives them.
-    pub(super) fn chunks_bytes(&self) -> usize {
+    /// Bytes of memory that it takes, as the allocator gives them. Takes a step a chunk.
+    pub(super) fn usage(&self) -> usize {
         /// The counts of those who share it.
         const SHARED_BYTES: usize = 16;
         let bytes = self.chunks.values().map(|chunk| {
             let own = allotted(SHARED_BYTES + size_of::<Members>());
             own + table_bytes(&chunk.0.table) + chunk.0.times.bytes()
         });
-        bytes.sum()
+        self.records_bytes + bytes.sum::<usize>()
     }
 
     /// Every field's record with its expiry, chunk by chunk.
@@ -411,6 +415,7 @@ impl LargeHash {
     /// Puts the record of a field, in which is no expiry; gives the one that it had.
     pub(super) fn put(&mut self, record: Record, expiry: Option<UnixMs>) -> Option<Record> {
         let hash = table::hash_of(&record);
+        self.records_bytes += record_usage(&record);
         let (start, chunk) = self.chunk_mut(position_of_hash(hash));
         let old = chunk.own().put(hash, record, expiry);
         let full = chunk.len() > CHUNK_FIELDS;
@@ -423,6 +428,7 @@ impl LargeHash {
             return None;
         };
         self.count_timed(before, expiry);
+        self.records_bytes -= record_usage(&old);
         Some(old)
     }
 
@@ -457,6 +463,7 @@ impl LargeHash {
         let sparse = chunk.len() < SPARSE_FIELDS;
         self.len -= 1;
         self.count_timed(expiry, None);
+        self.records_bytes -= record_usage(&old);
         if sparse {
             self.join(start);
         }
@@ -642,6 +649,8 @@ mod tests {
         );
         let timed = hash.records().filter_map(|(_, expiry)| expiry).count();
         assert_eq!(hash.timed, timed);
+        let records = hash.records().map(|(record, _)| record_usage(record));
+        assert_eq!(hash.records_bytes, records.sum::<usize>());
     }
 
     #[test]

@@ -93,21 +93,20 @@ impl Read<'_> {
         })
     }
 
-    /// Bytes of memory that a key takes, which is not counted as reading it; of a large hash so
-    /// many fields are measured, or all of them with 0.
+    /// Bytes of memory that a key takes, which is not counted as reading it.
     #[must_use]
-    pub fn usage(&self, key: &[u8], samples: usize) -> Option<usize> {
+    pub fn usage(&self, key: &[u8]) -> Option<usize> {
         let record = self.look_up(key)?;
         let value = match record.value() {
             Value::Inline(_) | Value::Packed(_) | Value::Shared(_) => 0,
-            Value::Large(hash) => large_usage(hash, samples),
+            Value::Large(hash) => hash.usage(),
         };
         Some(entry_bytes(self.table(Key::new(key))) + record_usage(record) + value)
     }
 }
 
 /// What a record and its string take, as the allocator gives it.
-fn record_usage(record: &Record) -> usize {
+pub(super) fn record_usage(record: &Record) -> usize {
     let outside = match record.value() {
         // The handle, the bytes, and the count of those who share them.
         Value::Shared(bytes) => allotted(size_of::<Bytes>()) + allotted(bytes.len()) + allotted(40),
@@ -115,15 +114,6 @@ fn record_usage(record: &Record) -> usize {
         Value::Inline(_) | Value::Packed(_) => 0,
     };
     allotted(record.len_bytes()) + outside
-}
-
-fn large_usage(hash: &LargeHash, samples: usize) -> usize {
-    let all = if samples == 0 { usize::MAX } else { samples };
-    let records = hash.records().take(all);
-    let measured: Vec<usize> = records.map(|(record, _)| record_usage(record)).collect();
-    let sum: usize = measured.iter().sum();
-    let records = sum as f64 / measured.len().max(1) as f64 * hash.len() as f64;
-    hash.chunks_bytes() + records as usize
 }
 
 /// What a table has allocated: buckets, a control byte for each and a group of them more.
@@ -352,16 +342,19 @@ mod tests {
     /// Of hashes of all sizes, with short fields and long ones, by what their keys take.
     #[test]
     fn an_expiry_takes_at_most_ten_bytes_a_field() {
-        let usage = |name: usize, value: usize, fields: usize, expiry| {
+        let made = |name: usize, value: usize, fields: usize, expiry| {
             let names: Vec<_> = (0..fields).map(|n| format!("{n:0name$}")).collect();
             let value = vec![b'v'; value];
             let fields = names
                 .iter()
                 .map(|name| (name.as_bytes(), &value[..], expiry));
             let fields: Vec<_> = fields.collect();
-            let (record, _) = hash::create(b"k", &fields, &Graveyard::new());
+            hash::create(b"k", &fields, &Graveyard::new()).0
+        };
+        let usage = |name, value, fields, expiry| {
+            let record = made(name, value, fields, expiry);
             let large = match record.value() {
-                Value::Large(hash) => large_usage(hash, 0),
+                Value::Large(hash) => hash.usage(),
                 _ => 0,
             };
             record_usage(&record) + large
@@ -378,7 +371,15 @@ mod tests {
                 }
             }
         }
-        // What a small hash takes grows in steps of the allocator's.
+        // A small hash asks for no more than that, whatever it holds; what it is given grows in
+        // steps of the allocator's, as with all else that it gets.
+        for fields in 1..=64 {
+            for value in [0, 5, 20, 100] {
+                let [plain, timed] = [Expiry::Never, Expiry::At(1 << 40)]
+                    .map(|expiry| made(6, value, fields, expiry).len_bytes());
+                assert!(timed - plain <= 8 * fields, "{fields} of {value}");
+            }
+        }
         let (mut sum, mut count) = (0, 0);
         for fields in 5..=64 {
             for name in 2..20 {
