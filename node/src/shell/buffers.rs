@@ -18,7 +18,8 @@ pub const SHARED_BYTES: usize = 1024 * 1024;
 
 thread_local! {
     static INPUT: Cell<BytesMut> = Cell::default();
-    static EFFECTS: Cell<Effects> = Cell::default();
+    /// In a box: they are large, and to move them would cost as much as a small command.
+    static EFFECTS: Cell<Option<Box<Effects>>> = const { Cell::new(None) };
 }
 
 /// What has arrived on a connection and was not taken.
@@ -86,7 +87,7 @@ fn copy(bytes: &[u8]) -> BytesMut {
 
 /// Gives `act` empty effects to fill and to carry out.
 pub fn with_effects(act: impl FnOnce(&mut Effects)) {
-    let mut effects = EFFECTS.take();
+    let mut effects = EFFECTS.take().unwrap_or_default();
     act(&mut effects);
     effects.output.clear();
     effects.unsent = 0;
@@ -94,7 +95,7 @@ pub fn with_effects(act: impl FnOnce(&mut Effects)) {
     effects.news.clear();
     effects.attack = false;
     effects.close = false;
-    EFFECTS.set(effects);
+    EFFECTS.set(Some(effects));
 }
 
 #[cfg(test)]

@@ -15,7 +15,6 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::yield_now;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
-use tokio_util::io::poll_read_buf;
 use tracing::{debug, info, warn};
 
 use super::buffers::{self, Input};
@@ -270,14 +269,17 @@ impl Connection {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_read_ready(cx))?;
-        self.input.make_room();
-        let result = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input.bytes);
-        self.input.arrived();
-        if result.is_pending() {
-            self.input.rest();
+        loop {
+            ready!(self.stream.poll_read_ready(cx))?;
+            self.input.make_room();
+            match self.stream.try_read_buf(&mut self.input.bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.input.rest(),
+                read => {
+                    self.input.arrived();
+                    return Poll::Ready(read);
+                }
+            }
         }
-        result
     }
 
     fn handle(&mut self, event: Event) {

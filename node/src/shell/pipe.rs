@@ -2,6 +2,7 @@
 //! socket lies between. It does not know what is said.
 
 use std::io::{self, IoSlice};
+use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
@@ -62,6 +63,22 @@ impl End {
             return Poll::Pending;
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Reads all that is there; 0 bytes at the end.
+    ///
+    /// # Errors
+    /// Nothing is there.
+    pub fn try_read_buf(&self, into: &mut BytesMut) -> io::Result<usize> {
+        let mut bytes = self.from.lock();
+        if bytes.waiting.is_empty() && !bytes.is_closed {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        // An idle connection costs no memory.
+        let taken = mem::take(&mut bytes.waiting);
+        into.extend_from_slice(&taken);
+        wake(&mut bytes.writer);
+        Ok(taken.len())
     }
 
     /// Writes what there is room for.

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -23,6 +24,17 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.poll_read_ready(cx),
             Self::Inside(end) => end.poll_read_ready(cx),
+        }
+    }
+
+    /// Reads what is there, with [`poll_read_ready`](Self::poll_read_ready) before it.
+    ///
+    /// # Errors
+    /// Nothing is there, or the connection is broken.
+    pub fn try_read_buf(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.try_read_buf(into),
+            Self::Inside(end) => end.try_read_buf(into),
         }
     }
 
