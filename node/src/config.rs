@@ -19,7 +19,7 @@ use dht_proto::slot::SLOTS;
 #[cfg(feature = "cli")]
 pub use self::flags::LogFormat;
 use crate::core::node::Permission;
-use crate::core::notify::Flags;
+use crate::core::notify::{Flags, UNTOLD};
 
 /// How far the redirecting port lies above the client port.
 const REDIRECT_OFFSET: u16 = 1000;
@@ -270,6 +270,12 @@ impl Config {
         if self.backend.is_some() && (self.data_dir.is_some() || !self.join.is_empty()) {
             let why = "a node with a backend keeps no data and joins nobody".to_owned();
             return Err(named("backend", why));
+        }
+        let tells = self
+            .notify_keyspace_events
+            .is_some_and(|flags| !flags.is_empty());
+        if self.backend.is_some() && tells {
+            return Err(named("notify-keyspace-events", UNTOLD.to_owned()));
         }
         self.mistake()
             .map_or(Ok(()), |why| Err(ConfigError::Wrong(why)))

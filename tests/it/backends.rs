@@ -506,6 +506,17 @@ async fn a_node_that_keeps_no_data() {
     let error = client.cluster_empty(["0"]).await.unwrap_err();
     assert!(error.to_string().contains("has a backend"), "{error}");
 
+    // What it could not answer truly of keys that it does not have is refused.
+    for asked in [
+        "CLUSTER COUNTKEYSINSLOT 1",
+        "CLUSTER GETKEYSINSLOT 1 1",
+        "CLUSTER SLOT-STATS SLOTSRANGE 0 1",
+        "CONFIG SET notify-keyspace-events KEA",
+    ] {
+        let error = client.call(asked.split(' ')).await.unwrap_err();
+        assert!(error.to_string().contains("backend"), "{asked}: {error}");
+    }
+
     // When it is gone, that is told: not done, or unknown.
     drop(cluster);
     let client = client.with_deadline(Duration::from_secs(1));

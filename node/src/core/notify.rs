@@ -55,6 +55,9 @@ const fn flag(letter: u8) -> u32 {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Flags(u32);
 
+/// Why a node that keeps no data tells of none.
+pub const UNTOLD: &str = "a node with a backend sees no changes of keys";
+
 impl Flags {
     const A: u32 = (1 << ALL) - 1;
 
@@ -70,6 +73,12 @@ impl Flags {
             };
         }
         Some(Self(flags))
+    }
+
+    /// Whether nothing is told.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
     }
 
     /// As a number, for other nodes.

@@ -22,9 +22,18 @@ pub fn asking(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     Ok(Reply::Ok)
 }
 
+/// Whether the keys are here, and not in a backend that is not asked about its slots.
+fn keeps_keys(ctx: &Local<'_>) -> Result<(), ReplyError> {
+    match ctx.node.settings.backend {
+        None => Ok(()),
+        Some(_) => Err(ReplyError::err("This node keeps no keys: its backend does")),
+    }
+}
+
 /// CLUSTER COUNTKEYSINSLOT.
 pub fn countkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let slot = args.slot()?;
+    keeps_keys(ctx)?;
     Ok(Reply::count(ctx.node.store.keys_in_slot(slot)))
 }
 
@@ -42,6 +51,7 @@ pub fn getkeysinslot(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let (Some(slot @ ..SLOTS), Some(count)) = (slot, count) else {
         return Err(ReplyError::err("Invalid slot or number of keys"));
     };
+    keeps_keys(ctx)?;
     let keys = ctx.node.store.sample_slot(slot, count);
     Ok(Reply::Array(keys.into_iter().map(Reply::Bulk).collect()))
 }
@@ -114,6 +124,7 @@ pub fn links(_: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 /// CLUSTER SLOT-STATS: of slots that this node leads, how many keys it holds of each.
 pub fn slot_stats(ctx: &mut Local<'_>, args: &mut Args<'_>) -> Outcome {
     let wanted = SlotStats::parse(args)?;
+    keeps_keys(ctx)?;
     let view = ctx.view();
     let topology = ctx.topology(&view);
     let led = topology.led_by(view.me).into_iter().flatten();

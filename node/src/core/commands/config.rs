@@ -7,7 +7,7 @@ use super::cluster::host_and_port;
 use crate::core::args::parse_int;
 use crate::core::glob;
 use crate::core::node::Node;
-use crate::core::notify::Flags;
+use crate::core::notify::{Flags, UNTOLD};
 use crate::core::pubsub::News;
 use crate::core::store::PACKED_FIELDS;
 use crate::core::time::UnixMs;
@@ -52,17 +52,22 @@ pub fn set(node: &Node, now: UnixMs, words: &[&[u8]]) -> Result<Option<News>, Re
             Ok(None) => Err("can't set immutable config".to_owned()),
             Err(why) => Err(why),
         };
-        let change = change.map_err(|why| {
-            let what = "CONFIG SET failed (possibly related to argument";
-            ReplyError::Other(format!("{what} '{shown}') - {why}").into())
-        })?;
-        changes.push((known, change));
+        changes.push((known, change.map_err(|why| refused(&shown, &why))?));
+    }
+    let tells = |change: &Change| matches!(change, Change::Notify(flags) if !flags.is_empty());
+    if node.settings.backend.is_some() && changes.iter().any(|(_, change)| tells(change)) {
+        return Err(refused(NOTIFY, UNTOLD));
     }
     let news = changes
         .into_iter()
         .map(|(_, change)| change.apply(node, now));
     // At most one is for others, since no setting is named twice.
     Ok(news.fold(None, |one, other| one.or(other)))
+}
+
+fn refused(setting: &str, why: &str) -> ReplyError {
+    let what = "CONFIG SET failed (possibly related to argument";
+    ReplyError::Other(format!("{what} '{setting}') - {why}").into())
 }
 
 /// A setting that is to be changed, and its value.
