@@ -43,6 +43,17 @@ fn the_redis_program_prints_the_same_on_every_node() {
     }
 }
 
+#[test]
+fn the_remote_call_is_answered_through_every_node() {
+    let cluster = Processes::start(3);
+    let port = |node: usize| [cluster.client(node).port().to_string()];
+    let _server = python::Running::start("article/calculator_server.py", &port(0));
+    for node in 0..3 {
+        let printed = python::run("article/calculator_client.py", &port(node));
+        assert_eq!(printed, "8\n", "on node {node}");
+    }
+}
+
 /// Who compares a program with the article has to see at a glance what is not the article's.
 #[test]
 fn each_departure_is_one_line_that_says_so() {
@@ -51,6 +62,8 @@ fn each_departure_is_one_line_that_says_so() {
         ("tcp_client.py", 2, 0xb2f1_d44b_30a9_577e),
         ("tcp_client_ping.py", 3, 0x0130_c5a4_c4f0_3c44),
         ("threads.py", 4, 0xa234_8c10_5e26_3611),
+        ("calculator_server.py", 3, 0x0f48_4817_89af_69ed),
+        ("calculator_client.py", 3, 0x5fa6_0c9a_5f92_af51),
         ("redis_hash.py", 2, 0xac7d_6bbc_3d56_d646),
     ] {
         let text = fs::read_to_string(folder.join(program)).unwrap();

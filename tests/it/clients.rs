@@ -13,6 +13,50 @@ fn redis_py_finds_the_nodes_and_their_slots() {
 }
 
 #[test]
+fn redis_py_works_with_asyncio_plainly_and_in_its_cluster_mode() {
+    let cluster = Processes::start(3);
+    let plain = (0..3).map(|node| cluster.client(node));
+    let redirecting = (0..3).map(|node| cluster.redirect(node));
+    let ports = plain.chain(redirecting);
+    let ports: Vec<_> = ports.map(|address| address.port().to_string()).collect();
+    assert_eq!(python::run("python/asyncio_client.py", &ports), "right\n");
+}
+
+#[test]
+fn redis_benchmark_runs_plainly_and_in_its_cluster_mode() {
+    let cluster = Processes::start(3);
+    let benchmark = |port: u16, more: &[&str]| {
+        let (port, tests) = (port.to_string(), "ping_mbulk,set,get,incr,hset,mset");
+        let ran = Command::new("redis-benchmark")
+            .args([
+                "-p", &port, "-n", "2000", "-r", "100", "-P", "4", "--csv", "-t", tests,
+            ])
+            .args(more)
+            .output()
+            .expect("redis-benchmark comes with redis-cli");
+        let printed = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{printed}{complaint}");
+        // A head, and a line a test with its rate; it ends early at an error reply.
+        let rate = |line: &str| {
+            line.split(',')
+                .nth(1)?
+                .trim_matches('"')
+                .parse::<f64>()
+                .ok()
+        };
+        let rates = printed.lines().filter_map(rate);
+        assert_eq!(rates.filter(|rate| *rate > 0.0).count(), 6, "{printed}");
+    };
+    benchmark(cluster.client(1).port(), &[]);
+    let keys = || dht_tests::process::ask(cluster.client(0), "DBSIZE").unwrap();
+    assert_ne!(keys(), ":0\r\n");
+    dht_tests::process::ask(cluster.client(0), "FLUSHALL").unwrap();
+    benchmark(cluster.redirect(2).port(), &["--cluster"]);
+    assert_ne!(keys(), ":0\r\n");
+}
+
+#[test]
 fn ioredis_works_plainly_and_in_its_cluster_mode() {
     let cluster = Processes::start(3);
     let ports = plain_and_redirecting(&cluster);

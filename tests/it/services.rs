@@ -1,7 +1,5 @@
 //! Services: offered at one node, called through any.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +7,7 @@ use dht_client::{Answer, Asked, Client, Error, Provider};
 use dht_proto::{Reply, limits};
 use dht_tests::cluster::Cluster;
 use dht_tests::native_client::NativeClient;
-use dht_tests::process::{Processes, target};
+use dht_tests::process::Processes;
 use dht_tests::python;
 use dht_tests::resp_client::RespClient;
 use tokio::task::JoinSet;
@@ -283,34 +281,6 @@ async fn what_is_too_long_is_refused_on_both_ways() {
     assert!(text.contains("call is longer than"), "{text}");
 }
 
-/// A Python program that goes on until this is dropped.
-struct Running(Child);
-
-impl Running {
-    /// Once it has said that it is ready.
-    fn start(program: &str, args: &[String]) -> Self {
-        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
-        let mut command = Command::new(target().join("venv/bin/python"));
-        command
-            .arg("-u")
-            .arg(path)
-            .args(args)
-            .stdout(Stdio::piped());
-        let mut running = Self(command.spawn().unwrap());
-        let printed = BufReader::new(running.0.stdout.take().unwrap()).lines();
-        let first = printed.map(Result::unwrap).next();
-        assert!(first.is_some_and(|line| line.starts_with("Ready")));
-        running
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// What a reader has to write is what docs/services.md shows, and no more than it says.
 #[test]
 fn the_programs_in_python_are_short_and_shown() {
@@ -332,7 +302,7 @@ fn the_programs_in_python_are_short_and_shown() {
 async fn python_offers_and_calls() {
     let cluster = Cluster::start(3).await;
     let port = |node: usize| vec![cluster.client(node).port().to_string()];
-    let provider = Running::start("python/calculator_server.py", &port(0));
+    let provider = python::Running::start("python/calculator_server.py", &port(0));
     let printed = python::run("python/calculator_client.py", &port(1));
     assert_eq!(printed, "8\n");
     let service = cluster.running(2).client().service("Calculator");
