@@ -35,7 +35,7 @@ pub static ABSENT: &[Absent] = &[
     Absent {
         why: "keys hold hashes and strings here, no streams",
         names: "XACK XACKDEL XADD XAUTOCLAIM XCLAIM XDEL XDELEX XGROUP XINFO XLEN XPENDING XRANGE \
-                XREAD XREADGROUP XREVRANGE XSETID XTRIM",
+                XREAD XREADGROUP XREVRANGE XSETID XTRIM XNACK XCFGSET",
     },
     Absent {
         why: "strings have no bits and no sketches here",
@@ -52,7 +52,12 @@ pub static ABSENT: &[Absent] = &[
     },
     Absent {
         why: "the cluster replicates and moves its keys by itself",
-        names: "FAILOVER MIGRATE PSYNC REPLCONF REPLICAOF RESTORE-ASKING SLAVEOF SYNC",
+        names: "FAILOVER MIGRATE PSYNC REPLCONF REPLICAOF RESTORE-ASKING SLAVEOF SYNC \
+                CLUSTER|ADDSLOTS CLUSTER|ADDSLOTSRANGE CLUSTER|BUMPEPOCH \
+                CLUSTER|COUNT-FAILURE-REPORTS CLUSTER|DELSLOTS CLUSTER|DELSLOTSRANGE \
+                CLUSTER|FAILOVER CLUSTER|FLUSHSLOTS CLUSTER|FORGET CLUSTER|MEET CLUSTER|MIGRATION \
+                CLUSTER|REPLICAS CLUSTER|REPLICATE CLUSTER|RESET CLUSTER|SAVECONFIG \
+                CLUSTER|SET-CONFIG-EPOCH CLUSTER|SETSLOT CLUSTER|SLAVES CLUSTER|SYNCSLOTS",
     },
     Absent {
         why: "there is one user, named default, and there are no access lists",

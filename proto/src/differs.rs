@@ -130,7 +130,8 @@ at most 16777216.",
     (
         "PUBLISH",
         "On a RESP3 connection that listens to its own message, the answer comes before the \
-message.",
+message. Subscribers at other nodes may get it before the keyspace events of what its sender \
+changed earlier.",
     ),
     (
         "ROLE",
@@ -146,7 +147,8 @@ shows who leads what.",
     ),
     (
         "MEMORY USAGE",
-        "Says what our own layout takes, as the allocator gives it.",
+        "Says what our own layout takes, as the allocator gives it. All fields count, however few \
+samples are asked for.",
     ),
     ("MGET", ANY_SLOTS),
     ("MSET", ANY_SLOTS),

@@ -63,7 +63,7 @@ fn compare(ours: &[SocketAddr], other: SocketAddr, commands: usize, with_newer: 
             };
             let mut judge = Judge::new(&differences);
             let differs = replies.iter().zip(rest).find(|((one, two), asked)| {
-                generator.compared(asked);
+                generator.compared(asked, &one.0);
                 compared += 1;
                 !judge.alike(asked.spec, one, two)
             });

@@ -213,8 +213,12 @@ impl<'d> Generator<'d> {
         rows.map(|spec| spec.name).collect()
     }
 
-    /// The replies to a command were compared.
-    pub fn compared(&mut self, asked: &Asked) {
+    /// The replies to a command were compared, of which this is one. What is refused covers
+    /// nothing.
+    pub fn compared(&mut self, asked: &Asked, reply: &Reply) {
+        if matches!(reply, Reply::Error(_)) {
+            return;
+        }
         for name in &asked.covers {
             self.lacking.remove(name);
         }
@@ -684,7 +688,9 @@ mod tests {
         let make = || {
             let mut generator = Generator::new(Random::new(7), &differences, scope);
             let asked = generator.batch(1, 200_000);
-            asked.iter().for_each(|asked| generator.compared(asked));
+            asked
+                .iter()
+                .for_each(|asked| generator.compared(asked, &Reply::Ok));
             let argvs: Vec<_> = asked.into_iter().map(|asked| asked.argv).collect();
             (argvs, generator.coverage())
         };
@@ -711,7 +717,7 @@ mod tests {
             let options = asked.covers.iter().skip(1);
             let mut options = options.map(|name| &name[asked.spec.name.len() + 1..]);
             assert!(options.all(has), "{:?}", asked.argv);
-            generator.compared(asked);
+            generator.compared(asked, &Reply::Ok);
         }
         assert!(generator.coverage().0 > 50);
     }

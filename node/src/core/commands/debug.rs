@@ -75,7 +75,10 @@ fn object(ctx: &Local<'_>, key: &[u8]) -> Outcome {
         });
     });
     let (encoding, length) = found.ok_or(ReplyError::NoSuchKey)?;
-    let text = format!("Value at:none refcount:1 encoding:{encoding} serializedlength:{length}");
+    let text = format!(
+        "Value at:none refcount:1 encoding:{encoding} serializedlength:{length} lru:0 \
+         lru_seconds_idle:0"
+    );
     Ok(Reply::Status(text.into()))
 }
 
@@ -136,7 +139,8 @@ mod tests {
         assert!(desk.node.sweeps.load(Relaxed));
         let shown = desk.run("DEBUG OBJECT k");
         assert!(
-            shown.starts_with("Value at:none refcount:1 encoding:listpack serializedlength:"),
+            shown.starts_with("Value at:none refcount:1 encoding:listpack serializedlength:")
+                && shown.ends_with(" lru:0 lru_seconds_idle:0"),
             "{shown}"
         );
         let slot = key_slot(b"k");
