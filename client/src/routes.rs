@@ -170,6 +170,22 @@ pub mod tests {
     }
 
     #[test]
+    fn replicas_lead_nothing() {
+        let reply = slots_reply(&[(0, 99, "a", 1), (100, 16383, "b", 2)]);
+        let mut with_replica = reply.clone();
+        if let Reply::Array(ranges) = &mut with_replica
+            && let Reply::Array(range) = &mut ranges[0]
+        {
+            let node = vec![Reply::bulk("c"), Reply::Int(3), Reply::bulk("id")];
+            range.push(Reply::Array(node));
+        }
+        assert_ne!(reply, with_replica);
+        let routes = [reply, with_replica].map(|reply| Routes::from_reply(&reply, "seed:7400"));
+        assert!(routes[0].is_some());
+        assert_eq!(routes[0], routes[1]);
+    }
+
+    #[test]
     fn nothing_is_known_at_first() {
         assert_eq!(leader(&Routes::default(), 0), None);
         let empty = Routes::from_reply(&Reply::Array(Vec::new()), "seed:1").unwrap();

@@ -714,10 +714,11 @@ PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value
                     "Opens a snapshot of a slot's shard, or returns a piece of one that is open."
                     "admin stale nondeterministic_output";
                 "READONLY" cluster::readonly LOCAL ""
-                    "3.0.0" "O(1)" "Accepted for clients of Redis Cluster; changes nothing."
+                    "3.0.0" "O(1)"
+                    "Has a node send on reads of what it holds a copy of, in place of MOVED."
                     "fast loading stale @connection";
                 "READWRITE" cluster::readwrite LOCAL ""
-                    "3.0.0" "O(1)" "Accepted for clients of Redis Cluster; changes nothing."
+                    "3.0.0" "O(1)" "Takes back READONLY."
                     "fast loading stale @connection";
             }
             Service {

@@ -26,7 +26,7 @@ length.";
 const VALUE: &str = "A string has at most 64 MiB.";
 
 /// Names of commands, and what is otherwise.
-pub const DIFFERS: [(&str, &str); 68] = [
+pub const DIFFERS: [(&str, &str); 69] = [
     ("APPEND", VALUE),
     (
         "CLIENT TRACKING",
@@ -60,6 +60,12 @@ whether it is a client or a node. What they take in memory is 0.",
     (
         "CLUSTER LINKS",
         "Is always empty; CLUSTER NODES says which nodes can be reached.",
+    ),
+    (
+        "CLUSTER SLOTS",
+        "Shows a node that leads anything as a master only, though it holds copies of what others \
+lead. One that leads nothing is shown as a replica, once, at a shard that it holds a copy of. A \
+slot without a leader is shown at the node that is asked, which waits for one.",
     ),
     (
         "CLUSTER SLOT-STATS",
@@ -164,7 +170,9 @@ embstr or raw by what it holds, also after APPEND and SETRANGE, which make it ra
     ("RANDOMKEY", WHOLE),
     (
         "READONLY",
-        "Is accepted without a cluster, too; reads are never stale.",
+        "Is accepted without a cluster, too. Reads are never stale: a node sends those of what it \
+holds a copy of on to the leader, also from the redirecting port. Those of a transaction are \
+answered with MOVED.",
     ),
     ("READWRITE", "Is accepted without a cluster, too."),
     ("RENAME", ONE_SLOT),

@@ -190,6 +190,8 @@ pub const LOG_COPY_BYTES: usize = 128 * 1024 * 1024;
 pub const PIECE_BYTES: usize = 128 * 1024;
 /// Pieces of a copy that may be on their way, to a node or to the disk.
 pub const PIECES: usize = 8;
+/// Pieces of all full copies that may be on their way from one node to another.
+pub const COPY_PIECES: usize = 16;
 /// Snapshots that clients fetch from one node at a time.
 pub const SNAPSHOTS: usize = 8;
 /// Bytes of one piece of such a snapshot, about.

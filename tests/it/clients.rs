@@ -2,8 +2,10 @@
 
 use std::process::Command;
 
+use dht_proto::Reply;
 use dht_tests::process::Processes;
 use dht_tests::python;
+use dht_tests::resp_client::RespClient;
 
 #[test]
 fn redis_py_finds_the_nodes_and_their_slots() {
@@ -61,6 +63,34 @@ fn ioredis_works_plainly_and_in_its_cluster_mode() {
     let cluster = Processes::start(3);
     let ports = plain_and_redirecting(&cluster);
     assert_eq!(python::run_node("node/ioredis.js", &ports), "right\n");
+}
+
+/// As clients do that read from replicas. A copy alone would be behind at times.
+#[tokio::test]
+async fn who_reads_at_followers_reads_what_was_written_last() {
+    let cluster = Processes::start(3);
+    let leader = cluster.leader_of("k").unwrap();
+    let mut writer = RespClient::connect(cluster.client(leader)).await.unwrap();
+    for follower in (0..3).filter(|node| *node != leader) {
+        let port = cluster.redirect(follower);
+        let mut reader = RespClient::connect(port).await.unwrap();
+        let is_moved =
+            |reply: &Reply| matches!(reply, Reply::Error(error) if error.prefix() == "MOVED");
+        let reply = reader.call(&["GET", "k"]).await.unwrap();
+        assert!(is_moved(&reply), "{reply:?}");
+        assert_eq!(reader.call(&["READONLY"]).await.unwrap(), Reply::Ok);
+        for n in 0..300 {
+            let n = n.to_string();
+            let written = writer.call(&["SET", "k", &n]).await.unwrap();
+            let read = reader.call(&["GET", "k"]).await.unwrap();
+            let several = reader.call(&["MGET", "k", "{k}"]).await.unwrap();
+            let expected = (Reply::Ok, Reply::bulk(&n));
+            assert_eq!((written, read), expected);
+            assert_eq!(several, Reply::Array(vec![Reply::bulk(&n), Reply::Nil]));
+        }
+        let reply = reader.call(&["SET", "k", "x"]).await.unwrap();
+        assert!(is_moved(&reply), "{reply:?}");
+    }
 }
 
 #[tokio::test]

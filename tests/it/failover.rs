@@ -217,6 +217,10 @@ fn a_node_that_takes_long_to_end_is_handed_nothing_back() {
         (!leads(&processes, 1, 0)).then_some(())
     });
     println!("handed over after {:?}", told.elapsed());
+    // It can still say where to go: clients that keep to what they are shown get to know it.
+    let shown = processes.ask(1, "CLUSTER SLOTS").unwrap();
+    let port = format!(":{}\r\n", processes.redirect(0).port());
+    assert_eq!(shown.matches(&port).count(), 1, "{shown}");
     // Longer than it takes until leaderships go to who is to have them.
     while told.elapsed() < 2 * SERVED_AGAIN {
         assert!(!leads(&processes, 1, 0), "after {:?}", told.elapsed());

@@ -239,6 +239,12 @@ impl Marks {
         }
     }
 
+    /// Whether a flag is set.
+    #[must_use]
+    pub fn has(&self, mark: Mark) -> bool {
+        self.flags.load(Relaxed) & 1 << mark as u8 != 0
+    }
+
     /// Clears all flags.
     pub fn clear(&self) {
         self.flags.store(0, Relaxed);
@@ -257,10 +263,8 @@ impl Marks {
     }
 
     fn letters(&self) -> impl Iterator<Item = char> {
-        let flags = self.flags.load(Relaxed);
-        let is_on = move |mark: Mark| flags & 1 << mark as u8 != 0;
         let shown = Self::SHOWN.into_iter();
-        shown.filter_map(move |(mark, letter)| is_on(mark).then_some(letter))
+        shown.filter_map(move |(mark, letter)| self.has(mark).then_some(letter))
     }
 }
 

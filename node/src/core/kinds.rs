@@ -31,6 +31,7 @@ kinds! {
     LEAVES = 13, "the sender is about to end, and wants to lead nothing any more";
     NOTIFY = 14, "which events of keys are told, once a second";
     ROOM = 15, "whether the sender's disk has room, again and again";
+    LEARNS = 16, "the sender is being given full copies, again and again";
     OFFER = 20, "the names of all services that the sender's connections offer, once a second \
                  while there are any";
     CALL = 21, "a call of a service";

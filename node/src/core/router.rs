@@ -57,10 +57,12 @@ pub struct Router<'a> {
     door: Door,
     /// Whether this node is alone, so that keys of any slots may meet.
     pub standalone: bool,
+    /// Whether the client has said READONLY: it reads where there is a copy.
+    pub is_readonly: bool,
 }
 
 impl<'a> Router<'a> {
-    /// For commands that come in at a door.
+    /// For commands that come in at a door, of a client that has not said READONLY.
     ///
     /// # Errors
     /// There is no topology yet.
@@ -71,6 +73,7 @@ impl<'a> Router<'a> {
             view,
             door,
             standalone,
+            is_readonly: false,
         })
     }
 
@@ -87,7 +90,12 @@ impl<'a> Router<'a> {
         if self.standalone {
             return Ok(Route::Here);
         }
-        let route = self.place(id, argv, keys)?;
+        let route = match self.place(id, argv, keys) {
+            Err(ReplyError::Moved { slot, .. }) if self.is_read_from_copy(id, slot) => {
+                Route::Shard(self.shard(slot))
+            }
+            route => route?,
+        };
         // As in Redis's cluster, the slots come first.
         if id.schema().is_whole(argv.len()) {
             Ok(route)
@@ -147,6 +155,14 @@ impl<'a> Router<'a> {
             return Err(crossed(*first, *other));
         }
         self.slot(first.slot())
+    }
+
+    /// Whether a client that reads where there is a copy is right to do so here. It is answered by
+    /// the leader all the same: what is read is never stale.
+    fn is_read_from_copy(&self, id: CommandId, slot: u16) -> bool {
+        let is_read = matches!(id.spec().kind, Kind::READ | Kind::READ_EACH);
+        let held_by = &self.topology.shards[self.topology.shard_of(slot)].replicas;
+        self.is_readonly && is_read && held_by.contains(&self.view.me)
     }
 
     /// The shard of a slot, unless the client has to go to its leader.

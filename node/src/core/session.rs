@@ -16,7 +16,7 @@ use smallvec::SmallVec;
 use tokio_util::codec::{Decoder, LengthDelimitedCodec};
 
 use super::ahead;
-use super::client::{Client, Order, Protocol};
+use super::client::{Client, Mark, Order, Protocol};
 use super::execute::{Command, Here, Look};
 use super::gather::Gather;
 use super::measures::Done;
@@ -587,7 +587,9 @@ impl Session {
 
     fn router<'a>(&self, step: &'a Step<'_>) -> Result<Router<'a>, ReplyError> {
         let standalone = step.node.settings.standalone;
-        Router::new(step.view, self.client.door, standalone)
+        let mut router = Router::new(step.view, self.client.door, standalone)?;
+        router.is_readonly = self.client.facts.marks.has(Mark::ReadOnly);
+        Ok(router)
     }
 
     fn do_here(&mut self, step: &mut Step<'_>, origin: Origin, command: &Command<'_>) {

@@ -1,6 +1,7 @@
-//! The cluster as Redis Cluster would show it. Every node leads something, so every node is a
-//! master; the addresses are those of the redirecting port, which is the one that cluster-aware
-//! clients have to use.
+//! The cluster as Redis Cluster would show it. Every node is a master, since every one is to lead
+//! something; CLUSTER SLOTS, which has no room for masters without slots, shows those that lead
+//! nothing at present as replicas. The addresses are those of the redirecting port, which is the
+//! one that cluster-aware clients have to use.
 
 use std::fmt::Write;
 use std::ops::RangeInclusive;
@@ -289,6 +290,7 @@ pub fn shards(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 }
 
 /// CLUSTER SLOTS. Clients are not sent to leaders that have gone: here they wait for the next ones.
+/// Who leads nothing is shown as a replica.
 pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
     let view = ctx.view();
     let mut topology = ctx.topology(&view);
@@ -301,26 +303,71 @@ pub fn slots(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
             at.leader = view.me;
         }
     }
-    let mut ranges: Vec<(RangeInclusive<u16>, usize)> = led(&topology)
-        .flat_map(|(member, ranges)| ranges.into_iter().map(move |range| (range, member)))
-        .collect();
-    ranges.sort_by_key(|(range, _)| *range.start());
-    let entry = |(range, member): (RangeInclusive<u16>, usize)| {
-        let member = &topology.members[member];
+    let followers = followers(&view, &topology);
+    let mut ranges: Vec<(RangeInclusive<u16>, Vec<u16>)> = Vec::new();
+    for (shard, at) in topology.shards.iter().enumerate() {
+        let slots = topology.slots_of(shard);
+        let shown = followers.iter().filter(|follower| follower.shard == shard);
+        let nodes = std::iter::once(at.leader).chain(shown.map(|follower| follower.member));
+        let nodes: Vec<u16> = nodes.collect();
+        match ranges.last_mut() {
+            Some((range, before)) if *before == nodes => *range = *range.start()..=*slots.end(),
+            _ => ranges.push((slots, nodes)),
+        }
+    }
+    let node = |member: u16| {
+        let member = &topology.members[usize::from(member)];
         let (host, port) = host_and_port(&member.redirect);
-        let node = vec![
+        Reply::Array(vec![
             Reply::bulk(host),
             Reply::Int(port.into()),
             Reply::bulk(member.id.to_string()),
             Reply::Map(Vec::new()),
-        ];
-        Reply::Array(vec![
-            Reply::Int((*range.start()).into()),
-            Reply::Int((*range.end()).into()),
-            Reply::Array(node),
         ])
     };
+    let entry = |(range, nodes): (RangeInclusive<u16>, Vec<u16>)| {
+        let ends = [*range.start(), *range.end()].map(|slot| Reply::Int(slot.into()));
+        Reply::Array(
+            ends.into_iter()
+                .chain(nodes.into_iter().map(node))
+                .collect(),
+        )
+    };
     Ok(Reply::Array(ranges.into_iter().map(entry).collect()))
+}
+
+/// A node that leads nothing, and the shard at which CLUSTER SLOTS shows it.
+struct Follower {
+    member: u16,
+    shard: usize,
+}
+
+/// The nodes that can be reached, hold copies and lead nothing: a client that knew leaders only
+/// would know nobody once these go.
+///
+/// To clients a node is a master or a replica of everything that it has, never both, and masters
+/// have all keys between them: so who leads anything is shown as a master only. And a client that
+/// is sent to a replica takes the master for the replica from then on, for all of its slots: so a
+/// replica is shown at one shard, at which others are to lead before it.
+fn followers(view: &View, topology: &Topology) -> Vec<Follower> {
+    let leads = |member: u16| topology.shards.iter().any(|at| at.leader == member);
+    let follower = |member: u16| {
+        let held = topology
+            .shards
+            .iter()
+            .enumerate()
+            .filter_map(|(shard, at)| {
+                let place = at.replicas.iter().position(|replica| *replica == member)?;
+                Some((place, shard))
+            });
+        let (_, shard) = held.max()?;
+        Some(Follower { member, shard })
+    };
+    (0u16..)
+        .take(topology.members.len())
+        .filter(|member| !is_down(view, usize::from(*member)) && !leads(*member))
+        .filter_map(follower)
+        .collect()
 }
 
 /// CLUSTER SNAPSHOT.
@@ -393,6 +440,8 @@ pub fn readwrite(ctx: &mut Local<'_>, _: &mut Args<'_>) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use dht_proto::topology::Placement;
+
     use super::*;
     use crate::core::commands::testing::{Desk, check, cluster};
 
@@ -533,6 +582,58 @@ mod tests {
             desk.run("CLUSTER SHARDS")
                 .contains("\"health\": \"failed\"")
         );
+    }
+
+    /// What CLUSTER SLOTS says at the first of three nodes: the slots, and the ports of the nodes.
+    #[track_caller]
+    fn check_slots(shards: [(u16, &[u16]); 4], down: &[usize], expect: &str) {
+        let mut desk = Desk::at(cluster());
+        let mut view = View::clone(&desk.node.view.load());
+        let placement = |(leader, replicas): (u16, &[u16])| Placement {
+            leader,
+            replicas: replicas.to_vec(),
+        };
+        view.topology.as_mut().unwrap().shards = shards.map(placement).to_vec();
+        down.iter().for_each(|member| view.down[*member] = true);
+        desk.node.show(view);
+        let mut shown = desk.run("CLUSTER SLOTS");
+        for (number, host) in [(1, "127.0.0.1"), (2, "127.0.0.1"), (3, "::1")] {
+            let id = format!("0{number}").repeat(20);
+            let node = format!("[\"{host}\", 840{number}, \"{id}\", {{}}]");
+            shown = shown.replace(&node, &format!("840{number}"));
+        }
+        assert_eq!(shown, expect);
+    }
+
+    #[test]
+    fn who_leads_nothing_is_shown_as_a_replica_where_it_leads_last() {
+        let one_leads: [(u16, &[u16]); 4] = [
+            (0, &[0, 1, 2]),
+            (0, &[1, 2, 0]),
+            (0, &[2, 0, 1]),
+            (0, &[0, 2, 1]),
+        ];
+        check_slots(
+            one_leads,
+            &[],
+            "[[0, 4095, 8401, 8403], [4096, 12287, 8401], [12288, 16383, 8401, 8402]]",
+        );
+        check_slots(
+            one_leads,
+            &[2],
+            "[[0, 12287, 8401], [12288, 16383, 8401, 8402]]",
+        );
+        // Who leads anything is a master, and nothing else.
+        let two_lead: [(u16, &[u16]); 4] = [(0, &[0, 1]), (1, &[0, 1]), (1, &[1, 2]), (1, &[2, 1])];
+        check_slots(
+            two_lead,
+            &[],
+            "[[0, 4095, 8401], [4096, 8191, 8402], [8192, 12287, 8402, 8403], \
+             [12288, 16383, 8402]]",
+        );
+        // Who has no copy is of no use.
+        let by_one: [(u16, &[u16]); 4] = [(1, &[1]); 4];
+        check_slots(by_one, &[], "[[0, 16383, 8402]]");
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //! gathers them off to the side. Once all are there the engine tells it to install the copy, which
 //! is one step.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 use dht_proto::frame::Malformed;
-use dht_proto::limits::{PIECE_BYTES, PIECES};
+use dht_proto::limits::{COPY_PIECES, PIECE_BYTES, PIECES};
 use dht_proto::topology::NodeId;
 
 use super::machine::Machine;
@@ -29,6 +29,36 @@ const LACKING_MS: u64 = 2 * RESEND_MS;
 const TOLD: u32 = 3;
 /// Says that an attempt is of no use any more.
 const USELESS: u64 = u64::MAX;
+
+/// What a node may send of full copies in a turn, all of them together.
+#[derive(Debug, Default)]
+pub struct Allowance {
+    /// So many bytes, about.
+    pub bytes: usize,
+    /// Pieces that are on their way to each node. What comes after them waits for them there.
+    underway: BTreeMap<NodeId, usize>,
+}
+
+impl Allowance {
+    /// So many bytes, with nothing on its way.
+    #[must_use]
+    pub const fn of(bytes: usize) -> Self {
+        Self {
+            bytes,
+            underway: BTreeMap::new(),
+        }
+    }
+
+    /// Pieces of a copy are on their way already.
+    pub fn note(&mut self, copy: &Outgoing) {
+        *self.underway.entry(copy.node).or_default() += copy.pieces.len();
+    }
+
+    /// Whether another piece may be sent to a node.
+    fn has_room(&self, node: NodeId) -> bool {
+        self.underway.get(&node).is_none_or(|it| *it < COPY_PIECES)
+    }
+}
 
 /// A copy on its way to a member.
 pub struct Outgoing {
@@ -98,13 +128,20 @@ impl Outgoing {
         self.snapshot.as_ref().map_or(0, Snapshot::held_bytes)
     }
 
+    /// Whether there is more to be sent, and it may be on its way.
+    #[must_use]
+    pub fn has_more(&self, allowance: &Allowance) -> bool {
+        let has_room = self.pieces.len() < PIECES && allowance.has_room(self.node);
+        has_room && self.total.is_none()
+    }
+
     /// Sends what may be on its way, as long as there are bytes to spend.
     pub fn send(
         &mut self,
         shard: u16,
         store: &Store,
         now_mono_ms: u64,
-        bytes: &mut usize,
+        allowance: &mut Allowance,
         post: &mut Post,
     ) {
         let late = now_mono_ms >= self.progress_ms + RESEND_MS;
@@ -113,10 +150,13 @@ impl Outgoing {
             for index in 0..self.pieces.len() {
                 self.post(shard, index, post);
             }
+            let bytes: usize = self.pieces.iter().map(Bytes::len).sum();
+            allowance.bytes = allowance.bytes.saturating_sub(bytes);
         }
-        while self.pieces.len() < PIECES && self.total.is_none() && *bytes > 0 {
+        while allowance.bytes > 0 && self.has_more(allowance) {
             let piece = self.next_piece(store);
-            *bytes = bytes.saturating_sub(piece.len());
+            allowance.bytes = allowance.bytes.saturating_sub(piece.len());
+            *allowance.underway.entry(self.node).or_default() += 1;
             self.pieces.push_back(piece);
             self.post(shard, self.pieces.len() - 1, post);
         }
@@ -237,6 +277,12 @@ impl Incoming {
         self.from
     }
 
+    /// Whether it brings more than what is applied.
+    #[must_use]
+    pub const fn is_ahead_of(&self, applied: u64) -> bool {
+        self.copy.index > applied
+    }
+
     /// The file that it is written to.
     #[must_use]
     pub const fn file(&self) -> Option<u64> {
@@ -351,8 +397,9 @@ mod tests {
 
     /// The numbers of the pieces of a copy that are sent.
     fn posted(copy: &mut Outgoing, store: &Store, now_ms: u64, bytes: usize) -> Vec<u64> {
-        let (mut post, mut bytes) = (Post::default(), bytes);
-        copy.send(0, store, now_ms, &mut bytes, &mut post);
+        let (mut post, mut allowance) = (Post::default(), Allowance::of(bytes));
+        allowance.note(copy);
+        copy.send(0, store, now_ms, &mut allowance, &mut post);
         let mut numbers = Vec::new();
         for (_, frame) in post.take() {
             let mut mails = Reader::new(&frame);
@@ -422,14 +469,39 @@ mod tests {
     }
 
     #[test]
+    fn copies_to_one_node_share_what_may_be_on_its_way() {
+        let mut copies = [0, 1, 2].map(|_| copy_of(32 * PIECE_BYTES));
+        let mut post = Post::default();
+        let mut send = |copies: &mut [(Store, Outgoing)]| {
+            let mut allowance = Allowance::of(usize::MAX);
+            copies.iter().for_each(|(_, copy)| allowance.note(copy));
+            for (store, copy) in copies.iter_mut() {
+                copy.send(0, store, 1000, &mut allowance, &mut post);
+            }
+            assert!(!copies.iter().any(|(_, copy)| copy.has_more(&allowance)));
+            assert!(
+                allowance.has_room(NodeId([3; 20])),
+                "others are not held up"
+            );
+            [0, 1, 2].map(|copy: usize| copies[copy].1.pieces.len())
+        };
+        let most = COPY_PIECES - PIECES;
+        assert_eq!(send(&mut copies), [PIECES, most - 1, 1]);
+        assert!(copies[2].1.received(arrived(1), 1010));
+        assert_eq!(send(&mut copies), [PIECES, most, 0]);
+        assert!(copies[0].1.received(arrived(8), 1020));
+        assert_eq!(send(&mut copies), [PIECES, most, 0]);
+    }
+
+    #[test]
     fn a_receiver_that_has_everything_is_told_again() {
         let store = Store::new();
         let (group, machine) = (Group::new(1, &[1], 1), Machine::new(SlotSet::all()));
         let from = (&group, &machine, &store);
         let mut copy = Outgoing::new((2, NodeId([2; 20])), 7, from, 0);
-        let (mut post, mut bytes) = (Post::default(), usize::MAX);
+        let (mut post, mut allowance) = (Post::default(), Allowance::of(usize::MAX));
         while copy.total.is_none() {
-            copy.send(0, &store, 0, &mut bytes, &mut post);
+            copy.send(0, &store, 0, &mut allowance, &mut post);
         }
         let all = Received {
             shard: 0,
@@ -439,7 +511,7 @@ mod tests {
         };
         assert!(copy.received(all, 100) && copy.is_there());
         let told = (100..5000).step_by(50).filter(|now_ms| {
-            copy.send(0, &store, *now_ms, &mut bytes, &mut post);
+            copy.send(0, &store, *now_ms, &mut allowance, &mut post);
             copy.tell_again(*now_ms)
         });
         assert_eq!(told.collect::<Vec<_>>(), [1100, 2100, 3100, 4100]);
@@ -451,8 +523,8 @@ mod tests {
         let store = Store::new();
         let (group, machine) = (Group::new(1, &[1], 1), Machine::new(SlotSet::all()));
         let mut copy = Outgoing::new((2, NodeId([2; 20])), 7, (&group, &machine, &store), 0);
-        let (mut post, mut bytes) = (Post::default(), usize::MAX);
-        copy.send(0, &store, 0, &mut bytes, &mut post);
+        let (mut post, mut allowance) = (Post::default(), Allowance::of(usize::MAX));
+        copy.send(0, &store, 0, &mut allowance, &mut post);
         let receipt = |pieces| Received {
             shard: 0,
             to: 2,

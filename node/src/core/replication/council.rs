@@ -214,6 +214,8 @@ impl Council {
             &target,
             self.group.last_index(),
             |peer| self.group.progress(peer),
+            // No client waits for this group.
+            |_| false,
         );
         match step {
             Step::Nothing => (),

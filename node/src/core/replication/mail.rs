@@ -48,6 +48,8 @@ pub enum Mail<'a> {
     Leaves,
     /// Whether the sender's disk has room.
     Room(bool),
+    /// The sender is being given full copies: what is handed to it meanwhile waits behind them.
+    Learns,
 }
 
 /// A group that the sender leads.
@@ -276,6 +278,7 @@ impl Post {
                 numbers(out, &values);
             }
             Mail::Leaves => numbers(out, &[kinds::LEAVES]),
+            Mail::Learns => numbers(out, &[kinds::LEARNS]),
         }
     }
 }
@@ -402,6 +405,7 @@ pub fn decode<'a>(from: &mut Reader<'a>) -> Result<Mail<'a>, Malformed> {
             pieces: from.uint()?,
         }),
         kinds::LEAVES => Mail::Leaves,
+        kinds::LEARNS => Mail::Learns,
         kinds::ROOM => Mail::Room(from.uint()? != 0),
         _ => return Err(Malformed("an unknown kind of mail")),
     })
@@ -505,6 +509,7 @@ mod tests {
             Mail::Wish(b"w"),
             Mail::Received(received),
             Mail::Leaves,
+            Mail::Learns,
             Mail::Room(false),
         ];
         let mut kinds = BTreeSet::new();

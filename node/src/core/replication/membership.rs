@@ -19,7 +19,8 @@ pub enum Step {
     Transfer(PeerId),
 }
 
-/// The next step of the leader `me` of a group with these members, which should be `target`.
+/// The next step of the leader `me` of a group with these members, which should be `target`. Who is
+/// busy is made the next leader only when nobody else can be.
 #[must_use]
 pub fn next_step(
     me: PeerId,
@@ -27,6 +28,7 @@ pub fn next_step(
     target: &[PeerId],
     last_index: u64,
     progress: impl Fn(PeerId) -> Option<Progress>,
+    is_busy: impl Fn(PeerId) -> bool,
 ) -> Step {
     let change = |change| Step::Change(change);
     if !conf.voters_outgoing.is_empty() {
@@ -61,7 +63,12 @@ pub fn next_step(
     }
     if leaving.contains(&me) {
         let heirs = conf.voters.iter().filter(|peer| wanted(peer));
-        let heir = heirs.max_by_key(|peer| progress(**peer).map_or(0, |at| at.matched));
+        let rank = |peer| {
+            let at = progress(peer);
+            let is_free = at.is_some_and(|at| at.active) && !is_busy(peer);
+            (is_free, at.map_or(0, |at| at.matched))
+        };
+        let heir = heirs.max_by_key(|peer| rank(**peer));
         return heir.map_or(Step::Nothing, |heir| Step::Transfer(*heir));
     }
     if ready.is_empty() && leaving.is_empty() {
@@ -100,14 +107,17 @@ mod tests {
         conf
     }
 
-    /// Peers below 10 follow closely, from 10 on they are far behind, from 20 on silent.
+    /// Peers below 10 follow closely, of whom 7 to 9 are busy; from 10 on they are far behind, from
+    /// 20 on silent.
     fn next(me: u64, conf: &ConfState, target: &[u64]) -> Step {
-        next_step(me, conf, target, 5000, |peer| {
+        let progress = |peer| {
             Some(Progress {
                 matched: if peer < 10 { 4990 } else { 7 },
                 active: peer < 20,
             })
-        })
+        };
+        let is_busy = |peer| (7..10).contains(&peer);
+        next_step(me, conf, target, 5000, progress, is_busy)
     }
 
     fn change(voters: &[u64], learners: &[u64], removed: &[u64]) -> Step {
@@ -180,6 +190,14 @@ mod tests {
     fn a_leader_that_has_to_leave_hands_over() {
         let step = next(3, &conf(&[1, 2, 3], &[4], &[]), &[1, 2, 4]);
         assert!(matches!(step, Step::Transfer(1 | 2)), "{step:?}");
+    }
+
+    #[test]
+    fn who_is_busy_is_handed_what_nobody_else_can_take() {
+        let step = |voters: &[u64]| next(3, &conf(voters, &[4], &[]), &[voters[1], voters[2], 4]);
+        assert_eq!(step(&[3, 2, 9]), Step::Transfer(2));
+        assert_eq!(step(&[3, 8, 2]), Step::Transfer(2));
+        assert_eq!(step(&[3, 23, 9]), Step::Transfer(9), "the other is silent");
     }
 
     #[test]

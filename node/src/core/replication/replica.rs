@@ -6,7 +6,7 @@
 mod receiving;
 mod saving;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use dht_proto::limits::{ENTRIES_IN_FLIGHT, LOG_BYTES, LOG_COPY_BYTES, LOG_HELD_B
 use dht_proto::topology::NodeId;
 use dht_proto::{Reply, ReplyError};
 
-use super::copy::{Incoming, Outgoing};
+use super::copy::{Allowance, Incoming, Outgoing};
 use super::keeper::Keeper;
 use super::lease::Lease;
 use super::machine::{Answer, Machine};
@@ -158,8 +158,10 @@ pub struct Turn<'a, T> {
     pub returned: &'a mut Vec<Pending<T>>,
     /// How many tasks of this node were answered, or need no answer any more.
     pub resolved: &'a mut usize,
-    /// Bytes of full copies that may still be sent in this tick.
-    pub copy_bytes: &'a mut usize,
+    /// What may still be sent of full copies.
+    pub copies: &'a mut Allowance,
+    /// Nodes that are being given full copies, and until which tick that is believed.
+    pub learning: &'a BTreeMap<NodeId, u64>,
     /// What has to be kept.
     pub keeper: &'a mut Keeper,
     /// Files of snapshots.
@@ -344,7 +346,7 @@ impl<T> Replica<T> {
         }
         self.send_copies(turn);
         if std::mem::take(&mut self.unsteered) {
-            self.steer(turn.seats);
+            self.steer(turn.seats, |node| turn.learning.contains_key(&node));
         }
         self.lease
             .renew(&mut self.group, turn.now.mono_ms, !self.inbox.is_empty());
@@ -437,13 +439,7 @@ impl<T> Replica<T> {
             }
         }
         for copy in &mut self.outgoing {
-            copy.send(
-                self.shard,
-                turn.store,
-                now_mono_ms,
-                turn.copy_bytes,
-                turn.post,
-            );
+            copy.send(self.shard, turn.store, now_mono_ms, turn.copies, turn.post);
             if copy.is_there() {
                 self.group.offer_copy(copy.to(), copy.copy.clone());
                 if copy.tell_again(now_mono_ms) {
@@ -469,7 +465,7 @@ impl<T> Replica<T> {
     }
 
     /// Leads the group from the members that it has to those that it should have.
-    fn steer(&mut self, seats: &[Seat]) {
+    fn steer(&mut self, seats: &[Seat], is_learning: impl Fn(NodeId) -> bool) {
         if !self.group.is_current() {
             return;
         }
@@ -477,11 +473,42 @@ impl<T> Replica<T> {
         let last_index = self.group.last_index();
         let (me, conf) = (self.group.me(), self.group.conf());
         let progress = |peer| self.group.progress(peer);
-        match membership::next_step(me, conf, &target, last_index, progress) {
+        let is_busy = |peer| {
+            let seat = seats.iter().find(|seat| seat.peer == peer);
+            seat.is_some_and(|seat| is_learning(seat.node))
+        };
+        match membership::next_step(me, conf, &target, last_index, progress, is_busy) {
             Step::Nothing => (),
             Step::Change(change) => _ = self.group.change(&change),
             Step::Transfer(heir) => self.group.transfer(heir),
         }
+    }
+
+    /// Whether full copies are on their way from here.
+    #[must_use]
+    pub const fn copies(&self) -> bool {
+        !self.outgoing.is_empty()
+    }
+
+    /// Takes account of the full copies that are on their way from here.
+    pub fn count_copies(&self, allowance: &mut Allowance) {
+        self.outgoing.iter().for_each(|copy| allowance.note(copy));
+    }
+
+    /// Whether full copies could go on at once.
+    #[must_use]
+    pub fn copies_go_on(&self, allowance: &Allowance) -> bool {
+        self.outgoing.iter().any(|copy| copy.has_more(allowance))
+    }
+
+    /// Whether this member is being given a full copy, or has no vote before it has had one.
+    #[must_use]
+    pub fn learns(&self) -> bool {
+        let (me, conf) = (self.group.me(), self.group.conf());
+        let has_vote = conf.voters.contains(&me) || conf.voters_outgoing.contains(&me);
+        // One may be left that nobody sends any more, since the log has come by itself.
+        let is_ahead = |copy: &Incoming| copy.is_ahead_of(self.group.applied());
+        !has_vote || self.incoming.as_ref().is_some_and(is_ahead)
     }
 
     /// Whether this member leads, and every replica that there is to be has a vote and is heard.

@@ -268,6 +268,34 @@ fn the_redirecting_door_says_where_to_go() {
     assert_eq!(replies.next(), Some(lacking));
 }
 
+/// As in Redis after READONLY, and only reads; but none is answered from the copy.
+#[test]
+fn the_redirecting_door_sends_on_reads_of_what_the_node_has_a_copy_of() {
+    let mut line = Line::new(testing::cluster(), |client| client.door = Door::Redirect);
+    let mut view = View::clone(&line.desk.view.load());
+    let topology = view.topology.as_mut().unwrap();
+    let shard = topology.shard_of(12182);
+    topology.shards[shard].replicas.push(0);
+    line.desk.show(view);
+    let moved = "-MOVED 12182 [::1]:8403\r\n";
+    line.send("GET foo\r\n");
+    assert_eq!(line.output(), moved);
+    line.send("READONLY\r\nGET foo\r\n");
+    let asked = (shard as u16, Mode::Read, task("GET foo"));
+    assert_eq!(line.asked(), [asked]);
+    line.settle(0, Reply::bulk("v"));
+    line.send("MGET foo foo\r\n");
+    assert_eq!(line.asked().len(), 2);
+    line.settle(1, Reply::Array(Vec::new()));
+    assert_eq!(line.output(), "+OK\r\n$1\r\nv\r\n*0\r\n");
+    // Of the other slot it has no copy.
+    line.send("SET foo 1\r\nWATCH foo\r\nGET bar\r\n");
+    let other = "-MOVED 5061 127.0.0.1:8402\r\n";
+    assert_eq!(line.output(), [moved, moved, other].concat());
+    line.send("READWRITE\r\nGET foo\r\n");
+    assert_eq!(line.output(), format!("+OK\r\n{moved}"));
+}
+
 /// Who is sent to a node that has gone fails, and asks where to go in vain until there is a leader.
 #[test]
 fn the_redirecting_door_sends_nobody_to_who_has_gone() {

@@ -52,7 +52,7 @@ impl Alone {
     /// Has a turn; gives what the sender is told.
     fn turn(&mut self) -> Vec<Bytes> {
         let (mut post, mut settled) = (Post::default(), Vec::new());
-        let (mut returned, mut resolved, mut copy_bytes) = (Vec::new(), 0, 0);
+        let (mut returned, mut resolved) = (Vec::new(), 0);
         self.now.mono_ms += 10;
         self.replica.turn(&mut Turn {
             now: self.now,
@@ -63,7 +63,8 @@ impl Alone {
             settled: &mut settled,
             returned: &mut returned,
             resolved: &mut resolved,
-            copy_bytes: &mut copy_bytes,
+            copies: &mut Allowance::default(),
+            learning: &BTreeMap::new(),
             keeper: &mut Keeper::default(),
             files: &mut Files::default(),
         });

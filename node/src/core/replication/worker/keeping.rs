@@ -231,7 +231,8 @@ impl<T> Worker<T> {
             let has_room = |seat: &&Seat| self.reaches(seat.node) && self.has_room(seat.node);
             let heir = seats.iter().filter(has_room).max_by_key(|seat| {
                 let progress = replica.and_then(|it| it.group.progress(seat.peer));
-                progress.map(|at| at.matched)
+                let is_free = !self.learning.contains_key(&seat.node);
+                (is_free, progress.map(|at| at.matched))
             });
             heirs.extend(replica.and(heir).map(|heir| (shard, heir.peer)));
         }

@@ -28,14 +28,17 @@ impl<T> Worker<T> {
                 continue;
             };
             let may_lead = |peer| may_lead(state, group, peer, |node| self.reach.is_leaving(node));
-            if hand_over(&mut replica.group, may_lead) {
+            let is_learning = |node| self.learning.contains_key(&node);
+            let is_free =
+                |peer| may_lead(peer) && !state.node_of(group, peer).is_some_and(is_learning);
+            if hand_over(&mut replica.group, is_free, may_lead) {
                 left = false;
                 self.mark(shard);
             }
         }
         if let (Some(council), Some(state)) = (&mut self.council, &self.state) {
             let may_lead = |peer| may_lead(state, META, peer, |node| self.reach.is_leaving(node));
-            left &= !hand_over(&mut council.group, may_lead);
+            left &= !hand_over(&mut council.group, may_lead, may_lead);
         }
         left
     }
@@ -82,10 +85,15 @@ fn may_lead(
     node.is_some_and(|node| !is_leaving(node))
 }
 
-/// Hands a leadership over if somebody can take it; says whether it is not gone yet, or may come.
-fn hand_over(group: &mut Group, may_lead: impl Fn(PeerId) -> bool) -> bool {
+/// Hands a leadership over if somebody can take it, rather to who is not busy; says whether it is
+/// not gone yet, or may come.
+fn hand_over(
+    group: &mut Group,
+    is_free: impl Fn(PeerId) -> bool,
+    may_lead: impl Fn(PeerId) -> bool,
+) -> bool {
     if group.leads() {
-        let heir = group.heir(may_lead);
+        let heir = group.heir(is_free).or_else(|| group.heir(may_lead));
         heir.into_iter().for_each(|heir| group.transfer(heir));
         return heir.is_some();
     }

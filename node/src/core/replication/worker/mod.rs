@@ -1,6 +1,7 @@
 //! All replication of a node, as one machine without I/O: tasks of clients and frames of other
 //! nodes in, answers and frames out. The shell runs it on a thread of its own, turn by turn.
 
+mod handing;
 mod keeping;
 mod leaving;
 mod reach;
@@ -8,18 +9,19 @@ mod reach;
 pub(super) mod testing;
 mod wishes;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
-use dht_proto::limits::COPIED_BYTES;
+use dht_proto::limits::{COPIED_BYTES, PIECE_BYTES};
 use dht_proto::topology::NodeId;
 
 use self::keeping::Disk;
 pub use self::keeping::Restart;
 use self::reach::Reach;
 use self::wishes::Wish;
-use super::copy;
+use super::copy::{self, Allowance};
 use super::council::{self, Council};
 use super::courier::{Courier, Round};
 use super::keeper::Keeper;
@@ -45,10 +47,10 @@ const PASSES: usize = 8;
 const EXPIRY_TICKS: u64 = 4;
 /// Ticks from one wish to be a member to the next.
 const WISH_TICKS: u64 = 10;
-/// Ticks after which leadership goes to who is to have it, if it can.
-const HAND_OVER_TICKS: u64 = 40;
 /// Bytes of full copies that are sent in a tick.
 const COPY_BYTES: usize = COPIED_BYTES / 1000 * TICK_MS as usize;
+/// The same in a turn, a piece: whoever asks meanwhile waits for the turn's end.
+const TURN_COPY_BYTES: usize = PIECE_BYTES / 2;
 /// Ticks after which a node says again which shards it leads, and with it that it is there.
 const LEADS_TICKS: u64 = 10;
 /// After so long without a word a member counts as unreachable, in milliseconds.
@@ -127,6 +129,12 @@ pub struct Worker<T> {
     council: Option<Council>,
     /// Bytes of full copies that may still be sent in this tick.
     copy_bytes: usize,
+    /// What may be sent of them in this turn.
+    copies: Allowance,
+    /// Some are on their way from here, as of the last tick.
+    is_copying: bool,
+    /// The other nodes that are being given full copies, and until which tick it is believed.
+    learning: BTreeMap<NodeId, u64>,
     /// Which other nodes can be reached.
     reach: Reach,
     /// This node is about to end.
@@ -161,6 +169,9 @@ impl<T> Worker<T> {
             unsettled: false,
             council: None,
             copy_bytes: 0,
+            copies: Allowance::default(),
+            is_copying: false,
+            learning: BTreeMap::new(),
             reach: Reach::default(),
             is_leaving: false,
             wishes: Vec::new(),
@@ -280,6 +291,7 @@ impl<T> Worker<T> {
                 self.mark(received.shard);
             }
             Mail::Leaves => self.hear_leaves(from),
+            Mail::Learns => self.hear_learns(from),
         }
     }
 
@@ -576,6 +588,7 @@ impl<T> Worker<T> {
             }
         }
         self.deliver(now, out);
+        let copy_bytes = self.allow_copies();
         for _ in 0..PASSES {
             if self.dirty.is_empty() {
                 break;
@@ -594,8 +607,34 @@ impl<T> Worker<T> {
         if std::mem::take(&mut self.stale_view) {
             self.publish();
         }
+        self.go_on_copying(copy_bytes);
         self.hand_over_files(out);
         !self.dirty.is_empty()
+    }
+
+    /// Finds out what may be sent of full copies in this turn; gives how many bytes.
+    fn allow_copies(&mut self) -> usize {
+        let bytes = self.copy_bytes.min(TURN_COPY_BYTES);
+        self.copies = Allowance::of(bytes);
+        if self.is_copying {
+            let replicas = self.shards.iter().filter_map(|at| at.replica.as_ref());
+            replicas.for_each(|replica| replica.count_copies(&mut self.copies));
+        }
+        bytes
+    }
+
+    /// Copies that have used up the turn's bytes go on in the next one.
+    fn go_on_copying(&mut self, bytes: usize) {
+        self.copy_bytes = self.copy_bytes.saturating_sub(bytes - self.copies.bytes);
+        if self.copies.bytes > 0 || self.copy_bytes == 0 {
+            return;
+        }
+        for shard in 0..self.shards.len() as u16 {
+            let replica = self.replica(shard);
+            if replica.is_some_and(|replica| replica.copies_go_on(&self.copies)) {
+                self.mark(shard);
+            }
+        }
     }
 
     /// Lets the meta group's member have its turn.
@@ -637,6 +676,9 @@ impl<T> Worker<T> {
         self.ticks += 1;
         self.listen(now);
         self.copy_bytes = COPY_BYTES;
+        let mut replicas = self.shards.iter().filter_map(|at| at.replica.as_ref());
+        self.is_copying = replicas.any(Replica::copies);
+        self.tell_learns();
         self.form(|formation, out| formation.tick(now.mono_ms, out));
         if let Some(council) = &mut self.council {
             council.tick();
@@ -652,9 +694,7 @@ impl<T> Worker<T> {
             if let Some(replica) = &mut at.replica {
                 replica.tick(is_mine);
             }
-            if self.ticks.is_multiple_of(HAND_OVER_TICKS) {
-                self.hand_over_to_first(shard);
-            }
+            self.hand_over_to_first(shard);
             if !self.disk.is_full && self.node.sweeps.load(Relaxed) {
                 self.with_turn(shard, now, out, Replica::sweep);
             }
@@ -688,17 +728,6 @@ impl<T> Worker<T> {
         let me = self.node.settings.member(self.node.id);
         let is_known = (&known.client, &known.redirect) == (&me.client, &me.redirect);
         (!is_known).then_some(Change::Move { member: me })
-    }
-
-    /// Hands a leadership to whom is to have it, if it can.
-    fn hand_over_to_first(&mut self, shard: u16) {
-        let first = self.state.as_ref().and_then(|state| first_of(state, shard));
-        let first = first.copied().filter(|first| self.has_room(first.node));
-        if let Some(first) = first
-            && let Some(replica) = &mut self.shards[usize::from(shard)].replica
-        {
-            replica.hand_over(first.peer);
-        }
     }
 
     /// Whether this node is to lead a shard if it can.
@@ -749,7 +778,8 @@ impl<T> Worker<T> {
             settled: &mut out.settled,
             returned: &mut returned,
             resolved: &mut resolved,
-            copy_bytes: &mut self.copy_bytes,
+            copies: &mut self.copies,
+            learning: &self.learning,
             keeper: &mut self.keeper,
             files: &mut self.files,
         };

@@ -26,6 +26,8 @@ pub struct Cluster {
     settled: Vec<(u64, Reply)>,
     /// The pieces of full copies that were sent.
     pieces: Vec<Piece>,
+    /// How many turns all nodes together have had.
+    turns: u64,
     seats: Vec<String>,
     copies: u32,
 }
@@ -45,6 +47,7 @@ impl Cluster {
             rates: vec![100; usize::from(count)],
             settled: Vec::new(),
             pieces: Vec::new(),
+            turns: 0,
             seats: (1..=count).map(|seat| format!("node{seat}")).collect(),
             copies,
         };
@@ -104,7 +107,17 @@ impl Cluster {
             for (index, worker) in self.workers.iter_mut().enumerate() {
                 let mut out = Outbox::default();
                 let now = clock(self.now, self.rates[index]);
-                while worker.turn(now, &mut out) {}
+                loop {
+                    let before = out.frames.len();
+                    let more = worker.turn(now, &mut out);
+                    self.turns += 1;
+                    for (_, frame) in &out.frames[before..] {
+                        note_pieces((self.now.mono_ms, self.turns), frame, &mut self.pieces);
+                    }
+                    if !more {
+                        break;
+                    }
+                }
                 for long in std::mem::take(&mut out.long) {
                     worker.made(long.make(), now, &mut out);
                 }
@@ -115,7 +128,6 @@ impl Cluster {
                 return;
             }
             for (from, (to, frame)) in frames {
-                self.note_pieces(&frame);
                 let to = self.workers.iter().position(|worker| worker.node.id == to);
                 let Some(to) = to else { continue };
                 if !self.cut_off.contains(&from) && !self.cut_off.contains(&to) {
@@ -125,19 +137,6 @@ impl Cluster {
                     self.workers[to].receive(from, &frame, now, &mut out);
                     take(&mut self.settled, &mut out);
                 }
-            }
-        }
-    }
-
-    fn note_pieces(&mut self, frame: &[u8]) {
-        let mut mails = Reader::new(frame);
-        while !mails.is_empty() {
-            if let Mail::Chunk(chunk) = mail::decode(&mut mails).unwrap() {
-                self.pieces.push(Piece {
-                    sent_ms: self.now.mono_ms,
-                    name: (chunk.shard, chunk.attempt, chunk.number),
-                    bytes: chunk.bytes.len(),
-                });
             }
         }
     }
@@ -204,8 +203,24 @@ impl Cluster {
 /// A piece of a full copy on its way.
 struct Piece {
     sent_ms: u64,
+    /// In which turn of all nodes' turns.
+    turn: u64,
     name: (u16, u64, u64),
     bytes: usize,
+}
+
+fn note_pieces((sent_ms, turn): (u64, u64), frame: &[u8], pieces: &mut Vec<Piece>) {
+    let mut mails = Reader::new(frame);
+    while !mails.is_empty() {
+        if let Mail::Chunk(chunk) = mail::decode(&mut mails).unwrap() {
+            pieces.push(Piece {
+                sent_ms,
+                turn,
+                name: (chunk.shard, chunk.attempt, chunk.number),
+                bytes: chunk.bytes.len(),
+            });
+        }
+    }
 }
 
 fn clock(now: Now, rate: u64) -> Now {
@@ -329,6 +344,123 @@ fn a_node_that_leaves_is_handed_nothing_back() {
         cluster.pass(12_000);
         assert_ne!(led_by(&cluster, node), 0, "node {node} leads again");
     }
+}
+
+/// Sends reads to all nodes again and again for a time; gives for how long one was waited for.
+fn longest_read_ms(cluster: &mut Cluster, key: &str, ms: u64) -> u64 {
+    let (begun, mut longest, mut open) = (cluster.now.mono_ms, 0, BTreeSet::new());
+    while cluster.now.mono_ms < begun + ms || !open.is_empty() {
+        let now_ms = cluster.now.mono_ms;
+        for node in 0..3 {
+            let ticket = 3 * now_ms + node;
+            cluster.send(node as usize, ticket, &format!("GET {key}"));
+            open.insert(ticket);
+        }
+        cluster.pass(10);
+        for (ticket, reply) in cluster.replies() {
+            assert_eq!(reply, Reply::bulk("v"));
+            assert!(open.remove(&ticket));
+            longest = longest.max(cluster.now.mono_ms - ticket / 3);
+        }
+    }
+    longest
+}
+
+#[test]
+fn a_leadership_that_is_handed_over_holds_up_no_read() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(3000);
+    cluster.send(0, 0, "SET k v");
+    cluster.settle();
+    cluster.replies();
+    let shard = shard_of(key_slot(b"k"), 4) as u16;
+    let (first, mut led_by) = (cluster.leader_of("k"), BTreeSet::new());
+    for other in (0..3).filter(|node| *node != first) {
+        let peer = cluster.workers[other].replica(shard).unwrap().group.me();
+        let replica = cluster.workers[first].shards[usize::from(shard)]
+            .replica
+            .as_mut();
+        replica.unwrap().hand_over(peer);
+        let ms = longest_read_ms(&mut cluster, "k", 50);
+        assert!(ms <= TICK_MS, "{ms} ms on the way there");
+        led_by.insert(cluster.leader_of("k"));
+        let ms = longest_read_ms(&mut cluster, "k", 3000);
+        assert!(ms <= TICK_MS, "{ms} ms on the way back");
+        assert_eq!(cluster.leader_of("k"), first);
+    }
+    assert_eq!(led_by.len(), 2, "both others have led");
+    // The same when a node is told to end.
+    cluster.workers[first].leave();
+    let ms = longest_read_ms(&mut cluster, "k", 50);
+    assert!(ms <= TICK_MS, "{ms} ms when it leaves");
+    assert_ne!(cluster.leader_of("k"), first);
+}
+
+#[test]
+fn who_is_being_given_copies_is_handed_nothing() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(3000);
+    let (first, shard) = (cluster.leader_of("k"), shard_of(key_slot(b"k"), 4));
+    let other = (first + 1) % 3;
+    let peer = cluster.workers[other].replica(shard as u16).unwrap();
+    let peer = peer.group.me();
+    let replica = cluster.workers[first].shards[shard].replica.as_mut();
+    replica.unwrap().hand_over(peer);
+    let (id, mut post) = (cluster.workers[first].node.id, Post::default());
+    for _ in 0..80 {
+        post.send(id, &Mail::Learns);
+        for (_, frame) in post.take() {
+            for node in (0..3).filter(|node| *node != first) {
+                let mut out = Outbox::default();
+                cluster.workers[node].receive(id, &frame, cluster.now, &mut out);
+            }
+        }
+        cluster.pass(TICK_MS);
+        assert_eq!(cluster.leader_of("k"), other);
+    }
+    cluster.pass(4000);
+    assert_eq!(cluster.leader_of("k"), first, "when it has them");
+}
+
+#[test]
+fn who_lacks_copies_says_so_until_it_has_them() {
+    let mut cluster = Cluster::new(3);
+    cluster.pass(3000);
+    let value = "v".repeat(PIECE_BYTES / 2);
+    for number in 0..10 * COPY_BYTES / value.len() {
+        cluster.send(0, number as u64, &format!("SET {{a}}{number} {value}"));
+        cluster.settle();
+    }
+    cluster.pass(500);
+    let (leader, id) = (cluster.leader_of("{a}"), NodeId([9; 20]));
+    let lost = (leader + 1) % 3;
+    cluster.restart(lost, 9);
+    let has_votes = |cluster: &Cluster| {
+        let has_vote = |shard: &u16| {
+            let replica = cluster.workers[lost].replica(*shard);
+            replica.is_some_and(|it| it.group.conf().voters.contains(&it.group.me()))
+        };
+        (0..4).filter(has_vote).count()
+    };
+    let is_known =
+        |cluster: &Cluster, node: usize| cluster.workers[node].learning.contains_key(&id);
+    let (mut partly, others) = (0, [leader, (lost + 1) % 3]);
+    for _ in 0..1000 {
+        cluster.pass(TICK_MS);
+        match has_votes(&cluster) {
+            0 => (),
+            4 => break,
+            _ => {
+                partly += 1;
+                assert!(others.iter().all(|node| is_known(&cluster, *node)));
+            }
+        }
+    }
+    assert!(partly > 0, "it has had all copies at once");
+    cluster.pass(6000);
+    assert_eq!(has_votes(&cluster), 4);
+    assert!(!others.iter().any(|node| is_known(&cluster, *node)));
+    assert!(led_by(&cluster, lost) > 0);
 }
 
 /// It was on its way already when the receiver began to leave.
@@ -582,6 +714,13 @@ fn a_full_copy_has_its_rate_goes_on_after_a_break_and_holds_up_no_write() {
         let most = 2 * COPY_BYTES + (PIECES + 1) * PIECE_BYTES;
         assert!(bytes <= most, "{bytes} bytes at {}", first.sent_ms);
     }
+    // In a turn it is still less, so that nobody waits for long for its end.
+    let (mut seen, mut in_turn) = (BTreeSet::new(), BTreeMap::<u64, usize>::new());
+    for piece in cluster.pieces.iter().filter(|it| seen.insert(it.name)) {
+        *in_turn.entry(piece.turn).or_default() += piece.bytes;
+    }
+    let longest = in_turn.values().max().copied().unwrap_or_default();
+    assert!(longest <= TURN_COPY_BYTES + PIECE_BYTES, "{longest} bytes");
     let bytes: usize = cluster.pieces.iter().map(|piece| piece.bytes).sum();
     let (first, last) = (&cluster.pieces[0], cluster.pieces.last().unwrap());
     let least_ms = (bytes / COPY_BYTES - 1) as u64 * TICK_MS;
