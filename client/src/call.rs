@@ -9,10 +9,12 @@ use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use crate::client::Shared;
-use crate::command::{Command, Place, Plan};
+use crate::command::{Place, Plan};
 use crate::course::{BESIDE, Course};
 use crate::error::{Cause, Error, Result};
-use crate::node::{Answer, Way};
+use crate::node::{Answer, Node, Request, Way};
+use crate::parcel::Parcel;
+use crate::routes::Routes;
 use crate::sessions::Seat;
 use crate::verdict::{Fate, Repeat, Turn, Verdict, judge};
 
@@ -30,7 +32,10 @@ pub const SILENCE: Duration = Duration::from_millis(1000);
 
 /// A command between its first try and its result.
 pub struct Call {
-    command: Command,
+    /// Holds the command, by this index; the first try is handed over with it.
+    parcel: Arc<Parcel>,
+    index: usize,
+    was_tried: bool,
     plan: Plan,
     course: Course,
     /// Where every try goes.
@@ -50,9 +55,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// A command that has not been tried; a fixed one goes to one address only.
-    pub fn new(command: Command, fixed: Option<Arc<str>>) -> Self {
-        let plan = command.plan();
+    /// The commands of a parcel, which have not been tried.
+    pub fn each(parcel: &Arc<Parcel>, now: Instant) -> impl Iterator<Item = Self> {
+        let places = 0..parcel.commands().len();
+        places.map(move |index| Self::new(Arc::clone(parcel), index, now))
+    }
+
+    /// One of them.
+    pub fn new(parcel: Arc<Parcel>, index: usize, now: Instant) -> Self {
+        let plan = parcel.commands()[index].plan();
         let nowhere = "a transaction or a subscription needs a connection of its own, and calls \
                        share theirs; send a pipeline with exec, watch the keys first, or listen \
                        with Client::subscription";
@@ -62,17 +73,25 @@ impl Call {
             false => Err(Error::Reply(ReplyError::err(nowhere))),
         };
         Self {
-            command,
+            parcel,
+            index,
+            was_tried: false,
             plan,
             course: Course::new(plan.place),
-            fixed,
+            fixed: None,
             seat: None,
             in_doubt: false,
             goes_out,
             under_way: SmallVec::new(),
-            sent: Instant::now(),
+            sent: now,
             result,
         }
+    }
+
+    /// The same, where every try goes to one address, if it is said.
+    pub fn at(mut self, fixed: Option<Arc<str>>) -> Self {
+        self.fixed = fixed;
+        self
     }
 
     /// The slot in whose session it needs a number.
@@ -83,53 +102,87 @@ impl Call {
         }
     }
 
-    /// Makes the next try.
-    pub async fn send(&mut self, shared: &Shared, deadline: Instant) {
-        let node = self.course.node(shared, self.fixed.as_deref());
+    /// The node for the next try, found by its address.
+    pub fn node<T>(&mut self, shared: &Shared, routes: &Routes, find: impl FnOnce(&str) -> T) -> T {
+        match self.course.next() {
+            Some(address) => find(&address),
+            None => match &self.fixed {
+                Some(address) => find(address),
+                None => shared.next_for(routes, self.course.place(), find),
+            },
+        }
+    }
+
+    /// The next try, at a node: what is to be handed over; nothing if it was refused already.
+    pub fn next_try(&mut self, node: &Node, now: Instant, deadline: Instant) -> Option<Request> {
         let way = Way {
             place: self.seat.as_ref().map(Seat::place),
             asking: self.course.take_asking(),
             deadline,
         };
-        self.sent = Instant::now();
-        let answer = node.send(self.command.clone(), way).await;
-        self.under_way.push(answer);
+        let (parcel, index) = if std::mem::replace(&mut self.was_tried, true) {
+            let command = self.parcel.commands()[self.index].clone();
+            (Parcel::of_one(command), 0)
+        } else {
+            (Arc::clone(&self.parcel), self.index)
+        };
+        let ticket = parcel.ticket(index, self.plan.is_long);
+        self.sent = now;
+        self.under_way.push(node.answer_to(parcel, index, deadline));
+        Request::new(ticket, way)
+    }
+
+    /// Takes an answer that is there, at this time. Gives the next turn, or that the call is over,
+    /// if it says so.
+    pub fn hear_now(&mut self, shared: &Shared, now: Instant) -> Option<Option<Turn>> {
+        let is_known = |(at, answer): (usize, &Answer)| Some((at, answer.fate_now()?));
+        let known = self.under_way.iter().enumerate().find_map(is_known)?;
+        match self.take(shared, known, now) {
+            Heard::Enough(turn) => Some(turn),
+            Heard::Little => None,
+        }
     }
 
     /// Waits for an answer. Gives the next turn, unless the call is over.
     pub async fn hear(&mut self, shared: &Shared) -> Option<Turn> {
         loop {
             let until = self.patience(shared);
-            let Some((at, fate)) = first_of(&mut self.under_way, until).await else {
-                // Others of the node may have been answered meanwhile.
-                if self
-                    .patience(shared)
-                    .is_some_and(|until| Instant::now() < until)
-                {
-                    continue;
+            let heard = first_of(&mut self.under_way, until).await;
+            let now = Instant::now();
+            if let Some(first) = heard {
+                if let Heard::Enough(turn) = self.take(shared, first, now) {
+                    return turn;
                 }
-                match self.lose_patience(shared) {
-                    Some(turn) => return Some(turn),
-                    None => continue,
+                continue;
+            }
+            // Others of the node may have been answered meanwhile.
+            if self.patience(shared).is_some_and(|until| now < until) {
+                continue;
+            }
+            if let Some(turn) = self.lose_patience(shared) {
+                return Some(turn);
+            }
+        }
+    }
+
+    /// Takes the fate of a try, by its place among those under way.
+    fn take(&mut self, shared: &Shared, (at, fate): (usize, Fate), now: Instant) -> Heard {
+        let is_last = at + 1 == self.under_way.len();
+        let answer = self.under_way.remove(at);
+        match self.judge(fate) {
+            Verdict::Final(Err(Error::Unknown(_))) if !self.under_way.is_empty() => Heard::Little,
+            Verdict::Again(..) if !is_last => Heard::Little,
+            Verdict::Again(error, turn) => {
+                self.result = Err(error);
+                if turn == Turn::Elsewhere && now >= self.sent + SILENCE {
+                    shared.suspect(answer.address());
                 }
-            };
-            let is_last = at + 1 == self.under_way.len();
-            let answer = self.under_way.remove(at);
-            match self.judge(fate) {
-                Verdict::Final(Err(Error::Unknown(_))) if !self.under_way.is_empty() => {}
-                Verdict::Again(..) if !is_last => {}
-                Verdict::Again(error, turn) => {
-                    self.result = Err(error);
-                    if turn == Turn::Elsewhere && self.sent.elapsed() >= SILENCE {
-                        shared.suspect(answer.address());
-                    }
-                    self.course.turn(shared, &turn, answer.address());
-                    return Some(turn);
-                }
-                Verdict::Final(result) => {
-                    self.finish(shared, &answer, result);
-                    return None;
-                }
+                self.course.turn(shared, &turn, answer.address());
+                Heard::Enough(Some(turn))
+            }
+            Verdict::Final(result) => {
+                self.finish(shared, &answer, result, now);
+                Heard::Enough(None)
             }
         }
     }
@@ -141,7 +194,7 @@ impl Call {
             if let Verdict::Final(result) = self.judge(fate)
                 && !matches!(result, Err(Error::Unknown(_)))
             {
-                return self.finish(shared, &answer, result);
+                return self.finish(shared, &answer, result, Instant::now());
             }
         }
     }
@@ -191,11 +244,11 @@ impl Call {
     }
 
     /// Takes the result. What else is under way is of no use any more.
-    fn finish(&mut self, shared: &Shared, answer: &Answer, result: Result<Reply>) {
+    fn finish(&mut self, shared: &Shared, answer: &Answer, result: Result<Reply>, now: Instant) {
         match &result {
             // Of itself and the cluster a node can tell in any place.
             Ok(_) | Err(Error::Reply(_)) if self.plan.is_asked_twice || self.seat.is_some() => {
-                answer.note_progress();
+                answer.note_progress(now);
                 shared.trust(answer.address());
             }
             Err(Error::Unknown(_)) => shared.avoid_seed(answer.address()),
@@ -207,12 +260,17 @@ impl Call {
     }
 }
 
+/// What was heard of a call.
+enum Heard {
+    /// Nothing that others under way could not tell better.
+    Little,
+    /// The next turn, or that the call is over.
+    Enough(Option<Turn>),
+}
+
 /// The first of several answers, by its place among them, if one comes in time; nothing where there
 /// are none.
 async fn first_of(answers: &mut [Answer], until: Option<Instant>) -> Option<(usize, Fate)> {
-    // No answer comes later than its own deadline.
-    let far = || Instant::now() + Duration::from_secs(u64::from(u32::MAX));
-    let until = until.unwrap_or_else(far);
     if let [answer] = answers {
         return answer.fate_by(until).await.map(|fate| (0, fate));
     }

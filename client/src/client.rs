@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use dht_proto::{Reply, limits};
+use smallvec::SmallVec;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 use tracing::Instrument as _;
@@ -20,11 +21,12 @@ use crate::command::{Args, Command, Place};
 use crate::connection::Frames;
 use crate::error::{Cause, Error, Result};
 use crate::line::Seeds;
-use crate::node::Node;
+use crate::node::{GRACE, Node, Request};
+use crate::parcel::{Commands, Parcel};
 use crate::pipeline::Pipeline;
 use crate::routes::Routes;
 use crate::sessions::{Gate, Seat, Sessions, Way};
-use crate::spread::{Join, Part, spread};
+use crate::spread::{Join, spread};
 use crate::subscription::Subscription;
 use crate::suspects::Suspects;
 use crate::url::{Scheme, Target};
@@ -33,8 +35,14 @@ use crate::verdict::{Backoff, Fate, Repeat, Turn, Verdict, judge};
 /// Pauses between tries of a command, in milliseconds.
 const PAUSE_FIRST_MS: u64 = 10;
 const PAUSE_MOST_MS: u64 = 500;
+/// For so long the answers to commands that were sent together are waited for together, then each
+/// by itself: whoever has not answered then may be silent, and those who have are not.
+const TOGETHER: Duration = Duration::from_millis(500);
 /// Least time between two questions for the routes; up to as much again is added at random.
 const REFRESH: Duration = Duration::from_millis(250);
+
+/// Calls that have no result yet, by index.
+type Open = SmallVec<[usize; 16]>;
 
 /// A client of one cluster. Cheap to clone; all clones share one connection a node.
 ///
@@ -154,8 +162,9 @@ impl Client {
             tokio::task::consume_budget().await;
             return result;
         }
-        let deadline = Instant::now() + self.deadline;
-        self.run_until(command, deadline).instrument(span).await
+        let now = Instant::now();
+        let running = self.run_until(command, now, now + self.deadline);
+        running.instrument(span).await
     }
 
     /// The result, where nobody has to be waited for.
@@ -167,15 +176,16 @@ impl Client {
         }
     }
 
-    async fn run_until(&self, command: Command, deadline: Instant) -> Result<Reply> {
+    async fn run_until(&self, command: Command, now: Instant, deadline: Instant) -> Result<Reply> {
         if self.shared.backend.keyspace() == Keyspace::Slots {
             let mut results = self.run_spread(vec![command], deadline).await;
             return results
                 .pop()
                 .unwrap_or(Err(Error::NotDone(Cause::Deadline)));
         }
-        let mut calls = [Call::new(command, None)];
-        self.settle(&mut calls, deadline).await;
+        let parcel = Parcel::of_one(command);
+        let mut calls = [Call::new(Arc::clone(&parcel), 0, now)];
+        self.settle(&parcel, &mut calls, now, deadline).await;
         let [call] = calls;
         call.result
     }
@@ -183,16 +193,15 @@ impl Client {
     /// Executes commands without waiting between them; each has its own result, in their order.
     pub(crate) async fn run_all(&self, commands: Vec<Command>) -> Vec<Result<Reply>> {
         let span = tracing::debug_span!("pipeline", commands = commands.len());
-        let deadline = Instant::now() + self.deadline;
+        let now = Instant::now();
+        let deadline = now + self.deadline;
         let running = async {
             if self.shared.backend.keyspace() == Keyspace::Slots {
                 return self.run_spread(commands, deadline).await;
             }
-            let mut calls: Vec<Call> = commands
-                .into_iter()
-                .map(|command| Call::new(command, None))
-                .collect();
-            self.settle(&mut calls, deadline).await;
+            let parcel = Parcel::new(commands.into());
+            let mut calls: Vec<Call> = Call::each(&parcel, now).collect();
+            self.settle(&parcel, &mut calls, now, deadline).await;
             calls.into_iter().map(|call| call.result).collect()
         };
         running.instrument(span).await
@@ -205,20 +214,24 @@ impl Client {
             let _ = timeout_at(deadline, self.shared.refresh()).await;
         }
         let routes = self.shared.routes.load_full();
-        let mut calls = Vec::with_capacity(commands.len());
+        let mut cut = Vec::with_capacity(commands.len());
         let mut plans = Vec::with_capacity(commands.len());
         for command in commands {
             let writes = command.plan().repeat == Repeat::Never;
             let Some((parts, join)) = spread(&command, &routes) else {
-                calls.push(Call::new(command, None));
+                cut.push((command, None));
                 plans.push((1, None));
                 continue;
             };
             plans.push((parts.len(), Some((join, writes))));
-            let call = |part: Part| Call::new(part.command, part.server);
-            calls.extend(parts.into_iter().map(call));
+            cut.extend(parts.into_iter().map(|part| (part.command, part.server)));
         }
-        self.settle(&mut calls, deadline).await;
+        let (commands, servers): (Commands, Vec<_>) = cut.into_iter().unzip();
+        let parcel = Parcel::new(commands);
+        let now = Instant::now();
+        let calls = Call::each(&parcel, now).zip(servers);
+        let mut calls: Vec<Call> = calls.map(|(call, server)| call.at(server)).collect();
+        self.settle(&parcel, &mut calls, now, deadline).await;
         let mut results = calls.into_iter().map(|call| call.result);
         let mut joined = |(count, join): (usize, Option<(Join, bool)>)| {
             let mut parts: Vec<Result<Reply>> = results.by_ref().take(count).collect();
@@ -260,14 +273,28 @@ impl Client {
         &self.shared
     }
 
-    /// Tries the calls, all at first, then those for which another try can do no harm, until none
-    /// is left or the time is over.
-    async fn settle(&self, calls: &mut [Call], deadline: Instant) {
+    /// Tries the calls of a parcel, all at first, now, then those for which another try can do no
+    /// harm, until none is left or the time is over.
+    async fn settle(
+        &self,
+        parcel: &Parcel,
+        calls: &mut [Call],
+        mut now: Instant,
+        deadline: Instant,
+    ) {
         let mut backoff = Backoff::new(PAUSE_FIRST_MS, PAUSE_MOST_MS);
-        let mut open = self.seat_all(calls, deadline).await;
-        let mut first = true;
+        let goes_out = |index: &usize| calls[*index].goes_out;
+        let mut open: Open = (0..calls.len()).filter(goes_out).collect();
+        let unseated = self.seat_all(calls, now);
+        if !unseated.is_empty() {
+            self.open_sessions(calls, &mut open, unseated, deadline)
+                .await;
+            now = Instant::now();
+        }
+        let mut first = Some(parcel);
         loop {
-            let turns = self.try_once(calls, &mut open, deadline).await;
+            self.hand_over(calls, &open, now, deadline).await;
+            let turns = self.hear(calls, &mut open, first, deadline).await;
             if open.is_empty() {
                 return;
             }
@@ -275,7 +302,7 @@ impl Client {
             self.shared.refresh_soon(turns.iter().any(is_trouble));
             // One detour or redirection is followed at once; after that the cluster is given time.
             // Who has waited for an answer has given it enough.
-            let is_detour = first && !turns.contains(&Turn::Later);
+            let is_detour = first.is_some() && !turns.contains(&Turn::Later);
             let is_beside = |turn: &Turn| matches!(turn, Turn::Beside { .. });
             let pause = if is_detour || turns.iter().all(is_beside) {
                 Duration::ZERO
@@ -289,28 +316,41 @@ impl Client {
                 return;
             }
             tokio::time::sleep(pause).await;
-            first = false;
+            first = None;
+            now = Instant::now();
         }
     }
 
-    /// Gives each write to one slot its number in a session with the slot's shard; gives the calls
-    /// that can be tried, which are all but those for which there was no time to open a session.
-    async fn seat_all(&self, calls: &mut [Call], deadline: Instant) -> Vec<usize> {
-        let has_sessions = self.shared.has_others_forward();
-        let mut missing = Vec::new();
+    /// Gives each write to one slot its number in a session with the slot's shard; those for which
+    /// one has to be opened are given back with their slots.
+    fn seat_all(&self, calls: &mut [Call], now: Instant) -> Vec<(usize, u16)> {
+        let mut unseated = Vec::new();
+        if !self.shared.has_others_forward() {
+            return unseated;
+        }
         for (index, call) in calls.iter_mut().enumerate() {
-            if has_sessions && let Some(slot) = call.wants_seat() {
-                match self.shared.sessions.way(slot, Instant::now()) {
+            if let Some(slot) = call.wants_seat() {
+                match self.shared.sessions.way(slot, now) {
                     Way::In(seat) => call.seat = Some(seat),
                     Way::Without => (),
-                    Way::Open(_) => missing.push((index, slot)),
+                    Way::Open(_) => unseated.push((index, slot)),
                 }
             }
         }
-        let goes_out = |index: &usize| calls[*index].goes_out;
-        let mut open: Vec<usize> = (0..calls.len()).filter(goes_out).collect();
+        unseated
+    }
+
+    /// Gives these calls their numbers, and opens sessions for that. Those for which there was no
+    /// time are open no more.
+    async fn open_sessions(
+        &self,
+        calls: &mut [Call],
+        open: &mut Open,
+        unseated: Vec<(usize, u16)>,
+        deadline: Instant,
+    ) {
         let mut seating = JoinSet::new();
-        for (index, slot) in missing {
+        for (index, slot) in unseated {
             let client = self.clone();
             seating.spawn(async move { (index, client.seat(slot, deadline).await) });
         }
@@ -325,7 +365,6 @@ impl Client {
                 Err(error) => tracing::debug!(%error, "no session"),
             }
         }
-        open
     }
 
     /// A number in a session with the shard of a slot, which is opened if need be; none where there
@@ -370,24 +409,67 @@ impl Client {
         deadline: Instant,
     ) -> Pin<Box<dyn Future<Output = Result<Reply>> + Send + '_>> {
         let command = Command::from_words(["CLUSTER", "SESSION"]).arg(u64::from(slot));
-        Box::pin(self.run_until(command, deadline))
+        Box::pin(self.run_until(command, Instant::now(), deadline))
     }
 
-    /// Tries the open calls once, in their order; leaves open those to be tried again and gives
-    /// their turns.
-    async fn try_once(
+    /// Hands the open calls over, to each node those that go there, in their order.
+    async fn hand_over(&self, calls: &mut [Call], open: &Open, now: Instant, deadline: Instant) {
+        if let [index] = open[..] {
+            let call = &mut calls[index];
+            let node = call.node(&self.shared, &self.shared.routes(), |address| {
+                self.shared.node(address)
+            });
+            if let Some(request) = call.next_try(&node, now, deadline) {
+                node.hand_over(request).await;
+            }
+            return;
+        }
+        let routes = self.shared.routes();
+        let mut loads: Vec<(Node, Vec<Request>)> = Vec::with_capacity(1);
+        for (place, index) in open.iter().enumerate() {
+            let call = &mut calls[*index];
+            let at = call.node(&self.shared, &routes, |address| {
+                let known = loads.iter().position(|(to, _)| to.address() == address);
+                known.unwrap_or_else(|| {
+                    let room = Vec::with_capacity(open.len() - place);
+                    loads.push((self.shared.node(address), room));
+                    loads.len() - 1
+                })
+            });
+            let (node, requests) = &mut loads[at];
+            requests.extend(call.next_try(node, now, deadline));
+        }
+        drop(routes);
+        for (node, requests) in loads {
+            node.hand_over_all(requests).await;
+        }
+    }
+
+    /// Waits for the answers to the open calls, which are perhaps those of one parcel; leaves open
+    /// those to be tried again and gives their turns.
+    async fn hear(
         &self,
         calls: &mut [Call],
-        open: &mut Vec<usize>,
+        open: &mut Open,
+        together: Option<&Parcel>,
         deadline: Instant,
     ) -> Vec<Turn> {
-        for index in open.iter() {
-            calls[*index].send(&self.shared, deadline).await;
+        let mut whole_at = None;
+        if let Some(parcel) = together.filter(|_| open.len() > 1) {
+            let until = (Instant::now() + TOGETHER).min(deadline + GRACE);
+            let _ = timeout_at(until, parcel.whole()).await;
+            whole_at = Some(Instant::now());
         }
         let mut turns = Vec::new();
-        let mut again = Vec::new();
+        let mut again = Open::new();
         for index in open.drain(..) {
-            if let Some(turn) = calls[index].hear(&self.shared).await {
+            let call = &mut calls[index];
+            let heard = whole_at.and_then(|now| call.hear_now(&self.shared, now));
+            let turn = match heard {
+                Some(turn) => turn,
+                None => call.hear(&self.shared).await,
+            };
+            if let Some(turn) = turn {
                 again.push(index);
                 turns.push(turn);
             }
@@ -412,20 +494,30 @@ impl Shared {
         Seeds::new(self.frames.clone(), self.target.clone())
     }
 
-    pub(crate) fn node_for(&self, place: Place) -> Node {
-        let routes = self.routes.load();
+    /// The leaders of the slots, as far as they are known at the moment.
+    pub(crate) fn routes(&self) -> Guard<Arc<Routes>> {
+        self.routes.load()
+    }
+
+    /// Where a command goes first, found by its address.
+    pub(crate) fn next_for<T>(
+        &self,
+        routes: &Routes,
+        place: Place,
+        find: impl FnOnce(&str) -> T,
+    ) -> T {
         let leader = match place {
             Place::Slot(slot) => routes.leader_of(slot),
             Place::Anywhere | Place::OwnConnection => None,
         };
         match leader {
-            None => self.node(self.seed()),
+            None => find(self.seed()),
             // Others reach it perhaps, or know who leads in its place.
-            Some(leader) if self.has_others_forward() && self.is_suspect(leader) => {
+            Some(leader) if self.is_suspect(leader) && self.has_others_forward() => {
                 let seed = self.beside(&[leader], false);
-                self.node(seed.as_deref().unwrap_or(leader))
+                find(seed.as_deref().unwrap_or(leader))
             }
-            Some(leader) => self.node(leader),
+            Some(leader) => find(leader),
         }
     }
 

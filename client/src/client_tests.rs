@@ -251,6 +251,47 @@ async fn many_calls_share_a_connection() {
     for (n, call) in calls.into_iter().enumerate() {
         assert_eq!(call.await.unwrap(), Ok(Reply::bulk(format!("ECHO {n}"))));
     }
+    assert_eq!(node.connections(), 1);
+}
+
+#[test]
+fn a_client_is_small_to_clone_and_safe_to_share() {
+    fn is_safe<T: Clone + Send + Sync + 'static>() {}
+    is_safe::<Client>();
+    is_safe::<Node>();
+    assert!(size_of::<Client>() <= 32);
+}
+
+#[tokio::test]
+async fn the_routes_are_asked_for_again_when_a_node_is_gone() {
+    let old = FakeNode::start(|command| match command {
+        "GET a" => Act::Answer(Reply::bulk("old")),
+        _ => Act::Freeze,
+    });
+    let (old, new) = (old.await, FakeNode::start(answer("new")).await);
+    let (before, after) = (leads_all(&old.address), leads_all(&new.address));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let seed = FakeNode::start(move |command| match command {
+        "CLUSTER SLOTS" if count.fetch_add(1, Ordering::Relaxed) == 0 => {
+            Act::Answer(before.clone())
+        }
+        "CLUSTER SLOTS" => Act::Answer(after.clone()),
+        _ => Act::Answer(Reply::bulk("seed")),
+    });
+    let seed = seed.await;
+    let client = Client::connect(&seed.address).await.unwrap();
+    assert_eq!(client.call(["GET", "a"]).await, Ok(Reply::bulk("old")));
+    // It is silent, so the seed is asked in its place, and what it knows of leaders as well.
+    assert_eq!(client.call(["GET", "b"]).await, Ok(Reply::bulk("seed")));
+    while client.call(["GET", "c"]).await != Ok(Reply::bulk("new")) {
+        assert!(asked.load(Ordering::Relaxed) < 10);
+    }
+    let nodes = client.shared.nodes.lock().unwrap();
+    assert!(
+        !nodes.contains_key(&*old.address),
+        "who leads nothing is left"
+    );
 }
 
 /// Takes down what spans are opened.

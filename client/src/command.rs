@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dht_proto::slot::key_slot;
-use dht_proto::spec::{self, Kind};
+use dht_proto::spec::{self, CommandId, Kind};
 use smallvec::SmallVec;
 
 use crate::verdict::Repeat;
@@ -98,8 +98,11 @@ impl Command {
                 is_long: false,
             };
         };
-        let place = match id.spec().kind {
-            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => self.place_of_keys(),
+        let kind = id.spec().kind;
+        let place = match kind {
+            Kind::READ | Kind::WRITE | Kind::READ_EACH | Kind::WRITE_EACH => {
+                place_of_keys(id, &words)
+            }
             Kind::SESSION | Kind::SNAPSHOT => named_slot(words.get(id.words())),
             Kind::READ_ALL
             | Kind::CALL
@@ -113,7 +116,6 @@ impl Command {
             | Kind::ENDING => Place::Anywhere,
             Kind::TRANSACTION | Kind::EXECUTION | Kind::LISTEN => Place::OwnConnection,
         };
-        let kind = id.spec().kind;
         Plan {
             place,
             repeat: match kind {
@@ -138,15 +140,16 @@ impl Command {
     /// The slot of all its keys, also when it is part of a transaction.
     pub(crate) fn place_of_keys(&self) -> Place {
         let words = self.seen();
-        let Ok(id) = spec::find(&words) else {
-            return Place::Anywhere;
-        };
-        let keys = id.schema().keys.into_iter();
-        common_slot(
-            keys.flat_map(|keys| keys.positions(&words))
-                .map(|at| words[at]),
-        )
+        spec::find(&words).map_or(Place::Anywhere, |id| place_of_keys(id, &words))
     }
+}
+
+fn place_of_keys(id: CommandId, words: &[&[u8]]) -> Place {
+    let keys = id.schema().keys.into_iter();
+    common_slot(
+        keys.flat_map(|keys| keys.positions(words))
+            .map(|at| words[at]),
+    )
 }
 
 /// The slot that an argument names, if it is a number.

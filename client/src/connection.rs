@@ -10,15 +10,16 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
 use dht_proto::frame::{self, Role};
 use dht_proto::link::{Link, Unanswered};
 use dht_proto::rpc::{self, Message, Meta};
 use dht_proto::{Reply, limits};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
@@ -26,7 +27,8 @@ use crate::backend::{Backend, Host, Keyspace, Life};
 use crate::client::random;
 use crate::command::Command;
 use crate::error::{Cause, Error};
-use crate::node::{Request, Ticket};
+use crate::node::Request;
+use crate::parcel::Ticket;
 use crate::pulse::{Beat, Pulse};
 use crate::url::Credentials;
 use crate::verdict::{Backoff, Fate, Repeat, Verdict, judge};
@@ -53,6 +55,8 @@ const SILENT: &str = "it does not answer";
 pub const ENDED: &str = "the connection has ended";
 /// Requests are gathered into writes of about so many bytes.
 const WRITE_BYTES: usize = 64 * 1024;
+/// Room for answers that are read at a time, in bytes; for a longer one more is made.
+const READ_BYTES: usize = 32 * 1024;
 
 /// The backend that speaks frames with nodes of dht.
 #[derive(Clone)]
@@ -321,7 +325,7 @@ async fn visit(address: String) -> bool {
 }
 
 fn framed(reader: Box<dyn AsyncRead + Send + Unpin>) -> FrameReader {
-    FramedRead::new(reader, frame::codec(limits::FRAME_BYTES))
+    FramedRead::with_capacity(reader, frame::codec(limits::FRAME_BYTES), READ_BYTES)
 }
 
 /// An open connection.
@@ -334,6 +338,8 @@ struct Connection<'a> {
     /// How many of the requests work through the whole keyspace.
     long: usize,
     pulse: Pulse,
+    /// The node was heard since its pulse was felt, or there was nothing to be heard.
+    is_heard: bool,
     /// The node is asked for a sign of life over a connection of its own.
     visit: Option<Visit>,
     /// Bytes of an answer that is not complete.
@@ -359,6 +365,7 @@ impl<'a> Connection<'a> {
             link: Link::default(),
             long: 0,
             pulse: Pulse::default(),
+            is_heard: true,
             visit: None,
             partial: 0,
             out: BytesMut::new(),
@@ -397,9 +404,10 @@ impl<'a> Connection<'a> {
         let mut needed = true;
         let mut batch = Vec::new();
         while needed || !self.link.is_empty() {
-            if self.out.is_empty() {
+            if self.out.is_empty() && self.link.has_queued() {
+                let now_ms = self.mono_ms(Instant::now());
                 self.link
-                    .transmit(self.mono_ms(Instant::now()), WRITE_BYTES, &mut self.out);
+                    .transmit(now_ms, WRITE_BYTES, Ticket::words, &mut self.out);
             }
             let room = IN_FLIGHT.saturating_sub(self.link.len());
             tokio::select! {
@@ -407,23 +415,21 @@ impl<'a> Connection<'a> {
                 biased;
                 frame = self.frames.next() => {
                     self.answer(&frame.ok_or(io::ErrorKind::UnexpectedEof)??)?;
+                    self.answer_buffered()?;
                 }
                 written = self.writer.write_buf(&mut self.out), if !self.out.is_empty() => {
                     written?;
                     // Who takes the rest of what did not fit before is there.
-                    if !self.out.is_empty() {
-                        self.pulse.heard(self.mono_ms(Instant::now()));
-                    }
+                    self.is_heard |= !self.out.is_empty();
                 }
                 count = requests.recv_many(&mut batch, room), if needed && room > 0 => {
                     needed = count > 0;
                     batch.drain(..).for_each(|request| self.accept(request));
+                    needed &= self.gather(requests, &mut batch).await;
                 }
                 is_there = there(&mut self.visit), if self.visit.is_some() => {
                     self.visit = None;
-                    if is_there {
-                        self.pulse.heard(self.mono_ms(Instant::now()));
-                    }
+                    self.is_heard |= is_there;
                 }
                 _ = tick.tick(), if !self.link.is_empty() => {
                     self.expire();
@@ -434,22 +440,52 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    fn accept(&mut self, request: Request) {
-        if self.link.is_empty() {
-            self.pulse.heard(self.mono_ms(Instant::now()));
+    /// Who was answered with the last frames asks again in a moment, if there are several: what
+    /// they ask goes out in one piece. False when nobody will ask again.
+    async fn gather(
+        &mut self,
+        requests: &mut mpsc::Receiver<Request>,
+        batch: &mut Vec<Request>,
+    ) -> bool {
+        let room = IN_FLIGHT.saturating_sub(self.link.len());
+        if self.link.len() < 2 || room == 0 {
+            return true;
         }
+        yield_now().await;
+        let more = requests.recv_many(batch, room).now_or_never();
+        batch.drain(..).for_each(|request| self.accept(request));
+        more != Some(0)
+    }
+
+    fn accept(&mut self, request: Request) {
+        self.is_heard |= self.link.is_empty();
         self.long += usize::from(request.ticket.is_long);
         let deadline_ms = self.mono_ms(request.deadline);
-        let words = (request.argv, request.place);
-        if let Err(ticket) = self.link.push(words, deadline_ms, request.ticket) {
+        if let Err(ticket) = self.link.push(request.place, deadline_ms, request.ticket) {
             self.long -= usize::from(ticket.is_long);
             settle(ticket, Unanswered::NotSent, Cause::Busy);
         }
     }
 
+    /// Takes the answers that have arrived with another one, where they are: what is not a whole
+    /// frame is left for whoever waits for its rest.
+    fn answer_buffered(&mut self) -> io::Result<()> {
+        let mut buffer = std::mem::take(self.frames.read_buffer_mut());
+        while let Some(content) = frame::first(&buffer, limits::FRAME_BYTES) {
+            self.answer(&buffer[content.clone()])?;
+            buffer.advance(content.end);
+        }
+        if buffer.is_empty() {
+            // All of the room is to be used again, not only what is left behind these.
+            buffer.reserve(READ_BYTES);
+        }
+        *self.frames.read_buffer_mut() = buffer;
+        Ok(())
+    }
+
     /// Takes an answer. One to a request that was given up is dropped.
     fn answer(&mut self, frame: &[u8]) -> io::Result<()> {
-        self.pulse.heard(self.mono_ms(Instant::now()));
+        self.is_heard = true;
         match rpc::decode(frame) {
             Ok(Message::Response { id, reply }) => {
                 if let Some(ticket) = self.link.answered(id) {
@@ -483,7 +519,8 @@ impl<'a> Connection<'a> {
         let partial = self.frames.read_buffer().len();
         let is_arriving = std::mem::replace(&mut self.partial, partial) != partial;
         let has_no_wire = matches!(self.by, Frames::Inside(_));
-        if is_arriving || has_no_wire && self.long > 0 || !self.link.is_waiting() {
+        let is_heard = std::mem::take(&mut self.is_heard);
+        if is_heard || is_arriving || has_no_wire && self.long > 0 || !self.link.is_waiting() {
             self.pulse.heard(now_ms);
             return Ok(());
         }

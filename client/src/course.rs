@@ -41,20 +41,22 @@ impl Course {
         }
     }
 
-    /// The node for the next try: as was said, or else the fixed one, or else as the routes say.
-    pub fn node(&mut self, shared: &Shared, fixed: Option<&str>) -> Node {
-        match (self.next.take(), fixed) {
-            (Some(address), _) => shared.node(&address),
-            (None, Some(address)) => shared.node(address),
-            (None, None) => shared.node_for(self.place),
-        }
+    /// Where the next try goes, if that was said; it is said once.
+    pub const fn next(&mut self) -> Option<String> {
+        self.next.take()
     }
 
-    /// The same, by a connection that nobody else has.
+    /// Where the next try goes otherwise.
+    pub const fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The node for the next try, by a connection that nobody else has.
     pub fn own_node(&mut self, shared: &Shared) -> Node {
-        match self.next.take() {
-            Some(address) => shared.own_node(&address),
-            None => shared.own_node(shared.node_for(self.place).address()),
+        let find = |address: &str| shared.own_node(address);
+        match self.next() {
+            Some(address) => find(&address),
+            None => shared.next_for(&shared.routes(), self.place, find),
         }
     }
 

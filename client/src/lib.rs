@@ -129,6 +129,7 @@ mod line;
 mod map;
 mod node;
 mod options;
+mod parcel;
 mod pipeline;
 mod pulse;
 #[cfg(feature = "redis")]

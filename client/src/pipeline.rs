@@ -6,6 +6,9 @@ use crate::client::Client;
 use crate::command::Command;
 use crate::error::Result;
 
+/// Room for so many commands is made at first.
+const FEW: usize = 16;
+
 /// Commands to be sent together, to all nodes at once; see [`Client::pipeline`].
 ///
 /// A pipeline is not atomic, unless it is sent by [`exec`](Self::exec). Commands on keys of one
@@ -35,6 +38,9 @@ impl<'a> Pipeline<'a> {
 
     /// Adds any command.
     pub fn command(mut self, command: Command) -> Self {
+        if self.commands.is_empty() {
+            self.commands.reserve(FEW);
+        }
         self.commands.push(command);
         self
     }

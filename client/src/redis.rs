@@ -246,8 +246,8 @@ async fn fly(address: &str, mut connection: MultiplexedConnection, batch: Vec<Re
         if request.asking {
             pipeline.cmd("ASKING");
         }
-        let mut command = redis::Cmd::with_capacity(request.argv.len(), 0);
-        for word in &request.argv {
+        let mut command = redis::Cmd::with_capacity(request.words().len(), 0);
+        for word in request.words() {
             command.arg(&word[..]);
         }
         pipeline.add_command(command);

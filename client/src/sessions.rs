@@ -2,7 +2,7 @@
 //!
 //! Numbers are given and taken back here; opening a session is the caller's. Knows no connection.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ struct State {
     /// How many shards the cluster has, once a session has told.
     shards: Option<usize>,
     /// By shard; the only one while the number of shards is not known.
-    lines: HashMap<Option<usize>, Line>,
+    lines: Vec<Line>,
 }
 
 /// What is known of the sessions with one shard.
@@ -64,8 +64,8 @@ struct Session {
 struct Numbers {
     /// The next to be given.
     next: u64,
-    /// Those given whose results are still waited for.
-    open: BTreeSet<u64>,
+    /// Of those given since the oldest whose result is still waited for: whether that is so.
+    open: VecDeque<bool>,
     used: Instant,
 }
 
@@ -99,12 +99,12 @@ impl Sessions {
         if state.shards != Some(shards) {
             *state = State {
                 shards: Some(shards),
-                lines: HashMap::new(),
+                lines: Vec::new(),
             };
         }
         let numbers = Numbers {
             next: 1,
-            open: BTreeSet::new(),
+            open: VecDeque::new(),
             used: now,
         };
         state.line(slot).session = Some(Arc::new(Session {
@@ -121,7 +121,7 @@ impl Sessions {
     /// The shard seems not to know the session of a seat any more: later writes get another one.
     pub fn forget(&self, seat: &Seat) {
         let is_it = |at: &Arc<Session>| Arc::ptr_eq(at, &seat.session);
-        for line in lock(&self.0).lines.values_mut() {
+        for line in &mut lock(&self.0).lines {
             line.session.take_if(|at| is_it(at));
         }
     }
@@ -129,8 +129,11 @@ impl Sessions {
 
 impl State {
     fn line(&mut self, slot: u16) -> &mut Line {
-        let shard = self.shards.map(|shards| shard_of(slot, shards));
-        self.lines.entry(shard).or_default()
+        let shards = self.shards.unwrap_or(1);
+        if self.lines.is_empty() {
+            self.lines.resize_with(shards, Line::default);
+        }
+        &mut self.lines[shard_of(slot, shards)]
     }
 }
 
@@ -161,7 +164,7 @@ impl Session {
         let number = numbers.next;
         numbers.next += 1;
         numbers.used = now;
-        numbers.open.insert(number);
+        numbers.open.push_back(true);
         let session = Arc::clone(session);
         Some(Seat { session, number })
     }
@@ -170,7 +173,18 @@ impl Session {
 impl Numbers {
     /// The lowest number whose result is still waited for.
     fn lowest(&self) -> u64 {
-        self.open.first().copied().unwrap_or(self.next)
+        self.next - self.open.len() as u64
+    }
+
+    fn close(&mut self, number: u64) {
+        let place = number.checked_sub(self.lowest());
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        if let Some(is_open) = place.and_then(|place| self.open.get_mut(place)) {
+            *is_open = false;
+        }
+        while self.open.front() == Some(&false) {
+            self.open.pop_front();
+        }
     }
 }
 
@@ -187,7 +201,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        lock(&self.session.numbers).open.remove(&self.number);
+        lock(&self.session.numbers).close(self.number);
     }
 }
 

@@ -112,6 +112,25 @@ async fn a_leader_that_is_cut_off_from_the_others_is_not_waited_for() {
     }
 }
 
+/// Of a pipeline only what the silent one has goes to another, under the same numbers.
+#[tokio::test]
+async fn of_a_pipeline_the_rest_is_done_once() {
+    let silent = node(&[], |_| Act::Ignore).await;
+    let other = node(&[], one).await;
+    let seed = node(&[&silent, &other], one).await;
+    let client = Client::connect(&seed.address).await.unwrap();
+    let (low, mut keys) = (low_key(), (0..).map(|n| format!("key{n}")));
+    let high = keys.find(|key| key_slot(key.as_bytes()) >= 8192).unwrap();
+    let pipeline = client.pipeline().incr(&*low).incr(&*high).decr(&*low);
+    let (answers, took) = timed(pipeline.send()).await;
+    assert_eq!(answers, [const { Ok(Reply::Int(1)) }; 3]);
+    assert!(took < SOON, "{took:?}");
+    let (had, done) = (silent.places(), other.places());
+    assert_eq!(had.len(), 2);
+    assert_eq!(done[0].0, format!("INCR {high}"));
+    assert_eq!(done[1..], had);
+}
+
 #[tokio::test]
 async fn nor_does_a_transaction_wait_for_it() {
     let leader = node(&[], |_| Act::Ignore).await;

@@ -38,6 +38,7 @@ pub struct FakeNode {
 /// What has come.
 #[derive(Default)]
 struct Log {
+    connections: usize,
     seen: Vec<(String, Option<Place>)>,
     has_sessions: bool,
     frozen: bool,
@@ -68,10 +69,16 @@ impl FakeNode {
         let shared = Arc::clone(&log);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                shared.lock().unwrap().connections += 1;
                 tokio::spawn(serve(stream, act.clone(), Arc::clone(&shared)));
             }
         });
         Self { address, log }
+    }
+
+    /// How many connections were made to it.
+    pub fn connections(&self) -> usize {
+        self.log.lock().unwrap().connections
     }
 
     /// The commands that came, in their order, but for greetings.

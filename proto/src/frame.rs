@@ -2,6 +2,7 @@
 //! nothing of what is in them.
 
 use std::fmt;
+use std::ops::Range;
 
 use tokio_util::codec::LengthDelimitedCodec;
 
@@ -75,6 +76,15 @@ pub fn codec(limit: usize) -> LengthDelimitedCodec {
         .new_codec()
 }
 
+/// Where the content of the first frame is in these bytes, if all of it is there and it has at most
+/// `limit` bytes.
+#[must_use]
+pub fn first(bytes: &[u8], limit: usize) -> Option<Range<usize>> {
+    let (head, rest) = bytes.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*head)).ok()?;
+    (length <= limit.min(rest.len())).then_some(head.len()..head.len() + length)
+}
+
 /// Appends a frame whose content `write` appends; the length is put before it afterwards.
 pub(crate) fn append<S: Sink>(out: &mut S, write: impl FnOnce(&mut S)) {
     let start = out.len();
@@ -110,6 +120,12 @@ mod tests {
         append(&mut bytes, |out| out.put_slice(b"one"));
         append(&mut bytes, |_| ());
         append(&mut bytes, |out| out.put_slice(b"three"));
+        let whole = bytes.clone();
+        assert_eq!(first(&whole, 4), Some(4..7));
+        assert_eq!(first(&whole, 2), None, "the codec says why");
+        assert_eq!(first(&whole[..6], 4), None, "not all of it is there");
+        assert_eq!(first(&whole[..3], 4), None);
+        assert_eq!(first(&whole[7..], 4), Some(4..4));
         let mut codec = codec(4);
         assert_eq!(codec.decode(&mut bytes).unwrap().unwrap(), b"one"[..]);
         assert_eq!(codec.decode(&mut bytes).unwrap().unwrap(), b""[..]);

@@ -34,6 +34,7 @@ pub trait Sink {
 }
 
 impl Sink for BytesMut {
+    #[inline]
     fn put(&mut self, bytes: &[u8]) {
         self.put_slice(bytes);
     }
@@ -67,9 +68,16 @@ impl Sink for BytesMut {
 pub(crate) struct Stream<'a, S>(pub(crate) &'a mut S);
 
 impl<S: Sink> Write for Stream<'_, S> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.put(bytes);
         Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.put(bytes);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use bytes::Bytes;
 use rmp::encode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use crate::frame::{self, Malformed};
 use crate::limits::{ARGUMENTS, FRAME_BYTES, NESTING, SEQUENCE};
@@ -63,20 +63,16 @@ pub struct Request<'a> {
 pub type Words<'a> = Vec<Cow<'a, [u8]>>;
 
 /// What a request may say about itself: a map whose unknown keys are ignored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Meta {
     /// Time that is left for an answer, in milliseconds from the moment of sending.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadline_ms: Option<u64>,
     /// The session in which the write has its place, as `CLUSTER SESSION` has answered.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
     /// The write's number in the session.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub sequence: Option<u64>,
     /// The number up to which the session's answers are needed no more; 0 when it is not said.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub acknowledged: Option<u64>,
 }
 
@@ -134,10 +130,28 @@ pub fn encode_request(id: u64, argv: &[impl AsRef<[u8]>], meta: &Meta, out: &mut
         encode::write_uint(to, id)?;
         write_words(argv, to)?;
         if with_meta {
-            rmp_serde::encode::write_named(to, meta).map_err(io::Error::other)?;
+            write_meta(meta, to)?;
         }
         Ok(())
     });
+}
+
+/// What serde reads, written without it, in a fraction of the time: each request has it.
+fn write_meta(meta: &Meta, to: &mut impl Write) -> io::Result<()> {
+    let fields = [
+        ("deadline_ms", meta.deadline_ms),
+        ("session", meta.session),
+        ("sequence", meta.sequence),
+        ("acknowledged", meta.acknowledged),
+    ];
+    let said = fields.into_iter();
+    let said = said.filter_map(|(name, value)| Some((name, value?)));
+    encode::write_map_len(to, length(said.clone().count()))?;
+    for (name, value) in said {
+        encode::write_str(to, name)?;
+        encode::write_uint(to, value)?;
+    }
+    Ok(())
 }
 
 /// Appends a command that wants no answer.
