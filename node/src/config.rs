@@ -310,6 +310,13 @@ impl Config {
 
     /// What is wrong though every setting by itself is right.
     fn mistake(&self) -> Option<String> {
+        let backend = self
+            .backend
+            .as_deref()
+            .map(str::parse::<dht_client::Target>);
+        if let Some(Err(why)) = backend {
+            return Some(format!("--backend: {why}"));
+        }
         let first = self.listen.first();
         let no_room = |addr: &&SocketAddr| addr.port() > u16::MAX - REDIRECT_OFFSET;
         if let Some(addr) = first
