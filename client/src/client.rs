@@ -44,6 +44,9 @@ const REFRESH: Duration = Duration::from_millis(250);
 /// Calls that have no result yet, by index.
 type Open = SmallVec<[usize; 16]>;
 
+/// The longest deadline: the clock does not reach to the end of the longest [`Duration`].
+pub(crate) const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
 /// A client of one cluster. Cheap to clone; all clones share one connection a node.
 ///
 /// A command whose keys lie in one slot goes to the slot's leader, any other to a seed, which does
@@ -135,10 +138,12 @@ impl Client {
         }
     }
 
-    /// The same client with another deadline for each call; [`limits::DEADLINE`] at first.
+    /// The same client with another deadline for each call; [`limits::DEADLINE`] at first. One that
+    /// is longer than ten years is as long as that. With one of zero every call is
+    /// [`Error::NotDone`] at once, and nothing is sent.
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(LONGEST);
         self
     }
 
@@ -155,6 +160,9 @@ impl Client {
     /// # Errors
     /// Any of [`Error`] but [`Error::Mismatch`].
     pub async fn run(&self, command: Command) -> Result<Reply> {
+        if self.deadline.is_zero() {
+            return Err(Error::NotDone(Cause::Deadline));
+        }
         let name = command.words.first().map(|word| word.escape_ascii());
         let span = tracing::debug_span!("call", command = name.map(tracing::field::display));
         if let Some(result) = span.in_scope(|| self.at_once(&command)) {
@@ -192,6 +200,10 @@ impl Client {
 
     /// Executes commands without waiting between them; each has its own result, in their order.
     pub(crate) async fn run_all(&self, commands: Vec<Command>) -> Vec<Result<Reply>> {
+        if self.deadline.is_zero() {
+            let late = |_| Err(Error::NotDone(Cause::Deadline));
+            return commands.into_iter().map(late).collect();
+        }
         let span = tracing::debug_span!("pipeline", commands = commands.len());
         let now = Instant::now();
         let deadline = now + self.deadline;

@@ -329,3 +329,43 @@ async fn calls_and_pipelines_are_spans() {
     let seen = spans.0.lock().unwrap().clone();
     assert_eq!(seen, ["call command=GET", "pipeline commands=2"]);
 }
+
+#[tokio::test]
+async fn the_longest_deadline_is_no_mistake() {
+    let node = seed("127.0.0.1:1", answer("node")).await;
+    let client = Client::connect(&node.address).await.unwrap();
+    for deadline in [Duration::MAX, LONGEST, LONGEST + Duration::from_secs(1)] {
+        let client = client.clone().with_deadline(deadline);
+        let reply = Ok(Reply::bulk("node"));
+        assert_eq!(client.call(["DBSIZE"]).await, reply);
+        assert_eq!(client.pipeline().dbsize().send().await, [reply.clone()]);
+        let one = client.node(&node.address).with_deadline(deadline);
+        assert_eq!(one.call(["DBSIZE"]).await, reply);
+    }
+}
+
+#[tokio::test]
+async fn without_any_time_nothing_is_sent() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let node = seed("127.0.0.1:1", move |_: &str| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Act::Answer(Reply::Ok)
+    });
+    let node = node.await;
+    let in_time = Client::connect(&node.address).await.unwrap();
+    let client = in_time.clone().with_deadline(Duration::ZERO);
+    let late = Error::NotDone(Cause::Deadline);
+    assert_eq!(client.call(["DBSIZE"]).await, Err(late.clone()));
+    let pipeline = client.pipeline().dbsize().dbsize();
+    assert_eq!(
+        pipeline.send().await,
+        [Err(late.clone()), Err(late.clone())]
+    );
+    assert_eq!(client.pipeline().incr("k").exec().await, Err(late.clone()));
+    assert_eq!(client.watch(["k"]).await.err(), Some(late.clone()));
+    assert_eq!(client.node(&node.address).call(["PING"]).await, Err(late));
+    // What would have been sent is there before this.
+    in_time.call(["DBSIZE"]).await.unwrap();
+    assert_eq!(asked.load(Ordering::Relaxed), 1);
+}

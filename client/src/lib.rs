@@ -125,6 +125,7 @@ mod error;
 #[cfg(test)]
 mod exactly_once_tests;
 mod fields;
+mod finite;
 mod line;
 mod map;
 mod node;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use crate::client::Client;
 use crate::command::Arg;
 use crate::error::{Error, Result};
+use crate::finite;
 use crate::options::ScanOptions;
 use crate::scan::Scan;
 
@@ -70,8 +71,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Map<T> {
     /// Sets the value of a name; says whether the name is new.
     ///
     /// # Errors
-    /// [`Error::Shape`] when JSON cannot hold the value; then nothing was sent. Otherwise any of
-    /// [`Error`].
+    /// [`Error::Shape`] when JSON cannot hold the value, as of a number that is none or infinite;
+    /// then nothing was sent. Otherwise any of [`Error`].
     pub async fn insert(&self, name: impl Arg, value: &T) -> Result<bool> {
         let new = self
             .client
@@ -126,9 +127,29 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> Map<T> {
 }
 
 fn written(value: &impl Serialize) -> Result<Vec<u8>> {
+    finite::check(value)?;
     serde_json::to_vec(value).map_err(|error| Error::Shape(error.to_string()))
 }
 
 fn read<T: DeserializeOwned>(value: &[u8]) -> Result<T> {
     serde_json::from_slice(value).map_err(|error| Error::Shape(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_json_cannot_hold_is_not_written() {
+        assert_eq!(written(&1.5).ok(), Some(b"1.5".to_vec()));
+        assert_eq!(written(&None::<f64>).ok(), Some(b"null".to_vec()));
+        assert!(matches!(written(&f64::NAN), Err(Error::Shape(_))));
+        assert!(matches!(
+            written(&[0.0, f64::INFINITY]),
+            Err(Error::Shape(_))
+        ));
+        for number in [i128::MIN, 0, i128::MAX] {
+            assert_eq!(read::<i128>(&written(&number).unwrap()), Ok(number));
+        }
+    }
 }

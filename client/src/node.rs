@@ -12,9 +12,10 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::backend::{Backend, Life};
+use crate::client::LONGEST;
 use crate::command::{Args, Command};
 use crate::connection::{ENDED, Frames, unreachable};
-use crate::error::{Cause, Result};
+use crate::error::{Cause, Error, Result};
 use crate::parcel::{Parcel, Ticket};
 use crate::url::Credentials;
 use crate::verdict::{Fate, Repeat, Verdict, judge};
@@ -113,10 +114,11 @@ impl Node {
         }
     }
 
-    /// The same node with another deadline for each call.
+    /// The same node with another deadline for each call; as of
+    /// [`Client::with_deadline`](crate::Client::with_deadline).
     #[must_use]
     pub fn with_deadline(mut self, deadline: Duration) -> Self {
-        self.deadline = deadline;
+        self.deadline = deadline.min(LONGEST);
         self
     }
 
@@ -152,6 +154,9 @@ impl Node {
     /// # Errors
     /// As [`call`](Self::call).
     pub async fn run(&self, command: Command) -> Result<Reply> {
+        if self.deadline.is_zero() {
+            return Err(Error::NotDone(Cause::Deadline));
+        }
         let deadline = Instant::now() + self.deadline;
         let repeat = match command.reads() {
             true => Repeat::Reads,

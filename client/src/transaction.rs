@@ -41,6 +41,9 @@ impl Client {
     pub async fn watch(&self, keys: impl Args) -> Result<Watch> {
         let mut command = Command::new("WATCH");
         keys.append_to(&mut command);
+        if self.deadline().is_zero() {
+            return Err(Error::NotDone(Cause::Deadline));
+        }
         let place = command.place_of_keys();
         let deadline = Instant::now() + self.deadline();
         // To watch keys twice does no harm: nobody has the other connection.
@@ -102,6 +105,9 @@ impl Pipeline<'_> {
     /// [`Error`] but [`Error::Mismatch`].
     pub async fn exec(self) -> Result<Vec<Reply>> {
         let client = self.client();
+        if client.deadline().is_zero() {
+            return Err(Error::NotDone(Cause::Deadline));
+        }
         let deadline = Instant::now() + client.deadline();
         let commands = self.into_commands();
         let place = commands

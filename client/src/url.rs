@@ -10,6 +10,12 @@ pub const PORT: u16 = 7400;
 /// The port of a Redis server unless an address names another.
 const REDIS_PORT: u16 = 6379;
 
+/// What an address may begin with in this program.
+const SCHEMES: &str = match cfg!(feature = "redis") {
+    true => "are dht://, redis://, rediss://, redis-cluster:// and rediss-cluster://",
+    false => "is dht://, and others with dht-client's feature 'redis'",
+};
+
 /// The nodes by which a cluster is found, and the credentials that each of them asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -83,7 +89,7 @@ impl FromStr for Target {
         let (scheme, rest) = match text.split_once("://") {
             Some((name, rest)) => match Scheme::named(name) {
                 Some(scheme) => (scheme, rest),
-                None => return wrong(format!("'{name}://' is not supported; use dht://")),
+                None => return wrong(format!("'{name}://' is not supported; there {SCHEMES}")),
             },
             None => (Scheme::Dht, text),
         };
@@ -228,6 +234,17 @@ mod tests {
         ] {
             assert!(text.parse::<Target>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_is_not_supported_is_told_with_what_is() {
+        let why = "http://h".parse::<Target>().unwrap_err().to_string();
+        assert_eq!(why, format!("'http://' is not supported; there {SCHEMES}"));
+        assert_eq!(
+            why.contains("redis-cluster://"),
+            cfg!(feature = "redis"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -316,6 +316,9 @@ impl Config {
 
     /// What is wrong though every setting by itself is right.
     fn mistake(&self) -> Option<String> {
+        if let Some(why) = self.backend.as_deref().and_then(crate::backend_mistake) {
+            return Some(format!("--backend: {why}"));
+        }
         let first = self.listen.first();
         let no_room = |addr: &&SocketAddr| addr.port() > u16::MAX - REDIRECT_OFFSET;
         if let Some(addr) = first

@@ -289,6 +289,18 @@ fn listen(shell: &Arc<Shell>, listeners: Listeners, has_backend: bool) -> io::Re
     Ok(())
 }
 
+/// What is wrong with the URL of a backend.
+#[cfg(feature = "backend")]
+fn backend_mistake(url: &str) -> Option<String> {
+    shell::backend::mistake(url)
+}
+
+/// Nothing that is wrong with the URL; to start it will fail.
+#[cfg(not(feature = "backend"))]
+const fn backend_mistake(_: &str) -> Option<String> {
+    None
+}
+
 #[cfg(feature = "backend")]
 fn start_backend(url: &str, events: Receiver<Event>, alarm: Alarm) -> io::Result<()> {
     shell::backend::start(url, events, alarm)

@@ -32,7 +32,8 @@ pub fn run(command: &mut Command, input: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-fn cli(cluster: &Processes, node: usize, args: &str) -> Command {
+/// `dht-cli` at this node, with these words.
+pub fn cli(cluster: &Processes, node: usize, args: &str) -> Command {
     let mut command = Command::new(program("dht-cli"));
     command.args(["-p", &cluster.client(node).port().to_string()]);
     command.args(args.split_whitespace());
@@ -127,7 +128,8 @@ fn no_connection_and_wrong_usage() {
     check(&["-p", "1", "ping"], 3, "Is a node running there?");
     check(&["--no-such"], 2, "--no-such");
     check(&["-p", "high", "ping"], 2, "high");
-    check(&["--url", "http://h", "ping"], 2, "http");
+    check(&["--url", "http://h", "ping"], 2, "redis-cluster://");
+    check(&["--scan", "ping"], 2, "'ping' is one thing to do too many");
 }
 
 #[test]
@@ -265,54 +267,6 @@ fn a_server_behind_tls_is_reached_if_it_can_be_trusted() {
     assert!(why.contains("certificate"), "{why}");
 }
 
-#[test]
-fn keys_are_copied_from_redis_and_back() {
-    let cluster = Processes::start(3);
-    let redis = RealRedis::start(Mode::Alone).unwrap();
-    let url = format!("redis://{}", redis.address);
-    let at_redis = |args: &str, input: &str| {
-        let mut command = Command::new(program("dht-cli"));
-        command.args(["-u", &url]).args(args.split_whitespace());
-        text(&run(&mut command, input).stdout)
-    };
-    let mut lines = "RPUSH list a b\nSET brief x PX 100000\nSADD set a\nSADD other a\n".to_owned();
-    for n in 0..700 {
-        lines.push_str(&format!("SET s:{n} {n}\nHSET h:{n} a {n} b x\n"));
-    }
-    assert_eq!(at_redis("--pipe", &lines), "errors: 0, replies: 1404\n");
-    run(&mut cli(&cluster, 0, "hset h:1 old field"), "");
-    let copied = run(&mut cli(&cluster, 0, "import"), "");
-    assert_eq!(copied.status.code(), Some(2), "from where?");
-    let copied = run(&mut cli(&cluster, 0, &format!("import {url}")), "");
-    let said = text(&copied.stdout);
-    assert!(
-        said.starts_with("1401 keys copied\n1 keys left: type list"),
-        "{said}"
-    );
-    assert!(said.contains("2 keys left: type set"), "{said}");
-    assert!(said.ends_with("keys there now: 1401\n"), "{said}");
-    assert_eq!(copied.status.code(), Some(0), "{said}");
-    let get = |args: &str| text(&run(&mut cli(&cluster, 1, args), "").stdout);
-    assert_eq!(get("get s:77"), "77\n");
-    assert_eq!(get("hlen h:1"), "2\n", "what was there before is gone");
-    assert!(get("pttl brief").trim().parse::<u64>().unwrap() > 50_000);
-
-    assert_eq!(at_redis("flushall", ""), "OK\n");
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("progress");
-    let args = format!("export {url} --pattern h:* --resume {}", file.display());
-    let said = text(&run(&mut cli(&cluster, 2, &args), "").stdout);
-    assert!(said.starts_with("700 keys copied\n"), "{said}");
-    assert!(!file.exists(), "there is nothing to go on with");
-    assert_eq!(at_redis("hmget h:9 a b", ""), "9\nx\n");
-    std::fs::write(&file, "no number").unwrap();
-    let ended = run(&mut cli(&cluster, 2, &args), "");
-    assert!(
-        text(&ended.stderr).contains("does not say how far"),
-        "{ended:?}"
-    );
-}
-
 /// `dht-cli` on a terminal, to which lines are typed one by one.
 pub struct Terminal {
     process: Child,
@@ -392,7 +346,8 @@ impl Terminal {
         });
     }
 
-    fn type_line(&mut self, line: &str) {
+    /// Types a line, and the end of it.
+    pub fn type_line(&mut self, line: &str) {
         self.type_keys(&format!("{line}\r"));
     }
 
@@ -556,42 +511,6 @@ fn a_password_is_given_in_any_of_the_usual_ways() {
 }
 
 #[test]
-fn an_import_that_was_ended_goes_on_where_it_was() {
-    const KEYS: usize = 20_000;
-    let (cluster, redis) = (Processes::start(1), RealRedis::start(Mode::Alone).unwrap());
-    let url = format!("redis://{}", redis.address);
-    let lines: String = (0..KEYS).map(|n| format!("SET s:{n} {n}\n")).collect();
-    let mut fill = Command::new(program("dht-cli"));
-    let filled = run(fill.args(["-u", &url, "--pipe"]), &lines);
-    assert_eq!(
-        text(&filled.stdout),
-        format!("errors: 0, replies: {KEYS}\n")
-    );
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("progress");
-    let args = format!("import {url} --resume {}", file.display());
-    let mut import = cli(&cluster, 0, &args);
-    let mut import = import.stdout(Stdio::null()).spawn().unwrap();
-    wait::until("some of the keys", PATIENCE, || file.exists().then_some(()));
-    import.kill().unwrap();
-    import.wait().unwrap();
-    let dbsize = || text(&run(&mut cli(&cluster, 0, "dbsize"), "").stdout);
-    let there: usize = dbsize().trim().parse().unwrap();
-    assert!((1..KEYS).contains(&there), "{there}");
-    let ended = run(&mut cli(&cluster, 0, &args), "");
-    let said = text(&ended.stdout);
-    let copied: usize = said.split(' ').next().unwrap().parse().unwrap();
-    // What was done after the file was written last is done again: a page at most.
-    assert!(copied < KEYS && copied + there >= KEYS, "{there} {said}");
-    assert!(
-        said.ends_with(&format!("keys there now: {KEYS}\n")),
-        "{said}"
-    );
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert!(!file.exists());
-}
-
-#[test]
 fn a_shell_takes_the_completions_and_man_the_page() {
     let program = program("dht-cli");
     let line = "source <(\"$0\" completions bash) && complete -p dht-cli";
@@ -599,7 +518,10 @@ fn a_shell_takes_the_completions_and_man_the_page() {
     let ended = run(bash.args(["-c", line]).arg(&program), "");
     assert!(text(&ended.stdout).ends_with(" dht-cli\n"), "{ended:?}");
     let page = text(&run(Command::new(&program).arg("man"), "").stdout);
+    let help = text(&run(Command::new(&program).arg("--help"), "").stdout);
+    assert!(help.contains("rediss:// (TLS), redis-cluster://"), "{help}");
     for part in [
+        "rediss:// (TLS), redis",
         ".TH dht-cli 1",
         "\n.SH OPTIONS\n",
         "hotkeys",

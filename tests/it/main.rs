@@ -13,6 +13,8 @@ mod cli;
 #[cfg(test)]
 mod cli_bench;
 #[cfg(test)]
+mod cli_says;
+#[cfg(test)]
 mod cli_top;
 #[cfg(test)]
 mod client;
@@ -76,3 +78,5 @@ mod style;
 mod subscriptions;
 #[cfg(test)]
 mod transactions;
+#[cfg(test)]
+mod transfer;

@@ -17,6 +17,7 @@ const START: Duration = Duration::from_secs(20);
 
 /// A running server; it ends when this is dropped.
 pub struct RealRedis {
+    command: Command,
     child: Child,
     /// Where it listens.
     pub address: SocketAddr,
@@ -133,6 +134,7 @@ impl RealRedis {
         }
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
         let server = Self {
+            command,
             child,
             address,
             bus,
@@ -155,6 +157,19 @@ impl RealRedis {
     #[must_use]
     pub fn tls(&self) -> (SocketAddr, PathBuf) {
         (self.bus, self.home.path().join("ca.pem"))
+    }
+
+    /// Ends it and starts it again, with the data that it had.
+    ///
+    /// # Errors
+    /// It does not save its data, or does not start.
+    pub fn restart(&mut self) -> io::Result<()> {
+        ask(self.address, "SAVE")?;
+        self.child.kill()?;
+        self.child.wait()?;
+        self.child = self.command.spawn()?;
+        wait::until("redis-server", START, || ask(self.address, "PING").ok());
+        Ok(())
     }
 
     /// Stops it where it is, as a machine without time; ended by [`thaw`](Self::thaw).

@@ -212,6 +212,10 @@ mod tests {
                 "--listen 127.0.0.1:64536",
                 "there is no port 1000 above 127.0.0.1:64536: name one with --cluster-listen",
             ),
+            (
+                "--backend http://h",
+                "--backend: 'http://' is not supported; there ",
+            ),
             ("--frobnicate", "unexpected argument '--frobnicate'"),
         ] {
             let error = config(line).unwrap_err();

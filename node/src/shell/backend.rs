@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::Receiver;
 use std::{io, thread};
 
-use dht_client::{Cause, Client, Command, Error, Pipeline, Watch};
+use dht_client::{Cause, Client, Command, Error, Pipeline, Target, Watch};
 use dht_proto::{Reply, ReplyError};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -27,6 +27,11 @@ const BATCH: usize = 1024;
 
 /// What a connection asks.
 type Asked = Vec<Request<Ticket>>;
+
+/// What is wrong with a backend's URL.
+pub fn mistake(url: &str) -> Option<String> {
+    url.parse::<Target>().err().map(|error| error.to_string())
+}
 
 /// Starts the thread that hands on what connections ask. Has to be called inside a tokio runtime.
 ///

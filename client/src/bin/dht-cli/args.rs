@@ -5,12 +5,11 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser};
-use clap_complete::Shell;
-use dht_client::{Credentials, ScanOptions, Target};
+use dht_client::{Credentials, ScanOptions, Scheme, Target};
 
 use crate::modes::Mode;
 use crate::print::Form;
-use crate::{Repeat, backup, bench, top, transfer};
+use crate::{Repeat, backup, bench, completions, top, transfer};
 
 /// Where to connect.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
@@ -27,7 +26,8 @@ pub struct Place {
     /// User; there is one, 'default'
     #[arg(long, value_name = "USER")]
     user: Option<String>,
-    /// dht://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]: the first node that answers is used
+    /// dht://[[USER]:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]: the first node that answers is used;
+    /// redis://, rediss:// (TLS), redis-cluster:// or rediss-cluster:// for other servers
     #[arg(short = 'u', long, value_name = "URL", conflicts_with_all = ["host", "port"])]
     url: Option<String>,
 }
@@ -97,7 +97,7 @@ struct Options {
     #[arg(short = 't', value_name = "SECONDS")]
     timeout: Option<f64>,
     #[command(flatten)]
-    _habits: Habits,
+    habits: Habits,
     /// Print this help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -115,7 +115,7 @@ struct Habits {
     /// The database; there is one, 0
     #[arg(short = 'n', value_name = "DB", value_parser = clap::value_parser!(u8).range(..1))]
     database: Option<u8>,
-    /// Accepted: nodes send on what is not theirs, so that no redirection has to be followed
+    /// Follow redirections, of a Redis Cluster (as with redis-cluster://) or a node's second port
     #[arg(short = 'c')]
     cluster: bool,
     /// Accepted: the exit code always tells of an error
@@ -171,6 +171,8 @@ pub struct Settings {
     pub errand: Option<Errand>,
     /// The load to put on the server, instead of a command.
     pub bench: Option<bench::Options>,
+    /// Redirections are followed.
+    pub follows: bool,
 }
 
 /// What is done besides commands and is named by a word.
@@ -197,7 +199,7 @@ impl Errand {
         };
         let is_restore = is_restore(&words[1..]);
         let mut rest = || std::mem::take(words).into_iter();
-        Ok(Some(match first {
+        let found = match first {
             "import" => Self::Import(transfer::Options::try_parse_from(rest())?),
             "export" => Self::Export(transfer::Options::try_parse_from(rest())?),
             "top" => Self::Top(top::Options::try_parse_from(rest())?),
@@ -206,7 +208,11 @@ impl Errand {
                 Self::Restore(backup::restore::Options::try_parse_from(rest())?)
             }
             _ => return Ok(None),
-        }))
+        };
+        if let Self::Import(options) | Self::Export(options) = &found {
+            options.url.parse::<Target>().map_err(wrong)?;
+        }
+        Ok(Some(found))
     }
 }
 
@@ -225,6 +231,12 @@ pub fn parse(
     terminal: bool,
 ) -> Result<Settings, clap::Error> {
     let mut options = Options::try_parse_from(args)?;
+    let mode = options.mode();
+    if let (Some(_), Some(word)) = (&mode, options.words.first()) {
+        let word = word.display();
+        let why = format!("'{word}' is one thing to do too many: --help lists them");
+        return Err(wrong(why));
+    }
     let (bench, errand, page) = match options.last_from_input {
         // Only a command has a last argument on the input.
         true => (None, None, None),
@@ -234,7 +246,6 @@ pub fn parse(
             page(&options.words)?,
         ),
     };
-    let mode = options.mode();
     let repeat = options.repeat()?;
     let timeout = seconds("-t", options.timeout)?;
     let form = match &options {
@@ -249,9 +260,11 @@ pub fn parse(
         (Form::Raw, Some(delimiter)) => Form::Delimited(delimiter.leak()),
         _ => form,
     };
-    let target = target(&options.place, env).map_err(|why| {
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n"))
-    })?;
+    let mut target = target(&options.place, env).map_err(wrong)?;
+    let follows = options.habits.cluster;
+    if follows {
+        target.scheme = following(&target).map_err(wrong)?;
+    }
     let words = options.words.into_iter().map(OsStringExt::into_vec);
     Ok(Settings {
         target,
@@ -264,7 +277,24 @@ pub fn parse(
         mode,
         errand,
         bench,
+        follows,
     })
+}
+
+fn wrong(why: impl std::fmt::Display) -> clap::Error {
+    clap::Error::raw(clap::error::ErrorKind::ValueValidation, format!("{why}\n"))
+}
+
+/// The scheme of servers that redirect.
+fn following(target: &Target) -> Result<Scheme, &'static str> {
+    match target.scheme {
+        Scheme::Redis | Scheme::RedisTls if target.database > 0 => {
+            Err("-c: a cluster has one database, 0")
+        }
+        Scheme::Redis => Ok(Scheme::Cluster),
+        Scheme::RedisTls => Ok(Scheme::ClusterTls),
+        other => Ok(other),
+    }
 }
 
 /// `completions SHELL` and `man`: what is made of the options.
@@ -275,12 +305,13 @@ fn page(words: &[OsString]) -> Result<Option<Vec<u8>>, clap::Error> {
     match words.as_slice() {
         ["man"] => clap_mangen::Man::new(Options::command()).render(&mut page)?,
         ["completions", shell] => {
-            let wrong = |why| {
-                let text = format!("completions: {why}; there are bash, zsh, fish and elvish\n");
-                clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
+            let Some(script) = completions::script(shell, &Options::command()) else {
+                let there_are = "there are bash, zsh, fish and elvish";
+                return Err(wrong(format!(
+                    "completions: no shell '{shell}'; {there_are}"
+                )));
             };
-            let shell: Shell = shell.parse().map_err(wrong)?;
-            clap_complete::generate(shell, &mut Options::command(), "dht-cli", &mut page);
+            page = script;
         }
         _ => return Ok(None),
     }
@@ -329,10 +360,7 @@ impl Options {
 
 fn seconds(option: &str, given: Option<f64>) -> Result<Option<Duration>, clap::Error> {
     let duration = given.map(Duration::try_from_secs_f64).transpose();
-    duration.map_err(|why| {
-        let text = format!("{option}: {why}\n");
-        clap::Error::raw(clap::error::ErrorKind::ValueValidation, text)
-    })
+    duration.map_err(|why| wrong(format!("{option}: {why}")))
 }
 
 impl Place {
@@ -503,6 +531,12 @@ mod tests {
         assert_eq!(mode("--stat").unwrap().0, Mode::Stat);
         assert_eq!(mode("get k"), None);
         assert!(read("--scan --stat", &[]).is_err());
+        for line in ["--scan ping", "--stat top", "--pipe get k"] {
+            assert_eq!(read(line, &[]).unwrap_err().exit_code(), 2, "{line}");
+        }
+        for line in ["import http://h", "export redis://h/x"] {
+            assert_eq!(read(line, &[]).unwrap_err().exit_code(), 2, "{line}");
+        }
         let repeat = |line: &str| read(line, &[]).unwrap().repeat;
         let half = Some(Duration::from_millis(500));
         assert_eq!(
@@ -578,6 +612,20 @@ mod tests {
                 "no other is a command of Redis: {name}"
             );
         }
+    }
+
+    #[test]
+    fn redirections_are_followed_if_asked_for() {
+        let check = |line: &str, expect: Option<(Scheme, bool)>| {
+            let settings = read(line, &[]).ok();
+            let found = settings.map(|settings| (settings.target.scheme, settings.follows));
+            assert_eq!(found, expect, "{line}");
+        };
+        check("-u redis://h get k", Some((Scheme::Redis, false)));
+        check("-c -u redis://h get k", Some((Scheme::Cluster, true)));
+        check("-c -u rediss://h get k", Some((Scheme::ClusterTls, true)));
+        check("-c -p 1 get k", Some((Scheme::Dht, true)));
+        check("-c -u redis://h/1 get k", None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use self::keys::Keys;
 use crate::Outcome;
 use crate::modes::Stop;
 use crate::progress::Bar;
+use crate::say::say;
 
 /// How often a shard is begun, when its leader goes away meanwhile, and how long is waited before.
 const TRIES: u32 = 5;
@@ -68,10 +69,10 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     fs::rename(&unfinished, to)?;
     let folder = to.parent().filter(|folder| *folder != Path::new(""));
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()?;
-    println!(
+    say!(
         "{keys} keys of {shards} shards in {}: {bytes} bytes",
         to.display()
-    );
+    )?;
     Ok(Outcome::Done)
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use dht_client::{Client, Command, Error, FromReply};
 
 use crate::modes::Stop;
+use crate::say::say;
 use crate::{Outcome, status};
 
 /// A key, and how often it is asked for.
@@ -31,9 +32,9 @@ pub async fn run(client: &Client) -> Result<Outcome, Stop> {
         let info = question.await.map_err(std::io::Error::other)?;
         told.extend(of(&info?));
     }
-    println!("{:>12}  KEY", "CALLS/S");
+    say!("{:>12}  KEY", "CALLS/S")?;
     for HotKey { key, calls_per_s } in together(told) {
-        println!("{calls_per_s:>12.1}  {key}");
+        say!("{calls_per_s:>12.1}  {key}")?;
     }
     Ok(Outcome::Done)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use dht_client::{Command, Message, Subscription};
+use dht_client::{Command, Message, Scheme, Subscription};
 use dht_proto::Reply;
 use dht_proto::spec::{self, Kind};
 use tokio::runtime::Runtime;
@@ -26,9 +26,10 @@ pub fn run(
     words: Vec<Vec<u8>>,
 ) -> io::Result<Outcome> {
     let mut subscription = session.subscription();
+    let scheme = session.target().scheme;
     runtime.block_on(async {
         tokio::select! {
-            outcome = print_all(&mut subscription, form, words) => outcome,
+            outcome = print_all(&mut subscription, (form, scheme), words) => outcome,
             _ = tokio::signal::ctrl_c() => Ok(Outcome::Done),
         }
     })
@@ -36,7 +37,7 @@ pub fn run(
 
 async fn print_all(
     subscription: &mut Subscription,
-    form: Form,
+    (form, scheme): (Form, Scheme),
     words: Vec<Vec<u8>>,
 ) -> io::Result<Outcome> {
     match subscription.run(Command::from_words(words)).await {
@@ -50,8 +51,8 @@ async fn print_all(
         }
         Ok(reply) => print(&shown(&reply, form))?,
         Err(error) => {
-            let (outcome, text) = told(&error, form);
-            io::stderr().write_all(&text)?;
+            let (outcome, text) = told(&error, form, scheme);
+            let _ = io::stderr().write_all(&text);
             return Ok(outcome);
         }
     }
@@ -59,8 +60,8 @@ async fn print_all(
         match subscription.next().await {
             Ok(message) => print(&shown(&as_reply(message), form))?,
             Err(error) => {
-                let (outcome, text) = told(&error, form);
-                io::stderr().write_all(&text)?;
+                let (outcome, text) = told(&error, form, scheme);
+                let _ = io::stderr().write_all(&text);
                 if error.is_unreachable() {
                     return Ok(outcome);
                 }

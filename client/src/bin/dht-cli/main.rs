@@ -1,9 +1,13 @@
 //! `dht-cli`: runs a command of the table on a node, or reads commands from a prompt.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod args;
 mod backup;
 mod bench;
+mod completions;
 mod help;
+mod hint;
 mod hot;
 mod listen;
 mod modes;
@@ -11,6 +15,7 @@ mod print;
 mod progress;
 mod put;
 mod repl;
+mod say;
 mod session;
 mod status;
 mod top;
@@ -21,7 +26,7 @@ use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use dht_client::{Client, Command, Error, Scheme, Target};
+use dht_client::{Client, Command, Error, FromReply, Scheme, Target};
 use dht_proto::Reply;
 use dht_proto::resp::split_words;
 use tokio::runtime::{Builder, Runtime};
@@ -31,7 +36,9 @@ use crate::backup::restore;
 use crate::bench::Failure;
 use crate::modes::Stop;
 use crate::print::{Form, shown};
+use crate::say::complain;
 use crate::session::Session;
+use crate::transfer::Side;
 
 /// How long a copy of all keys waits for an answer where `-t` says nothing: a cluster may have to
 /// find another leader meanwhile.
@@ -86,7 +93,7 @@ fn main() -> ExitCode {
         // Whoever reads the output has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("dht-cli: {error}");
+            complain!("dht-cli: {error}");
             ExitCode::from(Outcome::NoAnswer as u8)
         }
     }
@@ -104,7 +111,9 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         mode,
         errand,
         bench,
+        follows,
     } = settings;
+    let scheme = target.scheme;
     if let Some(page) = page {
         return io::stdout().write_all(&page).map(|()| Outcome::Done);
     }
@@ -114,13 +123,13 @@ fn run(settings: Settings) -> io::Result<Outcome> {
     if let Some(Errand::Restore(options)) = &errand
         && options.only_checks()
     {
-        return ended(restore::check(options), form);
+        return ended(restore::check(options), (form, scheme));
     }
     let hot = mode.as_ref().and_then(|(mode, _)| mode.needs_dht());
     if let Some(why) = hot.or_else(|| errand.as_ref().and_then(needs_dht))
-        && target.scheme != Scheme::Dht
+        && scheme != Scheme::Dht
     {
-        eprintln!("dht-cli: {why}");
+        complain!("dht-cli: {why}");
         return Ok(Outcome::WrongUsage);
     }
     // The worker keeps watching the connection while the prompt waits for a line.
@@ -130,27 +139,27 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         .build()?;
     let patience = timeout.unwrap_or(PATIENCE);
     let timeout = timeout.or(errand.as_ref().map(|_| patience));
-    let mut session = match Session::new(target, timeout) {
+    let target = runtime.block_on(followed(target, follows));
+    let scheme = target.scheme;
+    let mut session = match Session::new(target, timeout, follows) {
         Ok(session) => session,
-        Err(error) => return complain(&error, form),
+        Err(error) => return complained(&error, (form, scheme)),
     };
     if let Some((mode, options)) = mode {
         let client = session.client.clone();
         return ended(
             runtime.block_on(modes::run(&mode, &client, options, &repeat)),
-            form,
+            (form, scheme),
         );
     }
     if let Some(errand) = errand {
         return ended(
-            runtime.block_on(go(&session.client, &errand, patience)),
-            form,
+            runtime.block_on(go(&session, &errand, patience)),
+            (form, scheme),
         );
     }
     if last_from_input {
-        let mut word = Vec::new();
-        io::stdin().read_to_end(&mut word)?;
-        words.push(word);
+        words.push(all_of_input()?);
     }
     if !words.is_empty() {
         return repeatedly(&runtime, &mut session, form, words, &repeat);
@@ -159,6 +168,35 @@ fn run(settings: Settings) -> io::Result<Outcome> {
         return repl::run(&runtime, session, form);
     }
     every_line(&runtime, &mut session, form)
+}
+
+fn all_of_input() -> io::Result<Vec<u8>> {
+    let mut word = Vec::new();
+    io::stdin().read_to_end(&mut word)?;
+    Ok(word)
+}
+
+/// The same target, but where redirections were to be followed as one server, if it says that it is
+/// no cluster.
+async fn followed(target: Target, follows: bool) -> Target {
+    let scheme = match target.scheme {
+        Scheme::Cluster if follows => Scheme::Redis,
+        Scheme::ClusterTls if follows => Scheme::RedisTls,
+        _ => return target,
+    };
+    let seeds = target.seeds.clone();
+    let alone = Target {
+        scheme,
+        ..target.clone()
+    };
+    let (Ok(client), Some(seed)) = (Client::open(alone.clone()), seeds.first()) else {
+        return target;
+    };
+    let asked = Command::from_words(["INFO", "cluster"]);
+    match client.node(seed).run(asked).await.map(String::from_reply) {
+        Ok(Ok(info)) if info.contains("cluster_enabled:0") => alone,
+        _ => target,
+    }
 }
 
 /// Executes a command as often as was asked for; the worst outcome counts.
@@ -184,7 +222,7 @@ fn repeatedly(
     let mut worst = Outcome::Done;
     for time in repeat.or_for_ever() {
         if watches && io::stdout().is_terminal() {
-            print!("\x1b[H\x1b[2J");
+            io::stdout().write_all(b"\x1b[H\x1b[2J")?;
         }
         match one(runtime, session, form, words.clone())? {
             Outcome::NoAnswer => return Ok(Outcome::NoAnswer),
@@ -203,23 +241,35 @@ const fn needs_dht(errand: &Errand) -> Option<&'static str> {
         Errand::Backup(_) => {
             Some("backup is made of nodes of dht; import copies from other servers")
         }
-        Errand::Top(_) => Some("top shows nodes of dht; --stat shows other servers"),
+        Errand::Top(_) => Some("top asks nodes of dht in frames: name one with -u dht://HOST:PORT"),
         Errand::Import(_) | Errand::Export(_) | Errand::Restore(_) => None,
     }
 }
 
-/// Does an errand; the other side, where there is one, is waited for as long as this one.
-async fn go(client: &Client, errand: &Errand, patience: Duration) -> Result<Outcome, Stop> {
-    let other = async |url| {
-        let other = Client::connect(url).await?;
-        Ok::<_, Stop>(other.with_deadline(patience))
+/// Does an errand; the other side, where there is one, is waited for as long as this one. That one
+/// of them is not there at all is said at once.
+async fn go(session: &Session, errand: &Errand, patience: Duration) -> Result<Outcome, Stop> {
+    let client = &session.client;
+    reach(client, session.target()).await?;
+    let here = || Side {
+        target: session.target(),
+        client,
+    };
+    let other = async |url: &str| {
+        let target: Target = url.parse()?;
+        let other = Client::open(target.clone())?.with_deadline(patience);
+        let reached = reach(&other, &target).await;
+        reached.map_err(|error| Stop::Other(target.scheme, error))?;
+        Ok::<_, Stop>((target, other))
     };
     match errand {
         Errand::Import(options) => {
-            transfer::run(&other(&options.url).await?, client, options).await
+            let (target, client) = &other(&options.url).await?;
+            transfer::run("import", Side { target, client }, here(), options).await
         }
         Errand::Export(options) => {
-            transfer::run(client, &other(&options.url).await?, options).await
+            let (target, client) = &other(&options.url).await?;
+            transfer::run("export", here(), Side { target, client }, options).await
         }
         Errand::Backup(options) => backup::run(client, options).await,
         Errand::Top(options) => top::run(client, options).await,
@@ -227,22 +277,41 @@ async fn go(client: &Client, errand: &Errand, patience: Duration) -> Result<Outc
     }
 }
 
-fn ended(result: Result<Outcome, Stop>, form: Form) -> io::Result<Outcome> {
+/// Whether one of the servers is there, whatever it says: a command would be tried until its
+/// deadline.
+async fn reach(client: &Client, target: &Target) -> Result<(), Error> {
+    let mut result = Ok(());
+    for seed in &target.seeds {
+        match client.node(seed).run(Command::new("PING")).await {
+            Err(error) if error.is_unreachable() => result = Err(error),
+            _ => return Ok(()),
+        }
+    }
+    result
+}
+
+fn ended(result: Result<Outcome, Stop>, (form, scheme): (Form, Scheme)) -> io::Result<Outcome> {
     match result {
         Ok(outcome) => Ok(outcome),
         Err(Stop::System(error)) => Err(error),
-        Err(Stop::Server(error)) => complain(&error, form),
+        Err(Stop::Server(error)) => complained(&error, (form, scheme)),
+        Err(Stop::Other(scheme, error)) => complained(&error, (form, scheme)),
+        Err(Stop::Usage(why)) => {
+            complain!("dht-cli: {why}");
+            Ok(Outcome::WrongUsage)
+        }
         Err(Stop::Refused(why)) => {
-            eprintln!("dht-cli: {why}");
+            complain!("dht-cli: {why}");
             Ok(Outcome::ErrorReply)
         }
     }
 }
 
 /// Says what went wrong.
-fn complain(error: &Error, form: Form) -> io::Result<Outcome> {
-    let (outcome, text) = told(error, form);
-    io::stderr().write_all(&text)?;
+fn complained(error: &Error, (form, scheme): (Form, Scheme)) -> io::Result<Outcome> {
+    let (outcome, text) = told(error, form, scheme);
+    // Nobody may be there to read it; what it means for the process stays.
+    let _ = io::stderr().write_all(&text);
     Ok(outcome)
 }
 
@@ -252,10 +321,10 @@ fn measure(load: &bench::Options, target: &Target, form: Form) -> io::Result<Out
         Ok(report) => report,
         Err(Failure::System(error)) => return Err(error),
         Err(Failure::Usage(why)) => {
-            eprintln!("{why}");
+            complain!("{why}");
             return Ok(Outcome::WrongUsage);
         }
-        Err(Failure::Server(error)) => return complain(&error, form),
+        Err(Failure::Server(error)) => return complained(&error, (form, target.scheme)),
     };
     let text = match form {
         Form::Json => report.json(),
@@ -263,7 +332,7 @@ fn measure(load: &bench::Options, target: &Target, form: Form) -> io::Result<Out
     };
     io::stdout().write_all(text.as_bytes())?;
     if let Some(error) = &report.tally.failure {
-        eprintln!("{error}");
+        complain!("{error}");
         return Ok(Outcome::NoAnswer);
     }
     Ok(match report.tally.errors.is_empty() {
@@ -281,7 +350,7 @@ fn every_line(runtime: &Runtime, session: &mut Session, form: Form) -> io::Resul
             Some(words) if repl::leaves(&words) => break,
             Some(words) => one(runtime, session, form, words)?,
             None => {
-                eprintln!("invalid argument(s): a quote is not closed");
+                complain!("invalid argument(s): a quote is not closed");
                 Outcome::ErrorReply
             }
         };
@@ -307,7 +376,7 @@ fn one(
     if let Some(topic) = help::topic(&words)
         && help::help(&topic).is_none()
     {
-        eprint!("{}", help::none(&topic));
+        complain!("{}", help::none(&topic).trim_end());
         return Ok(Outcome::WrongUsage);
     }
     match runtime.block_on(answer(session, form, words)) {
@@ -315,7 +384,7 @@ fn one(
             io::stdout().write_all(&text)?;
             Ok(Outcome::Done)
         }
-        Err(error) => complain(&error, form),
+        Err(error) => complained(&error, (form, session.target().scheme)),
     }
 }
 
@@ -339,8 +408,8 @@ async fn answer(session: &mut Session, form: Form, words: Vec<Vec<u8>>) -> Resul
     }
 }
 
-/// What an error means for the process, and what is said of it.
-fn told(error: &Error, form: Form) -> (Outcome, Vec<u8>) {
+/// What an error of servers of a kind means for the process, and what is said of it.
+fn told(error: &Error, form: Form, scheme: Scheme) -> (Outcome, Vec<u8>) {
     if let Some(reply) = error.reply() {
         let mut text = shown(&Reply::Error(reply.clone()), form);
         if reply.prefix() == "NOAUTH" {
@@ -348,9 +417,10 @@ fn told(error: &Error, form: Form) -> (Outcome, Vec<u8>) {
         }
         return (Outcome::ErrorReply, text);
     }
-    let mut text = format!("{error}\n");
-    if error.is_unreachable() {
-        text += "Is a node running there? Start one, or name another with -h HOST -p PORT.\n";
-    }
-    (Outcome::NoAnswer, text.into_bytes())
+    let outcome = match error {
+        Error::Address(_) => Outcome::WrongUsage,
+        _ => Outcome::NoAnswer,
+    };
+    let text = format!("{error}\n{}", hint::hint(error, scheme));
+    (outcome, text.into_bytes())
 }

@@ -6,10 +6,11 @@ use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, Bytes, BytesMut};
-use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions};
+use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions, Scheme};
 use dht_proto::resp::{Decoded, RequestReader, quoted};
 use futures_util::TryStreamExt;
 
+use crate::say::{complain, say};
 use crate::{Outcome, Repeat, hot};
 
 /// Keys that are asked about together, and commands that are sent together.
@@ -38,7 +39,9 @@ impl Mode {
     /// What is said where something is asked of other servers that only nodes of dht can do.
     pub const fn needs_dht(&self) -> Option<&'static str> {
         match self {
-            Self::HotKeys => Some("--hotkeys asks nodes of dht; redis-cli asks other servers"),
+            Self::HotKeys => {
+                Some("--hotkeys asks nodes of dht in frames: name one with -u dht://HOST:PORT")
+            }
             Self::Scan | Self::BigKeys | Self::Stat | Self::Latency | Self::Pipe => None,
         }
     }
@@ -48,6 +51,10 @@ impl Mode {
 pub enum Stop {
     /// The server said no, or nothing.
     Server(Error),
+    /// The other side, which is such a server, cannot be reached.
+    Other(Scheme, Error),
+    /// What was said on the command line does not fit, for this reason.
+    Usage(String),
     /// The terminal, the input, a file.
     System(io::Error),
     /// What there is cannot be used, for this reason.
@@ -110,7 +117,7 @@ struct Sort {
 
 /// The biggest key of each type, and sums.
 async fn big_keys(client: &Client, options: ScanOptions) -> Result<Outcome, Stop> {
-    println!("# Looking through the whole keyspace for the biggest key of each type.\n");
+    say!("# Looking through the whole keyspace for the biggest key of each type.\n")?;
     let mut keys = client.scan_keys(options).try_chunks(BATCH);
     let mut sorts: BTreeMap<String, Sort> = BTreeMap::new();
     while let Some(page) = keys.try_next().await.map_err(|error| error.1)? {
@@ -120,13 +127,13 @@ async fn big_keys(client: &Client, options: ScanOptions) -> Result<Outcome, Stop
             sort.bytes += bytes;
             sort.parts += parts;
             if sort.most.as_ref().is_none_or(|(most, _)| *most < bytes) {
-                println!("Biggest {kind} so far: {} with {bytes} bytes", quoted(&key));
+                say!("Biggest {kind} so far: {} with {bytes} bytes", quoted(&key))?;
                 sort.most = Some((bytes, key));
             }
         }
     }
     let total: u64 = sorts.values().map(|sort| sort.keys).sum();
-    println!("\n# {total} keys");
+    say!("\n# {total} keys")?;
     for (kind, sort) in &sorts {
         let Sort {
             keys,
@@ -140,11 +147,12 @@ async fn big_keys(client: &Client, options: ScanOptions) -> Result<Outcome, Stop
             "bytes of text"
         };
         let average = parts.checked_div(*keys).unwrap_or(0);
-        print!("{kind}: {keys} keys, {bytes} bytes, {parts} {unit} ({average} a key)");
-        match most {
-            Some((most, key)) => println!("; the biggest is {} with {most} bytes", quoted(key)),
-            None => println!(),
-        }
+        let biggest = most.as_ref().map(|(most, key)| {
+            let key = quoted(key);
+            format!("; the biggest is {key} with {most} bytes")
+        });
+        let biggest = biggest.unwrap_or_default();
+        say!("{kind}: {keys} keys, {bytes} bytes, {parts} {unit} ({average} a key){biggest}")?;
     }
     Ok(Outcome::Done)
 }
@@ -193,10 +201,14 @@ async fn stat(client: &Client, repeat: &Repeat) -> Result<Outcome, Stop> {
     let mut before = None;
     for line in repeat.or_for_ever() {
         if line % HEADER_LINES == 0 {
-            println!(
+            say!(
                 "{:>12} {:>10} {:>8} {:>14} {:>10}",
-                "KEYS", "MEMORY", "CLIENTS", "COMMANDS", "A SECOND"
-            );
+                "KEYS",
+                "MEMORY",
+                "CLIENTS",
+                "COMMANDS",
+                "A SECOND"
+            )?;
         }
         let (keys, info) = tokio::join!(client.dbsize(), client.info([""; 0]));
         let (keys, info, now) = (keys?, info?, Instant::now());
@@ -212,8 +224,7 @@ async fn stat(client: &Client, repeat: &Repeat) -> Result<Outcome, Stop> {
         });
         before = Some((commands, now));
         let (memory, clients) = (fact("used_memory_human"), fact("connected_clients"));
-        println!("{keys:>12} {memory:>10} {clients:>8} {commands:>14} {rate:>10.0}");
-        io::stdout().flush()?;
+        say!("{keys:>12} {memory:>10} {clients:>8} {commands:>14} {rate:>10.0}")?;
         repeat.rest(line).await;
     }
     Ok(Outcome::Done)
@@ -236,15 +247,17 @@ async fn latency(client: &Client, repeat: &Repeat) -> Result<Outcome, Stop> {
         if shows && told.elapsed() >= Duration::from_millis(100) {
             told = Instant::now();
             let average = sum / f64::from(count);
-            print!("\rmin: {least:.2}, max: {most:.2}, avg: {average:.2} ms ({count} samples)");
-            io::stdout().flush()?;
+            let mut out = io::stdout().lock();
+            let shown = format!("\rmin: {least:.2}, max: {most:.2}, avg: {average:.2} ms");
+            write!(out, "{shown} ({count} samples)")?;
+            out.flush()?;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    println!(
+    say!(
         "{least:.2} {most:.2} {:.2} {count}",
         sum / f64::from(count.max(1))
-    );
+    )?;
     Ok(Outcome::Done)
 }
 
@@ -273,14 +286,14 @@ async fn pipe(client: &Client, mut input: impl BufRead) -> Result<Outcome, Stop>
                     Ok(_) => {}
                     Err(error) if error.reply().is_some() => {
                         errors += 1;
-                        eprintln!("{error}");
+                        complain!("{error}");
                     }
                     Err(error) => return Err(error.into()),
                 }
             }
         }
     }
-    println!("errors: {errors}, replies: {replies}");
+    say!("errors: {errors}, replies: {replies}")?;
     if !bytes.is_empty() {
         return Err(io::Error::other("the input ends in the middle of a request").into());
     }

@@ -4,11 +4,13 @@
 //! what has to come before something else is sent, and answered, before.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use bytes::Bytes;
 use dht_client::{Client, Command, Error, Pipeline};
 
 use crate::Outcome;
+use crate::say::say;
 
 /// Fields of a hash in one command, and their bytes, about.
 const FIELDS: usize = 500;
@@ -73,14 +75,19 @@ pub struct Refused {
 }
 
 impl Refused {
+    /// How many, and why, if there are any.
+    pub fn taken(self) -> Option<(u64, String)> {
+        let why = self.why?;
+        Some((self.fields as u64, why.to_string()))
+    }
+
     /// Says so, if there are any.
-    pub fn told(&self) -> Outcome {
-        let Some(why) = &self.why else {
-            return Outcome::Done;
+    pub fn told(self) -> io::Result<Outcome> {
+        let Some((fields, why)) = self.taken() else {
+            return Ok(Outcome::Done);
         };
-        let fields = self.fields;
-        println!("{fields} fields do not expire, as they should: the other side says '{why}'");
-        Outcome::ErrorReply
+        say!("{fields} fields do not expire, as they should: the other side says '{why}'")?;
+        Ok(Outcome::ErrorReply)
     }
 }
 

@@ -16,8 +16,9 @@ use rustyline::{CompletionType, Config, Context, Editor, Helper, Validator};
 use tokio::runtime::Runtime;
 
 use crate::print::Form;
+use crate::say::say;
 use crate::session::Session;
-use crate::{Outcome, answer, listen, told, typing};
+use crate::{Outcome, answer, help, listen, told, typing};
 
 /// A command that took longer is followed by its time, as in redis-cli.
 const SLOW: Duration = Duration::from_millis(500);
@@ -50,12 +51,14 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
         // There is none the first time.
         let _ = editor.load_history(path);
     }
-    let mut connected = execute(runtime, &mut session, form, vec![b"PING".to_vec()], false)?;
+    let ping = || vec![b"PING".to_vec()];
+    let mut connected = execute(runtime, &mut session, form, ping(), false)?.connected;
+    let mut queues = false;
     loop {
-        let prompt = if connected {
-            format!("{}> ", session.address())
-        } else {
-            "not connected> ".to_owned()
+        let prompt = match (connected, queues) {
+            (true, false) => format!("{}> ", session.address()),
+            (true, true) => format!("{}(TX)> ", session.address()),
+            (false, _) => "not connected> ".to_owned(),
         };
         let line = match editor.readline(&prompt) {
             Ok(line) => line,
@@ -68,14 +71,17 @@ pub fn run(runtime: &Runtime, mut session: Session, form: Form) -> io::Result<Ou
             Line::Nothing => {}
             Line::Quit => return Ok(Outcome::Done),
             Line::Clear => editor.clear_screen().map_err(io::Error::other)?,
-            Line::Wrong(why) => println!("{why}"),
+            Line::Wrong(why) => say!("{why}")?,
             Line::Connect(address) => {
                 session.connect(address).map_err(io::Error::other)?;
-                connected = execute(runtime, &mut session, form, vec![b"PING".to_vec()], false)?;
+                connected = execute(runtime, &mut session, form, ping(), false)?.connected;
+                queues = false;
             }
             Line::Command(words, times) => {
                 for _ in 0..times {
-                    connected = execute(runtime, &mut session, form, words.clone(), true)?;
+                    let after = execute(runtime, &mut session, form, words.clone(), true)?;
+                    queues = after.queues(&words, queues);
+                    connected = after.connected;
                 }
             }
         }
@@ -109,6 +115,10 @@ fn understood(line: &str) -> Line {
         [] => Line::Nothing,
         [_] if leaves(&words) => Line::Quit,
         [word] if is(word, "clear") => Line::Clear,
+        ["?", ..] => {
+            words[0] = b"HELP".to_vec();
+            Line::Command(words, 1)
+        }
         [word, host, port] if is(word, "connect") => match port.parse::<u16>() {
             Ok(port) if host.contains(':') => Line::Connect(format!("[{host}]:{port}")),
             Ok(port) => Line::Connect(format!("{host}:{port}")),
@@ -132,6 +142,32 @@ fn is(word: &str, name: &str) -> bool {
     word.eq_ignore_ascii_case(name)
 }
 
+/// How it is after a command.
+struct After {
+    /// There is a connection.
+    connected: bool,
+    /// What was answered, unless it was an error.
+    answer: Option<Vec<u8>>,
+}
+
+impl After {
+    /// Whether commands are queued from now on, for EXEC. Of a connection that was made anew the
+    /// node knows no MULTI, and executes at once.
+    fn queues(&self, words: &[Vec<u8>], before: bool) -> bool {
+        let is_one =
+            |name: &str| words.len() == 1 && words[0].eq_ignore_ascii_case(name.as_bytes());
+        let Some(answer) = &self.answer else {
+            let ends = is_one("EXEC") || is_one("DISCARD");
+            return before && self.connected && !ends;
+        };
+        let is_queued = || answer.windows(6).any(|part| part == b"QUEUED");
+        match before {
+            false => is_one("MULTI"),
+            true => is_queued() || help::topic(words).is_some(),
+        }
+    }
+}
+
 /// Executes a command; says whether there is a connection. Ctrl-C stops waiting for the answer.
 fn execute(
     runtime: &Runtime,
@@ -139,10 +175,13 @@ fn execute(
     form: Form,
     words: Vec<Vec<u8>>,
     loud: bool,
-) -> io::Result<bool> {
+) -> io::Result<After> {
     if listen::is_about(&words) {
         let outcome = listen::run(runtime, session, form, words)?;
-        return Ok(outcome != Outcome::NoAnswer);
+        return Ok(After {
+            connected: outcome != Outcome::NoAnswer,
+            answer: None,
+        });
     }
     let start = Instant::now();
     let result = runtime.block_on(async {
@@ -151,11 +190,12 @@ fn execute(
             _ = tokio::signal::ctrl_c() => None,
         }
     });
+    let succeeded = matches!(result, Some(Ok(_)));
     let (connected, text) = match result {
         Some(Ok(text)) if loud => (true, text),
         Some(Ok(_)) => (true, Vec::new()),
         Some(Err(error)) => {
-            let (outcome, text) = told(&error, form);
+            let (outcome, text) = told(&error, form, session.target().scheme);
             (outcome == Outcome::ErrorReply, text)
         }
         None => (
@@ -169,7 +209,10 @@ fn execute(
         writeln!(out, "({:.2}s)", start.elapsed().as_secs_f64())?;
     }
     out.flush()?;
-    Ok(connected)
+    Ok(After {
+        connected,
+        answer: succeeded.then_some(text),
+    })
 }
 
 fn history_file() -> Option<PathBuf> {
@@ -270,6 +313,8 @@ mod tests {
         check("  Quit ", Line::Quit);
         check("exit", Line::Quit);
         check("clear", Line::Clear);
+        check("?", command(&["HELP"], 1));
+        check("? hget", command(&["HELP", "hget"], 1));
         check("connect h 1", Line::Connect("h:1".to_owned()));
         check("connect ::1 1", Line::Connect("[::1]:1".to_owned()));
         check("connect h", Line::Wrong("usage: connect <host> <port>"));
@@ -280,6 +325,30 @@ mod tests {
         check("3 incr n", command(&["incr", "n"], 3));
         check("3", command(&["3"], 1));
         check("set k \"a", Line::Wrong("Invalid argument(s)"));
+    }
+
+    #[test]
+    fn the_prompt_knows_that_commands_are_queued() {
+        let check = |line: &str, before, answer: Option<&str>, expect| {
+            let words = split_words(line.as_bytes()).unwrap();
+            let answer = answer.map(|text| text.as_bytes().to_vec());
+            let connected = answer.as_deref() != Some(b"gone");
+            let answer = answer.filter(|_| connected);
+            let after = After { connected, answer };
+            assert_eq!(after.queues(&words, before), expect, "{line}");
+        };
+        check("multi", false, Some("OK\n"), true);
+        check("MULTI x", false, None, false);
+        check("set k v", false, Some("OK\n"), false);
+        check("set k v", true, Some("QUEUED\n"), true);
+        check("set k", true, None, true);
+        check("multi", true, None, true);
+        check("help set", true, Some("SET key value\n"), true);
+        check("exec", true, Some("1) OK\n"), false);
+        check("exec", true, None, false);
+        check("discard", true, Some("OK\n"), false);
+        check("get k", true, Some("v\n"), false);
+        check("get k", true, Some("gone"), false);
     }
 
     #[test]

@@ -13,11 +13,13 @@ pub struct Session {
     current: usize,
     /// How long to wait for an answer, if that is said.
     timeout: Option<Duration>,
+    /// Redirections are followed.
+    follows: bool,
 }
 
 impl Session {
     /// A session that connects when it is used.
-    pub fn new(target: Target, timeout: Option<Duration>) -> Result<Self, Error> {
+    pub fn new(target: Target, timeout: Option<Duration>, follows: bool) -> Result<Self, Error> {
         let client = Client::open(target.clone())?;
         Ok(Self {
             client: match timeout {
@@ -27,13 +29,19 @@ impl Session {
             target,
             current: 0,
             timeout,
+            follows,
         })
+    }
+
+    /// Where it connects.
+    pub const fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The same password at another address.
     pub fn connect(&mut self, address: String) -> Result<(), Error> {
         self.target.seeds = vec![address];
-        *self = Self::new(self.target.clone(), self.timeout)?;
+        *self = Self::new(self.target.clone(), self.timeout, self.follows)?;
         Ok(())
     }
 
@@ -56,7 +64,18 @@ impl Session {
 
     /// Executes a command on the first node that can be reached. Nodes of a Redis Cluster do
     /// nothing for each other, so there it goes to the right one.
+    /// A redirection is followed, if that was asked for.
     pub async fn run(&mut self, command: &Command) -> Result<Reply, Error> {
+        let result = self.run_here(command).await;
+        let reply = result.as_ref().err().and_then(Error::reply);
+        let is_redirected = reply.is_some_and(|error| ["MOVED", "ASK"].contains(&error.prefix()));
+        match self.follows && is_redirected {
+            true => self.client.run(command.clone()).await,
+            false => result,
+        }
+    }
+
+    async fn run_here(&mut self, command: &Command) -> Result<Reply, Error> {
         if matches!(self.target.scheme, Scheme::Cluster | Scheme::ClusterTls) {
             return self.client.run(command.clone()).await;
         }

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use dht_client::{Client, Command, Error};
+use dht_client::{Client, Command, Error, Scheme};
 use dht_proto::Reply;
 use dht_proto::slot::SLOTS;
 
@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// A line of CLUSTER NODES and what the node itself says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    id: String,
+    pub id: String,
     /// `host:port` for clients.
     pub address: String,
     /// `host:port` where a node answers for itself only.
@@ -32,6 +32,9 @@ pub struct Row {
 /// The status of the cluster as one node sees it.
 pub async fn status(session: &mut Session, form: Form) -> Result<Vec<u8>, Error> {
     let mut rows = nodes(session.run(&Command::new("CLUSTER NODES")).await?)?;
+    if !is_dht(session).await? {
+        answer_where_they_say(&mut rows);
+    }
     ask_for_keys(&session.client, &mut rows).await;
     Ok(match form {
         Form::Json => shown(&Reply::Array(rows.iter().map(Row::reply).collect()), form),
@@ -57,7 +60,29 @@ async fn backend(session: &mut Session) -> String {
     })
 }
 
-/// The nodes that CLUSTER NODES tells of, by their addresses.
+/// Whether it is nodes of dht that answer, also in the protocol of Redis.
+async fn is_dht(session: &mut Session) -> Result<bool, Error> {
+    if session.target().scheme == Scheme::Dht {
+        return Ok(true);
+    }
+    let info = session
+        .run(&Command::from_words(["INFO", "server"]))
+        .await?;
+    Ok(text(info)?
+        .lines()
+        .any(|line| line.starts_with("dht_version:")))
+}
+
+/// Behind the `@` there is the port for clients only in what nodes of dht say; servers of Redis
+/// speak with each other there.
+fn answer_where_they_say(rows: &mut [Row]) {
+    for row in &mut *rows {
+        row.address.clone_from(&row.redirect);
+    }
+    rows.sort_by(|a, b| a.address.cmp(&b.address));
+}
+
+/// The nodes that CLUSTER NODES tells of, by their addresses; those are right of nodes of dht.
 pub fn nodes(reply: Reply) -> Result<Vec<Row>, Error> {
     let mut rows: Vec<Row> = text(reply)?.lines().filter_map(row).collect();
     rows.sort_by(|a, b| a.address.cmp(&b.address));
@@ -237,6 +262,14 @@ not a node
         assert!(first.leads(8191) && !first.leads(8192) && first.leads(16383));
         assert_eq!(second.address, "[::1]:7401");
         assert_eq!((second.state, second.slots()), ("down", 8191));
+    }
+
+    #[test]
+    fn servers_of_redis_have_a_bus_behind_the_at() {
+        let line = "07c3 127.0.0.1:7001@17001,name master - 0 0 1 connected 0-1";
+        let mut rows: Vec<Row> = row(line).into_iter().collect();
+        answer_where_they_say(&mut rows);
+        assert_eq!(rows[0].address, "127.0.0.1:7001");
     }
 
     #[test]

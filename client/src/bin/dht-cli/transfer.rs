@@ -2,25 +2,28 @@
 //!
 //! Strings and hashes go with their times to live, those of fields too where both sides know such;
 //! keys of other types are counted and left. What was done is kept in a file, if one is named, so
-//! that an interrupted copy goes on where it was.
+//! that an interrupted copy goes on where it was. At the end the counts, and some values, are
+//! compared with what the source has.
 
-use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+mod kept;
+mod verify;
+
+use std::path::PathBuf;
 
 use bytes::Bytes;
 use clap::Parser;
-use dht_client::{Client, Error, FromReply, Reply, ScanOptions};
-use dht_proto::resp::quoted;
+use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions, Scheme, Target};
 
-use crate::Outcome;
+use self::kept::{Copy, Counts, Kept, url};
 use crate::modes::Stop;
 use crate::progress::Bar;
 use crate::put::{Entry, Fields, Life, Refused, Value, put};
+use crate::say::complain;
+use crate::{Outcome, status};
 
 /// Fields of a hash that are asked about together.
 const FIELDS: usize = 500;
-/// Keys looked at together, and as many are compared at the end.
+/// Keys looked at together.
 const KEYS: u64 = 200;
 /// What PTTL and HPTTL say of what is not there, or not any more.
 const GONE: i64 = -2;
@@ -43,169 +46,195 @@ pub struct Options {
     help: Option<bool>,
 }
 
-/// What has been done.
-#[derive(Debug, Default)]
-struct Tally {
-    copied: u64,
-    left: BTreeMap<String, u64>,
-    /// It is asked when fields expire.
-    reads_lives: bool,
-    refused: Refused,
-    /// Keys to be compared.
-    samples: Vec<Bytes>,
+/// A side of a copy.
+pub struct Side<'a> {
+    /// Where it is.
+    pub target: &'a Target,
+    /// Who speaks with it.
+    pub client: &'a Client,
 }
 
 /// Copies everything from one side to the other.
 ///
 /// # Errors
 /// See [`Stop`].
-pub async fn run(from: &Client, to: &Client, options: &Options) -> Result<Outcome, Stop> {
-    let total = from.dbsize().await?;
-    let mut cursor = match &options.resume {
-        Some(file) => begun(file)?,
-        None => 0,
-    };
-    let scan = ScanOptions {
+pub async fn run(
+    direction: &str,
+    from: Side<'_>,
+    to: Side<'_>,
+    options: &Options,
+) -> Result<Outcome, Stop> {
+    let copy = Copy {
+        direction: direction.to_owned(),
+        from: url(from.target),
+        to: url(to.target),
         pattern: options.pattern.clone(),
-        count: Some(KEYS),
     };
-    let bar = Bar::new(total, "keys");
-    let mut tally = Tally {
-        reads_lives: knows_lives(from).await?,
-        ..Tally::default()
-    };
-    loop {
-        let (next, keys) = from.scan(cursor, &scan).await?;
-        tally.take(from, to, keys).await?;
-        cursor = next;
-        bar.show(tally.seen())?;
-        if cursor == 0 {
-            break;
-        }
-        if let Some(file) = &options.resume {
-            keep(file, cursor)?;
-        }
+    let mut kept = Kept::new(copy, running(&from).await?);
+    if let Some(file) = &options.resume
+        && kept.resume(file)?
+    {
+        complain!("the source has been started again meanwhile, so everything is copied anew");
     }
+    let (from, to) = (from.client, to.client);
+    copy_all(from, to, options, &mut kept).await?;
+    let outcome = verify::verify((from, to), &kept.counts, options.pattern.as_deref()).await?;
     if let Some(file) = &options.resume {
         // There is none when it was all one page.
         let _ = std::fs::remove_file(file);
     }
-    drop(bar);
-    tally.verify(from, to).await
+    Ok(outcome)
 }
 
-/// Keeps how far a copy has come: whenever it is ended, the file says either this or what it said
-/// before.
-fn keep(file: &Path, cursor: u64) -> io::Result<()> {
-    let mut new = file.as_os_str().to_owned();
-    new.push(".new");
-    std::fs::write(&new, cursor.to_string())?;
-    std::fs::rename(new, file)
-}
-
-/// Where an earlier copy was, if there was one.
-fn begun(file: &PathBuf) -> io::Result<u64> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => text.trim().parse().map_err(|_| {
-            io::Error::other(format!(
-                "{} does not say how far a copy has come",
-                file.display()
-            ))
-        }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(error),
+/// Copies page by page, from where it was.
+async fn copy_all(
+    from: &Client,
+    to: &Client,
+    options: &Options,
+    kept: &mut Kept,
+) -> Result<(), Stop> {
+    let scan = ScanOptions {
+        pattern: options.pattern.clone(),
+        count: Some(KEYS),
+    };
+    // Nobody knows how many keys match a pattern.
+    let bar = match options.pattern {
+        Some(_) => Bar::open("keys", kept.counts.seen()),
+        None => Bar::new(from.dbsize().await?, "keys").since(kept.counts.seen()),
+    };
+    let reads_lives = knows_lives(from).await?;
+    loop {
+        let (next, keys) = from.scan(kept.cursor, &scan).await?;
+        take((from, to), keys, reads_lives, &mut kept.counts).await?;
+        kept.cursor = next;
+        bar.show(kept.counts.seen())?;
+        if next == 0 {
+            return Ok(());
+        }
+        if let Some(file) = &options.resume {
+            kept.keep(file)?;
+        }
     }
 }
 
-impl Tally {
-    fn seen(&self) -> u64 {
-        self.copied + self.left.values().sum::<u64>()
+/// Which run of which servers a cursor of SCAN is of. Those of nodes of dht are the same in all
+/// runs, and on all nodes; a server of Redis begins each with another order.
+async fn running(side: &Side<'_>) -> Result<String, Error> {
+    let Side { target, client } = side;
+    let run_of = |info: String| {
+        let line = info.lines().find_map(|line| line.strip_prefix("run_id:"));
+        line.unwrap_or("unknown").to_owned()
+    };
+    if matches!(target.scheme, Scheme::Redis | Scheme::RedisTls) {
+        return Ok(run_of(client.info(["server"]).await?));
     }
+    let rows = status::nodes(client.run(Command::new("CLUSTER NODES")).await?)?;
+    let mut runs = Vec::new();
+    for row in rows.iter().filter(|row| row.slots() > 0) {
+        if target.scheme == Scheme::Dht {
+            runs.push(row.id.clone());
+            continue;
+        }
+        let info = Command::from_words(["INFO", "server"]);
+        let info = client.node(&row.redirect).run(info).await?;
+        runs.push(run_of(String::from_reply(info)?));
+    }
+    runs.sort_unstable();
+    Ok(runs.join(" "))
+}
 
-    /// Copies the keys of a page.
-    async fn take(&mut self, from: &Client, to: &Client, keys: Vec<Bytes>) -> Result<(), Error> {
-        let questions = keys
-            .iter()
-            .fold(from.pipeline(), |all, key| all.key_type(key).pttl(key));
-        let mut answers = questions.send().await.into_iter();
-        let mut reads = from.pipeline();
-        let mut known = Vec::new();
-        for key in keys {
-            let (Some(kind), Some(ttl)) = (answers.next(), answers.next()) else {
-                break;
-            };
-            let (kind, ttl) = (String::from_reply(kind?)?, i64::from_reply(ttl?)?);
-            reads = match &*kind {
-                // It went between the two questions, or before.
-                _ if ttl == GONE => continue,
-                "string" => reads.get(&key),
-                "hash" => reads.hgetall(&key),
-                _ => {
-                    *self.left.entry(kind).or_default() += 1;
-                    continue;
-                }
-            };
-            known.push((key, ttl));
+/// Those of some keys that are of types that can be copied.
+async fn keys_known(from: &Client, keys: Vec<Bytes>) -> Result<Vec<Bytes>, Error> {
+    let kinds = keys
+        .iter()
+        .fold(from.pipeline(), |all, key| all.key_type(key));
+    let kinds = kinds.send().await.into_iter();
+    let mut known = Vec::new();
+    for (key, kind) in keys.into_iter().zip(kinds) {
+        if ["string", "hash"].contains(&&*String::from_reply(kind?)?) {
+            known.push(key);
         }
-        let mut entries = Vec::new();
-        for ((key, ttl), value) in known.into_iter().zip(reads.send().await) {
-            let value = match value? {
-                Reply::Bulk(value) => Value::String(value),
-                // It has expired meanwhile.
-                Reply::Nil => continue,
-                fields => {
-                    let fields = <Vec<(Bytes, Bytes)>>::from_reply(fields)?.into_iter();
-                    Value::Fields(fields.map(|(field, value)| (field, value, None)).collect())
-                }
-            };
-            entries.push(Entry {
-                key,
-                expiry: life(ttl),
-                value,
-                clears: true,
-            });
-        }
-        if self.reads_lives {
-            read_lives(from, &mut entries).await?;
-        }
-        // A hash without fields went meanwhile.
-        entries.retain(|entry| !matches!(&entry.value, Value::Fields(fields) if fields.is_empty()));
-        put(to, &entries, &mut self.refused).await?;
-        for entry in entries {
-            self.copied += 1;
-            if self.copied.is_power_of_two() || self.copied.is_multiple_of(KEYS) {
-                self.samples.push(entry.key);
+    }
+    Ok(known)
+}
+
+/// Copies the keys of a page.
+async fn take(
+    (from, to): (&Client, &Client),
+    keys: Vec<Bytes>,
+    reads_lives: bool,
+    counts: &mut Counts,
+) -> Result<(), Error> {
+    let mut entries = read(from, keys, counts).await?;
+    if reads_lives {
+        read_lives(from, &mut entries).await?;
+    }
+    // A hash without fields went meanwhile.
+    let named = entries.len();
+    entries.retain(|entry| !matches!(&entry.value, Value::Fields(fields) if fields.is_empty()));
+    counts.gone += (named - entries.len()) as u64;
+    let mut refused = Refused::default();
+    put(to, &entries, &mut refused).await?;
+    if let Some((fields, why)) = refused.taken() {
+        counts.undying += fields;
+        counts.undying_why = Some(why);
+    }
+    for entry in entries {
+        counts.note(&entry.key);
+    }
+    Ok(())
+}
+
+/// Reads keys, and counts those that cannot be.
+async fn read(from: &Client, keys: Vec<Bytes>, counts: &mut Counts) -> Result<Vec<Entry>, Error> {
+    let questions = keys
+        .iter()
+        .fold(from.pipeline(), |all, key| all.key_type(key).pttl(key));
+    let mut answers = questions.send().await.into_iter();
+    let mut reads = from.pipeline();
+    let mut known = Vec::new();
+    for key in keys {
+        let (Some(kind), Some(ttl)) = (answers.next(), answers.next()) else {
+            break;
+        };
+        let (kind, ttl) = (String::from_reply(kind?)?, i64::from_reply(ttl?)?);
+        reads = match &*kind {
+            // It went between the two questions, or before.
+            _ if ttl == GONE => {
+                counts.gone += 1;
+                continue;
             }
-        }
-        Ok(())
-    }
-
-    /// Compares what is on both sides of some of the keys, and says how it went.
-    async fn verify(self, from: &Client, to: &Client) -> Result<Outcome, Stop> {
-        let (mut equal, mut differ) = (0, Vec::new());
-        let count = self.samples.len();
-        for key in self.samples {
-            if value(from, &key).await? == value(to, &key).await? {
-                equal += 1;
-            } else {
-                differ.push(key);
+            "string" => reads.get(&key),
+            "hash" => reads.hgetall(&key),
+            _ => {
+                *counts.left.entry(kind).or_default() += 1;
+                continue;
             }
-        }
-        println!("{} keys copied", self.copied);
-        for (kind, keys) in &self.left {
-            println!("{keys} keys left: type {kind}, which is not known here");
-        }
-        println!("{equal} of {count} keys compared are equal");
-        for key in &differ {
-            println!("differs: {}", quoted(key));
-        }
-        println!("keys there now: {}", to.dbsize().await?);
-        let told = self.refused.told();
-        Ok(match differ.is_empty() {
-            true => told,
-            false => Outcome::ErrorReply,
-        })
+        };
+        known.push((key, ttl));
     }
+    let mut entries = Vec::new();
+    for ((key, ttl), value) in known.into_iter().zip(reads.send().await) {
+        let value = match value? {
+            Reply::Bulk(value) => Value::String(value),
+            // It has expired meanwhile.
+            Reply::Nil => {
+                counts.gone += 1;
+                continue;
+            }
+            fields => {
+                let fields = <Vec<(Bytes, Bytes)>>::from_reply(fields)?.into_iter();
+                Value::Fields(fields.map(|(field, value)| (field, value, None)).collect())
+            }
+        };
+        entries.push(Entry {
+            key,
+            expiry: life(ttl),
+            value,
+            clears: true,
+        });
+    }
+    Ok(entries)
 }
 
 /// What is left of something that lives for so many milliseconds, or without end.
@@ -259,24 +288,6 @@ fn alive(fields: Fields, lives: Vec<i64>) -> Fields {
     let there = told.filter(|(_, ttl)| *ttl != GONE);
     let timed = there.map(|((field, value, _), ttl)| (field, value, life(ttl)));
     timed.collect()
-}
-
-/// A value, its fields in an order of their own.
-async fn value(client: &Client, key: &Bytes) -> Result<Vec<(Bytes, Bytes)>, Error> {
-    match client.hgetall(key).await {
-        Ok(mut fields) => {
-            fields.sort();
-            Ok(fields)
-        }
-        Err(Error::Reply(_)) => {
-            let value = client.get(key).await?;
-            Ok(value
-                .map(|value| (Bytes::new(), value))
-                .into_iter()
-                .collect())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 #[cfg(test)]

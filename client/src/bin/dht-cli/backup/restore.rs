@@ -15,6 +15,7 @@ use crate::Outcome;
 use crate::modes::Stop;
 use crate::progress::Bar;
 use crate::put::{Entry, Refused, put};
+use crate::say::{complain, say};
 
 /// Keys that are written together, and their bytes, about.
 const BATCH_KEYS: usize = 2000;
@@ -51,10 +52,10 @@ impl Options {
 /// See [`Stop`]: it is not.
 pub fn check(options: &Options) -> Result<Outcome, Stop> {
     let (shards, keys) = checked(&options.from)?;
-    println!(
+    say!(
         "{} is whole: {keys} keys of {shards} shards",
         options.from.display()
-    );
+    )?;
     Ok(Outcome::Done)
 }
 
@@ -85,15 +86,15 @@ pub async fn run(client: &Client, options: &Options) -> Result<Outcome, Stop> {
     // The bar is gone with the rest of it.
     let Restoring { done, refused, .. } = restoring;
     if let Err(stop) = written {
-        eprintln!(
+        complain!(
             "{done} of {total} keys are restored, the last of them perhaps in part; to begin \
              again, say --merge"
         );
         return Err(stop);
     }
-    println!("{done} keys restored");
-    println!("keys there now: {}", client.dbsize().await?);
-    Ok(refused.told())
+    say!("{done} keys restored")?;
+    say!("keys there now: {}", client.dbsize().await?)?;
+    Ok(refused.told()?)
 }
 
 /// Reads all of a file; gives the numbers of shards and keys.
