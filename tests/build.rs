@@ -40,11 +40,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The examples of some files with names of their own, and what is before each.
-fn named(
-    paths: &[PathBuf],
-    marks: &[&'static str],
-) -> Result<Vec<(String, &'static str, String)>, Box<dyn Error>> {
+/// An example: a name of its own, what is before it, and its text.
+type Named = (String, &'static str, String);
+
+/// The examples of some files.
+fn named(paths: &[PathBuf], marks: &[&'static str]) -> Result<Vec<Named>, Box<dyn Error>> {
     let mut all = Vec::new();
     for path in paths {
         println!("cargo::rerun-if-changed={}", path.display());

@@ -338,7 +338,8 @@ async fn the_longest_deadline_is_no_mistake() {
         let client = client.clone().with_deadline(deadline);
         let reply = Ok(Reply::bulk("node"));
         assert_eq!(client.call(["DBSIZE"]).await, reply);
-        assert_eq!(client.pipeline().dbsize().send().await, [reply.clone()]);
+        let replies = client.pipeline().dbsize().send().await;
+        assert_eq!(replies, std::slice::from_ref(&reply));
         let one = client.node(&node.address).with_deadline(deadline);
         assert_eq!(one.call(["DBSIZE"]).await, reply);
     }

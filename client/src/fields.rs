@@ -88,7 +88,7 @@ impl Client {
         if fields.is_empty() {
             return Ok(None);
         }
-        from_fields(fields).map(Some)
+        from_fields(&fields).map(Some)
     }
 }
 
@@ -113,7 +113,7 @@ fn to_fields(value: &impl Serialize) -> Result<Fields> {
     Ok(fields)
 }
 
-fn from_fields<T: DeserializeOwned>(fields: Vec<(Bytes, Bytes)>) -> Result<T> {
+fn from_fields<T: DeserializeOwned>(fields: &[(Bytes, Bytes)]) -> Result<T> {
     let asked = Cell::new(0);
     let read = |as_text: u32| {
         asked.set(0);
@@ -399,7 +399,8 @@ mod tests {
 
     fn read<T: DeserializeOwned>(fields: &[(&str, &str)]) -> Result<T> {
         let owned = |text: &str| Bytes::copy_from_slice(text.as_bytes());
-        from_fields(fields.iter().map(|(k, v)| (owned(k), owned(v))).collect())
+        let fields: Vec<_> = fields.iter().map(|(k, v)| (owned(k), owned(v))).collect();
+        from_fields(&fields)
     }
 
     #[test]
@@ -408,7 +409,8 @@ mod tests {
             let (present, absent) = to_fields(&user).unwrap();
             assert_eq!(absent.len(), usize::from(user.age.is_none()));
             let fields = present.into_iter().map(|(k, v)| (k.into(), v.into()));
-            assert_eq!(from_fields::<User>(fields.collect()).unwrap(), user);
+            let fields: Vec<_> = fields.collect();
+            assert_eq!(from_fields::<User>(&fields).unwrap(), user);
         }
     }
 
@@ -491,7 +493,7 @@ mod tests {
 
     fn back<T: DeserializeOwned>(present: Vec<(String, Vec<u8>)>) -> Result<T> {
         let fields = present.into_iter().map(|(k, v)| (k.into(), v.into()));
-        from_fields(fields.collect())
+        from_fields(&fields.collect::<Vec<_>>())
     }
 
     #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
