@@ -241,7 +241,10 @@ const fn needs_dht(errand: &Errand) -> Option<&'static str> {
         Errand::Backup(_) => {
             Some("backup is made of nodes of dht; import copies from other servers")
         }
-        Errand::Top(_) => Some("top asks nodes of dht in frames: name one with -u dht://HOST:PORT"),
+        Errand::Top(_) => Some(
+            "top asks nodes of dht in frames: name one with -u dht://HOST:PORT (--stat shows other \
+             servers)",
+        ),
         Errand::Import(_) | Errand::Export(_) | Errand::Restore(_) => None,
     }
 }

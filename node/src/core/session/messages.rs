@@ -153,7 +153,7 @@ mod tests {
         let taken = (0..9).take_while(|_| publish() == Progress::Input).count();
         assert_eq!(taken, 3, "the fourth is the last");
         assert_eq!(told(&mut line), [""; 0]);
-        line.settle(1, Reply::Ok);
+        line.settle(0, Reply::Ok);
         assert_eq!(told(&mut line).len(), 4);
         assert_eq!(send(&mut line, ["PUBLISH", "c", "more"]), Progress::Input);
         assert_eq!(told(&mut line), ["more"]);
