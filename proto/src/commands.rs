@@ -214,7 +214,7 @@ response_policy:all_succeeded";
                     "4.0.0" "O(1)" "Returns the subcommands of MEMORY."
                     "loading stale";
                 "MEMORY USAGE" object::memory_usage READ "key [SAMPLES count]"
-                    "4.0.0" "O(N) where N is the number of samples."
+                    "4.0.0" "O(1); for a large hash, a step for some hundred fields."
                     "Returns the bytes of memory that a key and its value take."
                     "RO";
                 "ROLE" server::role LOCAL ""

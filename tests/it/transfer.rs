@@ -9,6 +9,7 @@ use dht_tests::process::{Processes, ask, program};
 use dht_tests::real_redis::{Mode, RealCluster, RealRedis};
 use dht_tests::wait;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::cli::{cli, run, text};
 
@@ -119,52 +120,70 @@ fn keys_are_copied_from_redis_and_back() {
     }
 }
 
+/// An import that was ended before it was done.
+struct HalfDone {
+    cluster: Processes,
+    redis: RealRedis,
+    folder: TempDir,
+    /// What to say to dht-cli so that it goes on.
+    args: String,
+}
+
+/// Keys that a source has of which half is imported.
+const KEYS: usize = 20_000;
+
+impl HalfDone {
+    fn new() -> Self {
+        let (cluster, redis) = (Processes::start(1), RealRedis::start(Mode::Alone).unwrap());
+        let url = format!("redis://{}", redis.address);
+        fill(&url, KEYS);
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("progress");
+        let args = format!("import {url} --resume {}", file.display());
+        interrupted(&mut cli(&cluster, 0, &args), &file);
+        Self {
+            cluster,
+            redis,
+            folder,
+            args,
+        }
+    }
+
+    /// Goes on to the end, with everything there and equal. Gives what was said, and complained of.
+    fn go_on(&self) -> (String, String) {
+        let ended = run(&mut cli(&self.cluster, 0, &self.args), "");
+        let said = text(&ended.stdout);
+        assert!(said.contains(" keys compared are equal\n"), "{said}");
+        let end = format!("keys there now: {KEYS}\n");
+        assert!(said.ends_with(&end), "{said}");
+        assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+        let left = std::fs::read_dir(self.folder.path()).unwrap();
+        assert_eq!(left.count(), 0, "the file is of no use any more");
+        (said, text(&ended.stderr))
+    }
+}
+
 #[test]
 fn an_import_that_was_ended_goes_on_where_it_was() {
-    const KEYS: usize = 20_000;
-    let (cluster, redis) = (Processes::start(1), RealRedis::start(Mode::Alone).unwrap());
-    let url = format!("redis://{}", redis.address);
-    fill(&url, KEYS);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("progress");
-    let args = format!("import {url} --resume {}", file.display());
-    interrupted(&mut cli(&cluster, 0, &args), &file);
-    let dbsize = || text(&run(&mut cli(&cluster, 0, "dbsize"), "").stdout);
-    let there: usize = dbsize().trim().parse().unwrap();
+    let import = HalfDone::new();
+    let there = text(&run(&mut cli(&import.cluster, 0, "dbsize"), "").stdout);
+    let there: usize = there.trim().parse().unwrap();
     assert!((1..KEYS).contains(&there), "{there}");
-    let ended = run(&mut cli(&cluster, 0, &args), "");
-    let said = text(&ended.stdout);
+    let (said, _) = import.go_on();
     let copied: usize = said.split(' ').next().unwrap().parse().unwrap();
     // What was done after the file was written last is done again, and counted again.
     assert!((KEYS..KEYS + 2000).contains(&copied), "{there} {said}");
-    assert!(said.contains("keys compared are equal\n"), "{said}");
-    assert!(
-        said.ends_with(&format!("keys there now: {KEYS}\n")),
-        "{said}"
-    );
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
-    assert!(!file.exists());
 }
 
 #[test]
 fn an_import_whose_source_was_started_again_misses_no_key() {
-    const KEYS: usize = 20_000;
-    let cluster = Processes::start(1);
-    let mut redis = RealRedis::start(Mode::Alone).unwrap();
-    let url = format!("redis://{}", redis.address);
-    fill(&url, KEYS);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("progress");
-    let args = format!("import {url} --resume {}", file.display());
-    interrupted(&mut cli(&cluster, 0, &args), &file);
-    redis.restart().unwrap();
-    let ended = run(&mut cli(&cluster, 0, &args), "");
-    let (said, complained) = (text(&ended.stdout), text(&ended.stderr));
-    assert!(complained.contains("started again meanwhile"), "{ended:?}");
-    assert!(said.contains(" keys compared are equal\n"), "{said}");
-    let end = format!("keys there now: {KEYS}\n");
-    assert!(said.ends_with(&end), "{said}");
-    assert_eq!(ended.status.code(), Some(0), "{ended:?}");
+    let mut import = HalfDone::new();
+    import.redis.restart().unwrap();
+    let (_, complained) = import.go_on();
+    assert!(
+        complained.contains("started again meanwhile"),
+        "{complained}"
+    );
 }
 
 #[test]

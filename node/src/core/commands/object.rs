@@ -48,6 +48,7 @@ pub fn memory_usage(ctx: &Read<'_>, args: &mut Args<'_>) -> Outcome {
         if args.left() < 2 || !args.option("SAMPLES") {
             return Err(ReplyError::Syntax);
         }
+        // It has to be a number, and makes no difference.
         usize::try_from(args.int()?).map_err(|_| ReplyError::Syntax)?;
     }
     Ok(ctx.usage(key).map_or(Reply::Nil, Reply::count))
