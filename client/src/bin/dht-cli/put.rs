@@ -8,6 +8,7 @@ use std::io;
 
 use bytes::Bytes;
 use dht_client::{Client, Command, Error, Pipeline};
+use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 use crate::say::say;
@@ -68,22 +69,18 @@ impl Entry {
 }
 
 /// Fields whose expiries the other side did not take, and what it said of the last.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
 pub struct Refused {
-    fields: usize,
-    why: Option<Error>,
+    fields: u64,
+    why: Option<String>,
 }
 
 impl Refused {
-    /// How many, and why, if there are any.
-    pub fn taken(self) -> Option<(u64, String)> {
-        let why = self.why?;
-        Some((self.fields as u64, why.to_string()))
-    }
-
     /// Says so, if there are any.
-    pub fn told(self) -> io::Result<Outcome> {
-        let Some((fields, why)) = self.taken() else {
+    pub fn told(&self) -> io::Result<Outcome> {
+        let Self { fields, why } = self;
+        let Some(why) = why else {
             return Ok(Outcome::Done);
         };
         say!("{fields} fields do not expire, as they should: the other side says '{why}'")?;
@@ -119,8 +116,8 @@ pub async fn put(to: &Client, entries: &[Entry], refused: &mut Refused) -> Resul
     for (result, fields) in last.send().await.into_iter().zip(fields_of) {
         match result {
             Err(why) if fields > 0 && is_unknown(&why) => {
-                refused.fields += fields;
-                refused.why = Some(why);
+                refused.fields += fields as u64;
+                refused.why = Some(why.to_string());
             }
             result => drop(result?),
         }

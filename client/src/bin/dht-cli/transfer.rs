@@ -17,7 +17,7 @@ use dht_client::{Client, Command, Error, FromReply, Reply, ScanOptions, Scheme, 
 use self::kept::{Copy, Counts, Kept, url};
 use crate::modes::Stop;
 use crate::progress::Bar;
-use crate::put::{Entry, Fields, Life, Refused, Value, put};
+use crate::put::{Entry, Fields, Life, Value, put};
 use crate::say::complain;
 use crate::{Outcome, status};
 
@@ -173,12 +173,7 @@ async fn take(
     let named = entries.len();
     entries.retain(|entry| !matches!(&entry.value, Value::Fields(fields) if fields.is_empty()));
     counts.gone += (named - entries.len()) as u64;
-    let mut refused = Refused::default();
-    put(to, &entries, &mut refused).await?;
-    if let Some((fields, why)) = refused.taken() {
-        counts.undying += fields;
-        counts.undying_why = Some(why);
-    }
+    put(to, &entries, &mut counts.undying).await?;
     for entry in entries {
         counts.note(&entry.key);
     }

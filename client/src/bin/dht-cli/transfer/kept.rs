@@ -11,6 +11,7 @@ use dht_proto::resp::{quoted, split_words};
 use serde::{Deserialize, Serialize};
 
 use crate::modes::Stop;
+use crate::put::Refused;
 
 /// So many keys are kept to be compared at the end, at most.
 const SAMPLES: usize = 200;
@@ -40,9 +41,7 @@ pub struct Counts {
     /// Keys of types that are not known here.
     pub left: BTreeMap<String, u64>,
     /// Fields that do not expire, though they should.
-    pub undying: u64,
-    /// Why not.
-    pub undying_why: Option<String>,
+    pub undying: Refused,
     /// Keys to be compared, quoted; one in so many of those that were copied.
     samples: Vec<String>,
     stride: u64,

@@ -56,12 +56,10 @@ pub async fn verify(
         }
     }
     say!("keys there now: {}", to.dbsize().await?)?;
-    if let Some(why) = &counts.undying_why {
-        let fields = counts.undying;
-        say!("{fields} fields do not expire, as they should: the other side says '{why}'")?;
-        outcome = Outcome::ErrorReply;
+    match counts.undying.told()? {
+        Outcome::Done => Ok(outcome),
+        worse => Ok(worse),
     }
-    Ok(outcome)
 }
 
 /// Some of the keys of the source that can be copied.
