@@ -47,7 +47,7 @@ fn kept(
         "run": run,
         "cursor": cursor,
         "counts": {
-            "copied": copied, "gone": 0, "left": {}, "undying": 0, "undying_why": null,
+            "copied": copied, "gone": 0, "left": {}, "undying": {"fields": 0, "why": null},
             "samples": [], "stride": 1,
         },
     })

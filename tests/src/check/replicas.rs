@@ -105,8 +105,8 @@ impl fmt::Display for Fault {
 pub struct Replicas {
     /// The state of a shard after an entry.
     states: BTreeMap<(u16, u64), u64>,
-    /// The term of a shard's committed entry.
-    terms: BTreeMap<u16, BTreeMap<u64, u64>>,
+    /// The terms of a shard's committed entries, by index; of a run there are some thousands.
+    terms: BTreeMap<u16, Vec<Option<u64>>>,
     /// How far a copy has applied, and its time.
     applied: BTreeMap<Copy, (u64, u64)>,
     /// How far a copy knows its log to be committed.
@@ -162,7 +162,11 @@ impl Replicas {
         let mut last = 0;
         for (index, term) in entries {
             last = index;
-            let before = *terms.entry(index).or_insert(term);
+            let place = index as usize;
+            if terms.len() <= place {
+                terms.resize(place + 1, None);
+            }
+            let before = *terms[place].get_or_insert(term);
             if before != term {
                 let terms = (before, term);
                 self.faults.push(Fault::Rewritten { copy, index, terms });

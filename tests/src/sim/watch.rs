@@ -184,7 +184,7 @@ impl World {
                 if let Some(replica) = process.worker.replica(shard) {
                     let peer = replica.group.me();
                     let entries = replica.group.committed_terms();
-                    let entries = entries.iter().map(|point| (point.index, point.term));
+                    let entries = entries.map(|point| (point.index, point.term));
                     let copy = self.watch.copy(process, shard, peer);
                     self.watch.replicas.committed(copy, entries);
                 }

@@ -84,6 +84,14 @@ impl Log {
         self.start
     }
 
+    /// Where the entries stand.
+    pub fn points(&self) -> impl Iterator<Item = Point> {
+        self.entries.iter().map(|entry| Point {
+            index: entry.index,
+            term: entry.term,
+        })
+    }
+
     /// The configuration at the last applied entry.
     pub const fn conf(&self) -> &ConfState {
         &self.conf

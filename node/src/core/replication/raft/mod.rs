@@ -15,10 +15,7 @@ use dht_proto::limits::{APPEND_BYTES, APPENDS, APPLIED_BYTES, UNCOMMITTED_BYTES}
 use raft::eraftpb::{
     ConfChangeSingle, ConfChangeTransition, ConfChangeType, ConfChangeV2, Entry, EntryType,
 };
-use raft::{
-    Config, GetEntriesContext, ProgressState, RawNode, ReadOnlyOption, ReadState, StateRole,
-    Storage,
-};
+use raft::{Config, ProgressState, RawNode, ReadOnlyOption, ReadState, StateRole};
 
 use self::log::Log;
 use self::persist::{Keep, Persistence};
@@ -559,16 +556,10 @@ impl Group {
     }
 
     /// The terms of the committed entries that the log still has, for tests of its history.
-    #[must_use]
-    pub fn committed_terms(&self) -> Vec<Point> {
-        let log = self.node.store();
-        let (first, end) = (log.start().index + 1, self.commit() + 1);
-        let entries = log.entries(first, end, None, GetEntriesContext::empty(false));
-        let point = |entry: &Entry| Point {
-            index: entry.index,
-            term: entry.term,
-        };
-        entries.unwrap_or_default().iter().map(point).collect()
+    pub fn committed_terms(&self) -> impl Iterator<Item = Point> {
+        let commit = self.commit();
+        let points = self.node.store().points();
+        points.take_while(move |point| point.index <= commit)
     }
 
     /// Puts an election timeout of our own in the place of the engine's random one.
